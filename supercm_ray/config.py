@@ -1,0 +1,173 @@
+"""The configuration of one training run: a frozen tree, each leaf with its range and unit.
+
+A leaf is named by its dotted path, `algorithm.clustering_weight`, everywhere: in study files, on the command line,
+in MLflow parameters and in plots.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+Leaf = bool | int | float | str | None | tuple[int, ...]
+
+
+class Frozen(BaseModel):
+    """Immutable, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+def rule_error(rule: str, got: str, *, path: str = "", remedy: str = "") -> PydanticCustomError:
+    """A broken rule between several values; `path` is dotted and relative to the model that raises."""
+    return PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "path": path, "remedy": remedy})
+
+
+class DataConfig(Frozen):
+    """Which rows there are and which of them carry a label."""
+
+    name: str = "digits"
+    """The data set, by its registered name."""
+    label_ratio: float | None = Field(None, gt=0, lt=1)
+    """Labeled rows as a share of the training rows (labeled and unlabeled). Set this or `labels_per_class`."""
+    labels_per_class: int | None = Field(None, ge=1)
+    """Labeled rows of each class. Set this or `label_ratio`."""
+    val_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of all rows kept for validation. Their labels count towards the label budget."""
+    test_fraction: float = Field(0.25, gt=0, lt=1)
+    """Share of all rows kept for the test, read once at the end."""
+    split_seed: int = Field(0, ge=0)
+    """Decides the validation and test rows, the same for all seeds of a study."""
+    shift_pixels: int = Field(1, ge=0)
+    """Augmentation: each training image is shifted by up to this many pixels along each axis."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if (self.label_ratio is None) == (self.labels_per_class is None):
+            got = f"label_ratio={self.label_ratio}, labels_per_class={self.labels_per_class}"
+            raise rule_error(
+                "exactly one of `label_ratio` and `labels_per_class`", got, remedy="set one, omit the other"
+            )
+        if self.val_fraction + self.test_fraction >= 1:
+            got = f"val_fraction={self.val_fraction}, test_fraction={self.test_fraction}"
+            raise rule_error("`val_fraction + test_fraction < 1`", got, remedy="leave rows to train on")
+        return self
+
+
+class ModelConfig(Frozen):
+    """The backbone that maps images to features."""
+
+    name: str = "small_cnn"
+    """The backbone, by its registered name."""
+    channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
+    """Output channels of each convolution; the last is the feature dimension."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if min(self.channels) < 1:
+            raise rule_error("`channels >= 1`", f"channels={list(self.channels)}", path="channels")
+        return self
+
+
+class AlgorithmConfig(Frozen):
+    """The loss: a host algorithm plus `clustering_weight` times the clustering loss."""
+
+    name: str = "supervised"
+    """The host algorithm, by its registered name. `supervised` with the clustering loss is SuperCM on its own."""
+    clustering_weight: float = Field(1.0, ge=0)
+    """Weight of the clustering loss beside a cross-entropy that is a mean over labeled rows. 0 switches it off."""
+    temperature: float = Field(1.0, gt=0)
+    """Divides the logits everywhere."""
+    balance_alpha: float = Field(1.0, gt=0)
+    """Dirichlet parameter of the balance prior; 1 switches it off, above 1 favours balanced clusters."""
+    clustering_warmup_steps: int = Field(0, ge=0)
+    """Steps over which the clustering weight rises to its value; 0, as published, for none."""
+    centroid_rule: Literal["running_mean", "class_count", "ema"] = "running_mean"
+    """How labeled centroids follow the class means; `running_mean` is the published rule."""
+    centroid_decay: float = Field(0.99, ge=0, lt=1)
+    """Decay per step of the `ema` rule."""
+    centroid_source: Literal["eval_pass", "batch"] = "eval_pass"
+    """Features the centroids learn from: an extra forward of the clean labeled rows in eval mode (as published), or
+    the step's own labeled features, which saves that forward."""
+
+
+class TrainingConfig(Frozen):
+    """The loop: how long, how fast, on what."""
+
+    num_epochs: int = Field(20, ge=1)
+    """An epoch is `steps_per_epoch` steps, then one validation."""
+    steps_per_epoch: int = Field(30, ge=1)
+    """Optimizer steps in an epoch."""
+    labeled_batch_size: int = Field(50, ge=1)
+    """Labeled rows a step."""
+    unlabeled_batch_size: int = Field(50, ge=0)
+    """Unlabeled rows a step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Of Adam."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Of Adam, decoupled."""
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    """Decay per step of the parameter average that is evaluated; 0 evaluates the parameters themselves."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where one is assigned."""
+    num_threads: int = Field(1, ge=1)
+    """CPU threads of a training process."""
+    checkpoint_interval_epochs: int = Field(1, ge=1)
+    """Epochs from one checkpoint to the next."""
+
+
+class Config(Frozen):
+    """Everything that one training run depends on."""
+
+    seed: int = Field(0, ge=0)
+    """Decides which rows are labeled, the initial weights, the batches and the augmentation."""
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def leaves(self) -> dict[str, Leaf]:
+        """Every leaf by its dotted path."""
+        return dict(flatten(self.model_dump()))
+
+    def replace(self, assignments: Mapping[str, Any]) -> Config:
+        """A copy with the leaves at these dotted paths set, validated anew.
+
+        Raises:
+            KeyError: for a path that names no leaf.
+            pydantic.ValidationError: for a value that breaks a rule.
+        """
+        tree = self.model_dump(mode="json")
+        for path, value in assignments.items():
+            set_leaf(tree, path, value)
+        return Config.model_validate_json(to_json(tree))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """The (dotted path, value) pairs of a tree of mappings, in order."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        pairs += flatten(value, f"{path}.") if isinstance(value, Mapping) else [(path, value)]
+    return pairs
+
+
+def set_leaf(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Sets the leaf at a dotted path that must exist in the tree (KeyError)."""
+    *parents, last = path.split(".")
+    for name in parents:
+        tree = tree[name]
+    if not isinstance(tree, dict) or last not in tree or isinstance(tree[last], dict):
+        raise KeyError(path)
+    tree[last] = value
+
+
+def to_json(tree: Any) -> str:
+    """JSON text, from which models are validated: there a list is a tuple's only form, so strictness can stay on."""
+    return json.dumps(tree)

@@ -1,0 +1,23 @@
+"""The SuperCM method in plain PyTorch: usable in any training loop, with no other part of this package.
+
+logits, assignments = clustering_module(features)
+centroids.update(features[:num_labeled].detach(), labels)
+loss = supervised_loss(logits[:num_labeled], labels)
+loss = loss + clustering_weight * clustering_loss(features, assignments, centroids.value, seen=centroids.seen)
+"""
+
+from supercm_ray.core.centroids import CentroidRule, RunningCentroids, class_sums
+from supercm_ray.core.clustering import ClusteringModule, balance_prior, clustering_loss
+from supercm_ray.core.losses import supervised_loss
+from supercm_ray.core.schedules import gaussian_ramp
+
+__all__ = [
+    "CentroidRule",
+    "ClusteringModule",
+    "RunningCentroids",
+    "balance_prior",
+    "class_sums",
+    "clustering_loss",
+    "gaussian_ramp",
+    "supervised_loss",
+]

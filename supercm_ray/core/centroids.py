@@ -1,0 +1,91 @@
+"""Labeled centroids: where each class lies in feature space, learned from labels and not by gradient.
+
+Shapes: B rows, D features, K classes. Source: Singh et al. 2023 (arXiv 2506.23824), 2025 (arXiv 2507.13779).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+CentroidRule = Literal["running_mean", "class_count", "ema"]
+
+
+class RunningCentroids(nn.Module):
+    """Centroids (K, D) that follow the means of labeled features, by one of three rules.
+
+    Every rule is `mu_k += gain_k (mean_k - mu_k)` for the classes present in the batch:
+
+    - `running_mean`: gain 1/t with t the number of updates so far, for all classes alike, from mu = 0. This is the
+      published rule. It never forgets, and it shortens the centroids of rare classes.
+    - `class_count`: gain 1/n_k with n_k the number of updates in which class k was present.
+    - `ema`: gain (1 - d) / (1 - d^n_k), the bias-corrected exponential moving average with decay d.
+
+    A class absent from a batch keeps its centroid; a class never seen is false in `seen`, which
+    `clustering_loss(seen=...)` leaves out. All state is in buffers, so it is saved with the model.
+
+    Note:
+        The published code lets a class never seen attract rows to its zero centroid; here it attracts nothing.
+    """
+
+    value: Tensor
+    weight: Tensor
+    num_updates: Tensor
+
+    def __init__(
+        self, num_features: int, num_classes: int, *, rule: CentroidRule = "running_mean", decay: float = 0.99
+    ) -> None:
+        """Args: D, K, the rule, and for `ema` its decay in [0, 1).
+
+        Raises:
+            ValueError: for a rule or a decay that is not one of these.
+        """
+        super().__init__()
+        if rule not in get_args(CentroidRule):
+            raise ValueError(f"rule must be one of {get_args(CentroidRule)}, got rule={rule!r}")
+        if not 0 <= decay < 1:
+            raise ValueError(f"`0 <= decay < 1` must hold, got decay={decay}")
+        self.rule: CentroidRule = rule
+        self.decay = decay
+        self.register_buffer("value", torch.zeros(num_classes, num_features))
+        self.register_buffer("weight", torch.zeros(num_classes))
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def seen(self) -> Tensor:
+        """(K,) booleans: the classes that have had a labeled row."""
+        return self.weight > 0
+
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Moves the centroids towards the class means of features (B, D) under labels (B,), without gradient.
+
+        Rows whose label lies outside [0, K), such as -1, are ignored.
+        """
+        self.update_from_sums(*class_sums(features, labels, self.value.shape[0]))
+
+    @torch.no_grad()
+    def update_from_sums(self, sums: Tensor, counts: Tensor) -> None:
+        """The same from class sums (K, D) and counts (K,), which several workers add up before they divide."""
+        sums_KD, counts_K = sums.to(self.value.dtype), counts.to(self.value.dtype)
+        present_K = counts_K > 0
+        mean_KD = sums_KD / counts_K.clamp_min(1.0).unsqueeze(1)
+        self.num_updates += 1
+        keep = self.decay if self.rule == "ema" else 1.0
+        gained = 1.0 - self.decay if self.rule == "ema" else 1.0
+        weight_K = torch.where(present_K, keep * self.weight + gained, self.weight)
+        denominator_K = self.num_updates.to(weight_K.dtype) if self.rule == "running_mean" else weight_K
+        gain_K = torch.where(present_K, gained / denominator_K, 0.0)
+        self.value += gain_K.unsqueeze(1) * (mean_KD - self.value)
+        self.weight.copy_(weight_K)
+
+
+@torch.no_grad()
+def class_sums(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Sums (K, D) of features (B, D) by class and the counts (K,), in fp32 or better, without synchronisation."""
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    classes_K = torch.arange(num_classes, device=labels.device)
+    one_hot_BK = (labels.unsqueeze(1) == classes_K).to(dtype)
+    with torch.autocast(features.device.type, enabled=False):
+        return one_hot_BK.T @ features.to(dtype), one_hot_BK.sum(dim=0)

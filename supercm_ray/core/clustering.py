@@ -1,0 +1,120 @@
+"""The clustering module: one head that classifies and clusters, and the loss that joins the two.
+
+Shapes: B rows, D features, K classes (= clusters). A suffix on a name gives its shape.
+
+Source: Boubekki et al. 2021, "Joint optimization of an autoencoder for clustering and embedding"
+(arXiv 2012.03740); Singh et al. 2025, "SuperCM" (arXiv 2507.13779).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ClusteringModule(nn.Module):
+    """A linear head whose softmax is at once the class probability and the cluster assignment.
+
+    `logits = (features W + b) / temperature`, `assignments = softmax(logits)`. Cross-entropy, the clustering
+    loss, consistency terms and predictions all use the same tempered logits.
+    """
+
+    head: nn.Linear
+    temperature: Tensor
+
+    def __init__(self, num_features: int, num_classes: int, *, temperature: float = 1.0) -> None:
+        """Args: the feature dimension D, the number of classes K, and the temperature T > 0 (a buffer, scalar).
+
+        Raises:
+            ValueError: where `temperature` is not positive or fewer than one feature or two classes are asked for.
+        """
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"`temperature > 0` must hold, got temperature={temperature}")
+        if num_features < 1 or num_classes < 2:
+            raise ValueError(
+                "`num_features >= 1` and `num_classes >= 2` must hold, "
+                f"got num_features={num_features}, num_classes={num_classes}"
+            )
+        self.head = nn.Linear(num_features, num_classes)
+        self.register_buffer("temperature", torch.tensor(float(temperature)))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps features (B, D) to logits (B, K) and assignments (B, K), both in fp32 or better."""
+        logits_BK = self.head(features)
+        logits_BK = logits_BK.to(_at_least_fp32(logits_BK)) / self.temperature
+        return logits_BK, logits_BK.softmax(dim=1)
+
+
+def clustering_loss(
+    features: Tensor,
+    assignments: Tensor,
+    centroids: Tensor,
+    *,
+    balance_alpha: float | Tensor = 1.0,
+    seen: Tensor | None = None,
+) -> Tensor:
+    """The soft k-means distortion `(1/BD) sum_ik g_ik ||x_i - mu_k||^2` plus the optional balance prior.
+
+    The distortion equals the sum E1 + E2 + E3 of Boubekki et al. 2021 (reconstruction, sparsity and overlap) and is
+    computed in fp32 (fp64 for fp64 input) from differences, since the sum of the three terms cancels badly in
+    half precision. The prior is E4, `sum_k (1 - alpha_k) log(mean_i g_ik)`: a Dirichlet prior on the mean
+    assignment that favours balanced clusters for alpha > 1 and is absent at alpha = 1.
+
+    Gradients flow to `features` and `assignments`; centroids are data, so detach what is not meant to learn.
+
+    Args:
+        features: (B, D), any float type.
+        assignments: (B, K), rows that sum to one.
+        centroids: (K, D).
+        balance_alpha: the Dirichlet parameter, a positive number or a tensor (K,).
+        seen: (K,) booleans, false for a class that has no centroid yet. Such a class neither attracts a row nor
+            gives it shelter: assignments are renormalised over the seen classes. None means that all are seen.
+
+    Returns:
+        A scalar in fp32 or better. Without a seen class the distortion is 0.
+
+    Raises:
+        ValueError: where the three shapes do not fit together.
+
+    Note:
+        The work and the memory are those of one (B, K, D) tensor, which `torch.compile` fuses away.
+    """
+    _check_shapes(features, assignments, centroids)
+    dtype = _at_least_fp32(features)
+    x_BD, g_BK, mu_KD = features.to(dtype), assignments.to(dtype), centroids.to(dtype)
+    distance_BK = (x_BD.unsqueeze(1) - mu_KD.unsqueeze(0)).square().sum(dim=2)
+    weight_BK = g_BK if seen is None else _share_among_seen(g_BK, seen)
+    distortion = (weight_BK * distance_BK).sum() / features.numel()
+    if isinstance(balance_alpha, float | int) and balance_alpha == 1.0:
+        return distortion
+    return distortion + balance_prior(g_BK, balance_alpha)
+
+
+def balance_prior(assignments: Tensor, alpha: float | Tensor) -> Tensor:
+    """E4 of Boubekki et al. 2021: `sum_k (1 - alpha_k) log(mean_i g_ik)` for assignments (B, K), a scalar.
+
+    Note:
+        A mean that underflows to 0 counts as the smallest normal number: the value stays finite and nothing else
+        changes, where an added epsilon would shift every value.
+    """
+    mean_K = assignments.mean(dim=0).clamp_min(torch.finfo(assignments.dtype).tiny)
+    return ((1.0 - alpha) * mean_K.log()).sum()
+
+
+def _share_among_seen(assignments_BK: Tensor, seen_K: Tensor) -> Tensor:
+    masked_BK = assignments_BK * seen_K.to(assignments_BK.dtype)
+    return masked_BK / masked_BK.sum(dim=1, keepdim=True).clamp_min(torch.finfo(masked_BK.dtype).tiny)
+
+
+def _at_least_fp32(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _check_shapes(features: Tensor, assignments: Tensor, centroids: Tensor) -> None:
+    shapes = (tuple(features.shape), tuple(assignments.shape), tuple(centroids.shape))
+    if any(len(shape) != 2 for shape in shapes):
+        raise ValueError(f"features (B, D), assignments (B, K) and centroids (K, D) must be matrices, got {shapes}")
+    (rows, dim), (rows_g, classes), (classes_mu, dim_mu) = shapes
+    if rows != rows_g or dim != dim_mu or classes != classes_mu:
+        raise ValueError(f"features (B, D), assignments (B, K) and centroids (K, D) must agree, got {shapes}")

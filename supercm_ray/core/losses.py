@@ -1,0 +1,17 @@
+"""Loss terms besides clustering. Shapes: B rows, K classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits (B, K) against labels (B,), the mean over the labeled rows, a scalar in fp32 or better.
+
+    Note:
+        The published code divides by all rows of the batch, labeled and unlabeled; with equal numbers of both its
+        weights count twice what they do here.
+    """
+    return functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)

@@ -1,0 +1,18 @@
+"""Data sets, splits, augmentation and batches."""
+
+from supercm_ray.data.batches import Batch, DeviceData, draw_batch, epoch_rows
+from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, load_dataset
+from supercm_ray.data.splits import Splits, make_splits
+
+__all__ = [
+    "DATASETS",
+    "HIDDEN_LABEL",
+    "Batch",
+    "Dataset",
+    "DeviceData",
+    "Splits",
+    "draw_batch",
+    "epoch_rows",
+    "load_dataset",
+    "make_splits",
+]

@@ -1,0 +1,118 @@
+"""Who is labeled, unlabeled, validation and test: pure functions of the labels and two seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from supercm_ray.config import DataConfig
+from supercm_ray.errors import StudyError
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Four disjoint arrays of row numbers, sorted, that together are all rows."""
+
+    labeled: Indices
+    unlabeled: Indices
+    val: Indices
+    test: Indices
+
+    @property
+    def label_budget(self) -> int:
+        """Every label that training and selection use, those for validation included."""
+        return len(self.labeled) + len(self.val)
+
+    def save(self, path: Path) -> None:
+        """Writes an npz file, one array by the name of each split."""
+        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Splits:
+        """Reads what `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+
+
+def make_splits(labels: npt.NDArray[np.int64], data: DataConfig, seed: int) -> Splits:
+    """Splits rows by class: test and validation by `data.split_seed` alone, the labeled ones by `seed` as well.
+
+    So all seeds and trials of a study share their test and validation rows, and no row that one trained on is
+    another's test.
+
+    Args:
+        labels: (N,) class numbers.
+        data: the fractions, and `label_ratio` or `labels_per_class`.
+        seed: decides which training rows are labeled.
+
+    Raises:
+        StudyError: where a class would be left without a labeled, validation or test row.
+    """
+    rng = np.random.default_rng((data.split_seed, 0))
+    rows = rng.permutation(len(labels)).astype(np.int64)
+    num_test, num_val = round(data.test_fraction * len(rows)), round(data.val_fraction * len(rows))
+    test, rest = _take(rows, labels, _shares(labels[rows], num_test))
+    val, train = _take(rest, labels, _shares(labels[rest], num_val))
+    train = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
+    labeled, unlabeled = _take(train, labels, _labeled_shares(labels[train], data))
+    splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
+    _check_every_class(splits, labels, data)
+    return splits
+
+
+def _labeled_shares(labels: npt.NDArray[np.int64], data: DataConfig) -> dict[int, int]:
+    if data.labels_per_class is not None:
+        return {int(k): data.labels_per_class for k in np.unique(labels)}
+    assert data.label_ratio is not None
+    return _shares(labels, round(data.label_ratio * len(labels)))
+
+
+def _shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:
+    """Rows to take of each class so that they add up to `total`: largest remainders, small classes first in a tie."""
+    classes, counts = np.unique(labels, return_counts=True)
+    exact = counts * (total / len(labels))
+    taken = np.floor(exact).astype(int)
+    order = np.lexsort((counts, -(exact - taken)))
+    taken[order[: total - taken.sum()]] += 1
+    return dict(zip(classes.tolist(), taken.tolist(), strict=True))
+
+
+def _take(rows: Indices, labels: npt.NDArray[np.int64], shares: dict[int, int]) -> tuple[Indices, Indices]:
+    """The first rows of each class up to its share, and the others in their order."""
+    taken = np.zeros(len(rows), dtype=bool)
+    for label, share in shares.items():
+        taken[np.flatnonzero(labels[rows] == label)[:share]] = True
+    return rows[taken], rows[~taken]
+
+
+def _check_every_class(splits: Splits, labels: npt.NDArray[np.int64], data: DataConfig) -> None:
+    classes = np.unique(labels)
+    asked = (
+        f"label_ratio={data.label_ratio}"
+        if data.label_ratio is not None
+        else f"labels_per_class={data.labels_per_class}"
+    )
+    got = {"labeled": asked, "val": f"val_fraction={data.val_fraction}", "test": f"test_fraction={data.test_fraction}"}
+    for name, setting in got.items():
+        rows = getattr(splits, name)
+        lacking = np.setdiff1d(classes, labels[rows])
+        if len(lacking):
+            raise StudyError(
+                f"every class must have a {name} row for data.{setting.split('=')[0]}, got {setting}, which gives "
+                f"{len(rows)} {name} rows for {len(classes)} classes and none for class {lacking[0]}; raise it"
+            )
+    if data.labels_per_class is not None and len(splits.labeled) < data.labels_per_class * len(classes):
+        counts = np.bincount(labels[splits.labeled])[classes]
+        raise StudyError(
+            f"every class must have data.labels_per_class training rows, got {asked}, with only {counts.min()} in "
+            f"class {classes[counts.argmin()]}; lower it"
+        )
+    if not len(splits.unlabeled):
+        raise StudyError(
+            f"at least one unlabeled row must be left for data.{asked.split('=', maxsplit=1)[0]}, got {asked}; lower it"
+        )

@@ -1,0 +1,66 @@
+"""Starting Ray on this machine, or joining the cluster that RAY_ADDRESS names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from supercm_ray.errors import StudyError
+from supercm_ray.study import Budget
+
+_DRIVER_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave CUDA_VISIBLE_DEVICES alone in trials without a GPU
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # this package keeps its own records
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # an objective may be a searched value, which no result reports
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """A connection to Ray for the time of the block.
+
+    Without RAY_ADDRESS a cluster of this machine is started on loopback, protected by a token of its own that lives
+    in the environment of its processes alone, and ends with this process however that ends.
+    """
+    for name, value in _DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if os.environ["RAY_AUTH_MODE"] == "token":
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    local = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def concurrency(budget: Budget) -> int:
+    """Trials that fit the cluster at once, within what the budget allows.
+
+    Raises:
+        StudyError: where not even one fits, instead of waiting for ever.
+    """
+    resources = ray.cluster_resources()
+    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    room = int(cpus // budget.cpus_per_trial)
+    if budget.gpus_per_trial:
+        per_gpu = int(1 / budget.gpus_per_trial) if budget.gpus_per_trial <= 1 else 0
+        room = min(room, int(gpus) * per_gpu if per_gpu else int(gpus // budget.gpus_per_trial))
+    if room < 1:
+        raise StudyError(
+            "a trial must fit the cluster for budget.cpus_per_trial and budget.gpus_per_trial, got "
+            f"{budget.cpus_per_trial} CPUs and {budget.gpus_per_trial:g} GPUs a trial with {cpus:g} CPUs and {gpus:g} "
+            "GPUs there; lower them or add nodes"
+        )
+    return min(room, budget.max_concurrent_trials or room)

@@ -1,0 +1,130 @@
+"""Ray Tune's door to Optuna, with outcomes told as what they are and interrupted trials taken up again."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from supercm_ray.records import StudyFolder
+from supercm_ray.runtime.trainable import FAILURE
+from supercm_ray.search import REASON, build_sampler, num_trials, objective_values, open_optuna, to_optuna, unfinished
+from supercm_ray.study import Study
+
+
+def trial_key(number: int) -> str:
+    """The key of the run folder of an Optuna trial."""
+    return f"trials/{number:04d}"
+
+
+class StudySearch(OptunaSearch):
+    """OptunaSearch for a study that may have been begun before.
+
+    Where it departs from its parent: a trial that a kill cut off is handed out again under its number; no more
+    trials begin than the budget has; a trial stopped early ends as PRUNED, one that failed or whose objective is not
+    a number as FAIL with the reason, so that none stays RUNNING.
+    """
+
+    def __init__(self, study: Study, folder: StudyFolder, prepare: Callable[[str, dict[str, Any]], None]) -> None:
+        """Args: the study, its folder, where Optuna's storage is, and what is to be done with the key and the
+        assignments of a run before a worker gets them.
+        """
+        self._study, self._prepare = study, prepare
+        self._optuna = open_optuna(study, folder)
+        self._cut_off = list(unfinished(self._optuna))
+        super().__init__(
+            space=to_optuna(study),
+            metric=[objective.metric for objective in study.objective],
+            mode=[objective.direction[:3] for objective in study.objective],
+            sampler=build_sampler(study.sampler),
+            study_name=study.name,
+            storage=self._optuna._storage,
+        )
+
+    @property
+    def num_left(self) -> int:
+        """Trials still to be run, those cut off included."""
+        return max(0, self._study.budget.num_trials - num_trials(self._optuna)) + len(self._cut_off)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The run to train next: its key and what it changes of the base."""
+        if self._cut_off:
+            self._ot_trials[trial_id] = optuna.trial.Trial(self._optuna, self._cut_off.pop(0)._trial_id)
+        elif num_trials(self._optuna) >= self._study.budget.num_trials:
+            return Searcher.FINISHED
+        else:
+            self._ot_trials[trial_id] = self._optuna.ask()
+        trial = self._ot_trials[trial_id]
+        assignments = {path: trial._suggest(path, space) for path, space in self._space.items()}
+        key = trial_key(trial.number)
+        self._prepare(key, assignments)
+        return {"run": key, "assignments": assignments}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tells Optuna the value of an epoch, where there is one objective: for several it takes outcomes alone."""
+        if len(self._study.objective) > 1 or FAILURE in result or trial_id not in self._ot_trials:
+            return
+        with warnings.catch_warnings():  # epochs that a resumed trial goes through again are known already
+            warnings.filterwarnings("ignore", message="The reported value is ignored")
+            self._ot_trials[trial_id].report(float(result[self._study.primary.metric]), int(result["epoch"]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tells Optuna how a trial ended."""
+        if trial_id not in self._ot_trials:
+            return
+        if result and not error:
+            self.on_trial_result(trial_id, result)
+        trial = self._ot_trials.pop(trial_id)
+        state, reason, values = self._outcome(trial.params, result if not error else None)
+        if reason:
+            trial.set_user_attr(REASON, reason)
+        self._optuna.tell(trial, values, state=state)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Optuna's storage has it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: Optuna's storage has it all."""
+
+    def _outcome(
+        self, assignments: dict[str, Any], result: dict[str, Any] | None
+    ) -> tuple[TrialState, str, list[float] | None]:
+        if not result:
+            return TrialState.FAIL, "the worker process failed", None
+        if FAILURE in result:
+            return TrialState.FAIL, str(result[FAILURE]), None
+        num_epochs = self._study.base.training.num_epochs
+        values = objective_values(self._study, assignments, result)
+        if not all(math.isfinite(value) for value in values):
+            return TrialState.FAIL, f"the objective is not a number in epoch {result['epoch']}: {values}", None
+        if result["epoch"] < num_epochs:
+            return TrialState.PRUNED, f"stopped early after epoch {result['epoch']} of {num_epochs}", None
+        return TrialState.COMPLETE, "", values
+
+
+class GivenRuns(Searcher):
+    """Hands out the runs of a list, in order."""
+
+    def __init__(self, configs: list[dict[str, Any]]) -> None:
+        """Args: for each run its key and what it changes of the base."""
+        super().__init__()
+        self._configs = list(configs)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next run."""
+        return self._configs.pop(0) if self._configs else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the list is as it is."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what is left follows from the records."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: what is left follows from the records."""

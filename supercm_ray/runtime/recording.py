@@ -1,0 +1,141 @@
+"""From Ray Tune's events to records on disk, and from there to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from supercm_ray.data import Dataset, make_splits
+from supercm_ray.records import Kind, RunRecord, StudyFolder, now_ms
+from supercm_ray.runtime.trainable import FAILURE
+from supercm_ray.study import Study
+
+
+class Listener(Protocol):
+    """Who wants to know how a study comes along."""
+
+    def on_phase(self, name: str, total: int, at_once: int) -> None:
+        """A phase begins that is `total` runs in all, of which some may have ended before a resumption."""
+
+    def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
+        """A run began, reported the metrics of an epoch, or came to its end."""
+
+
+class Silent:
+    """A listener that keeps quiet."""
+
+    def on_phase(self, name: str, total: int, at_once: int) -> None:
+        """Nothing."""
+
+    def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Keeps the records of a study's runs.
+
+    Attributes:
+        changed: told the key of each run whose record changed.
+    """
+
+    study: Study
+    folder: StudyFolder
+    dataset: Dataset
+    listener: Listener
+    changed: Callable[[str], None]
+
+    def begin(self, key: str, kind: Kind, assignments: dict[str, Any], labels: dict[str, Any]) -> None:
+        """Writes the record and the splits of a run, or takes up those of a run that was cut off."""
+        run = self.folder.run(key)
+        record = run.record()
+        if record is None:
+            config = self.study.base.replace(assignments)
+            splits = make_splits(self.dataset.labels, config.data, config.seed)
+            run.path.mkdir(parents=True, exist_ok=True)
+            splits.save(run.splits)
+            record = RunRecord(
+                key=key,
+                kind=kind,
+                assignments=assignments,
+                params=config.leaves(),
+                label_budget=splits.label_budget,
+                labels=labels,
+                started_ms=now_ms(),
+            )
+        self._write(replace(record, status="running", reason="", ended_ms=None))
+
+    def epoch(self, key: str, metrics: dict[str, float]) -> None:
+        """Adds the metrics of an epoch, unless they came before."""
+        run = self.folder.run(key)
+        record = run.record()
+        if record is not None and run.append(metrics):
+            self.changed(key)
+            self.listener.on_run(record, metrics)
+
+    def end(self, key: str, status: Any, reason: str = "", summary: dict[str, float] | None = None) -> None:
+        """Closes a run. The checkpoint of a trial goes, since only finalists' models are used further."""
+        run = self.folder.run(key)
+        record = run.record()
+        if record is None:
+            return
+        self._write(record.ended(status, reason, summary))
+        if record.kind == "trial" and status in ("complete", "pruned"):
+            run.checkpoint.unlink(missing_ok=True)
+
+    def interrupt(self) -> None:
+        """Closes every run that is still open."""
+        for record in self.folder.runs():
+            if record.status == "running":
+                self._write(record.ended("interrupted", "stopped from outside; the same command resumes it"))
+
+    def _write(self, record: RunRecord) -> None:
+        self.folder.run(record.key).write(record)
+        self.changed(record.key)
+        self.listener.on_run(record, None)
+
+
+class RecordKeeper(tune.Callback):
+    """Passes Tune's events on to a recorder."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        """Args: the recorder."""
+        self._recorder = recorder
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """An epoch was reported."""
+        if FAILURE not in result:
+            self._recorder.epoch(trial.config["run"], _metrics(result))
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A run came to its end, was stopped early, or said why it could not go on."""
+        key, result = trial.config["run"], trial.last_result or {}
+        num_epochs = self._recorder.study.base.training.num_epochs
+        if FAILURE in result:
+            self._recorder.end(key, "failed", str(result[FAILURE]))
+        elif result.get("epoch", 0) < num_epochs:
+            self._recorder.end(key, "pruned", f"stopped early after epoch {result.get('epoch', 0)} of {num_epochs}")
+        else:
+            summary = {name: value for name, value in _metrics(result).items() if name.startswith("test/")}
+            self._recorder.end(key, "complete", summary=summary)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The worker process died or raised."""
+        error = str(trial.get_pickled_error() or trial.get_error() or "the worker process died").strip()
+        self._recorder.end(trial.config["run"], "failed", error.splitlines()[-1])
+
+
+def _metrics(result: dict[str, Any]) -> dict[str, float]:
+    """The figures of this package in a result of Tune's, without those that Tune adds."""
+    ours = ("train/", "val/", "test/", "oracle/")
+    return {
+        name: float(value)
+        for name, value in result.items()
+        if name in ("epoch", "epoch_seconds") or name.startswith(ours)
+    }

@@ -1,0 +1,76 @@
+"""Early stopping within a factor level: a trial with few labels is never measured against one with many."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from supercm_ray.records import StudyFolder
+from supercm_ray.runtime.trainable import FAILURE
+from supercm_ray.study import Study
+
+_Controller = Any
+
+
+class LevelScheduler(FIFOScheduler):
+    """Hands each call on to the scheduler of the trial's factor level, one ASHA on epochs for each level."""
+
+    def __init__(self, study: Study) -> None:
+        """Args: the study, for its scheduler, primary objective and factors."""
+        super().__init__()
+        self._study = study
+        self._levels: dict[tuple[Any, ...], TrialScheduler] = {}
+
+    def _of(self, trial: Trial) -> TrialScheduler:
+        level = self._study.level(trial.config["assignments"])
+        if level not in self._levels:
+            self._levels[level] = self._make()
+        return self._levels[level]
+
+    def _make(self) -> TrialScheduler:
+        study = self._study
+        if study.scheduler.name == "none":
+            return FIFOScheduler()
+        return ASHAScheduler(
+            time_attr="epoch",
+            metric=study.primary.metric,
+            mode=study.primary.direction[:3],
+            max_t=study.base.training.num_epochs,
+            grace_period=study.scheduler.grace_period,
+            reduction_factor=study.scheduler.reduction_factor,
+        )
+
+    def replay(self, folder: StudyFolder) -> None:
+        """Recalls the trials that ended before a resumption, so that later ones are measured against them too."""
+        for record in folder.runs("trial"):
+            if record.status in ("complete", "pruned"):
+                past: Any = SimpleNamespace(trial_id=record.key, config={"assignments": record.assignments})
+                self.on_trial_add(None, past)
+                for metrics in folder.run(record.key).history():
+                    self._of(past).on_trial_result(None, past, metrics)
+
+    def on_trial_add(self, tune_controller: _Controller, trial: Trial) -> None:
+        """See TrialScheduler."""
+        self._of(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: _Controller, trial: Trial) -> None:
+        """See TrialScheduler."""
+        self._of(trial).on_trial_error(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: _Controller, trial: Trial, result: dict[str, Any]) -> str:
+        """See TrialScheduler."""
+        if FAILURE in result:
+            return TrialScheduler.STOP
+        return self._of(trial).on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: _Controller, trial: Trial, result: dict[str, Any]) -> None:
+        """See TrialScheduler."""
+        if FAILURE not in result:
+            self._of(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: _Controller, trial: Trial) -> None:
+        """See TrialScheduler."""
+        self._of(trial).on_trial_remove(tune_controller, trial)

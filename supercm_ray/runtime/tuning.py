@@ -1,0 +1,141 @@
+"""A study under Ray Tune: the search, then the finalists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from supercm_ray.data import Dataset, make_splits
+from supercm_ray.errors import SuperCMError
+from supercm_ray.finalists import Finalist, plan
+from supercm_ray.records import StudyFolder
+from supercm_ray.runtime.cluster import concurrency
+from supercm_ray.runtime.proposing import GivenRuns, StudySearch, trial_key
+from supercm_ray.runtime.recording import Recorder, RecordKeeper
+from supercm_ray.runtime.scheduling import LevelScheduler
+from supercm_ray.runtime.trainable import TrialRunner
+from supercm_ray.search import REASON, best_by_level, num_trials, open_optuna, unfinished
+from supercm_ray.study import Study
+
+_STATUS_OF_STATE = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+_RETRIES = 2
+"""Times a run is begun again, from its checkpoint, after its worker process died."""
+
+
+def has_work(study: Study, folder: StudyFolder) -> bool:
+    """Whether anything is left to be run, so that Ray is needed."""
+    opened = open_optuna(study, folder)
+    if unfinished(opened) or num_trials(opened) < study.budget.num_trials:
+        return True
+    return bool(open_finalists(folder, chosen(study, folder)))
+
+
+def chosen(study: Study, folder: StudyFolder) -> list[Finalist]:
+    """The finalists that the search has come to.
+
+    Raises:
+        SuperCMError: where no trial has used its full budget.
+    """
+    best = best_by_level(study, open_optuna(study, folder))
+    if not best:
+        reasons = sorted({record.reason for record in folder.runs("trial") if record.status == "failed"})
+        raise SuperCMError(
+            f"no trial of {study.name} came to its end with a usable result; "
+            + ("; ".join(reasons[:3]) or "none has run")
+        )
+    return plan(study, {level: trial.params for level, trial in best.items()})
+
+
+def open_finalists(folder: StudyFolder, finalists: list[Finalist]) -> list[Finalist]:
+    """Those not yet run to an end."""
+    records = {finalist.key: folder.run(finalist.key).record() for finalist in finalists}
+    return [f for f in finalists if (record := records[f.key]) is None or record.status in ("running", "interrupted")]
+
+
+def run_search(recorder: Recorder) -> None:
+    """Runs what is left of the study's trials. Their workers get the data with the test rows blanked out."""
+    study, folder = recorder.study, recorder.folder
+    _reconcile(recorder)
+    search = StudySearch(study, folder, lambda key, assignments: recorder.begin(key, "trial", assignments, {}))
+    scheduler = LevelScheduler(study)
+    scheduler.replay(folder)
+    at_once = concurrency(study.budget)
+    recorder.listener.on_phase("search", study.budget.num_trials, at_once)
+    if search.num_left:
+        test = make_splits(recorder.dataset.labels, study.base.data, study.base.seed).test
+        _run(recorder, "search", recorder.dataset.seal(test), search, scheduler, search.num_left, at_once)
+
+
+def run_finalists(recorder: Recorder, finalists: list[Finalist]) -> None:
+    """Runs those finalists that have not come to their end. Each reads the test split once, after its last epoch."""
+    at_once = concurrency(recorder.study.budget)
+    recorder.listener.on_phase("finalists", len(finalists), at_once)
+    left = open_finalists(recorder.folder, finalists)
+    for finalist in left:
+        recorder.begin(finalist.key, "finalist", finalist.assignments, finalist.labels)
+    if left:
+        given = GivenRuns([{"run": finalist.key, "assignments": finalist.assignments} for finalist in left])
+        _run(recorder, "finalists", recorder.dataset, given, FIFOScheduler(), len(left), at_once)
+
+
+def _run(
+    recorder: Recorder,
+    phase: Literal["search", "finalists"],
+    dataset: Dataset,
+    source: Searcher,
+    scheduler: TrialScheduler,
+    num_samples: int,
+    at_once: int,
+) -> None:
+    budget, path = recorder.study.budget, recorder.folder.path.resolve()
+    trainable = tune.with_parameters(
+        TrialRunner, base=recorder.study.base, dataset=dataset, path=path, open_test=phase == "finalists"
+    )
+    tune.Tuner(
+        tune.with_resources(trainable, {"CPU": budget.cpus_per_trial, "GPU": budget.gpus_per_trial}),
+        tune_config=tune.TuneConfig(
+            search_alg=source,
+            scheduler=scheduler,
+            num_samples=num_samples,
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=phase,
+            storage_path=str(path / "ray"),
+            callbacks=[RecordKeeper(recorder)],
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
+            verbose=0,
+        ),
+    ).fit()
+
+
+def _reconcile(recorder: Recorder) -> None:
+    """Closes the records of trials of which Optuna was told the end just before a kill."""
+    for trial in open_optuna(recorder.study, recorder.folder).get_trials(deepcopy=False):
+        record = recorder.folder.run(trial_key(trial.number)).record()
+        status = _STATUS_OF_STATE.get(trial.state.name)
+        if record is not None and status is not None and record.status in ("running", "interrupted"):
+            recorder.end(record.key, status, str(trial.user_attrs.get(REASON, "")))
+
+
+def check_data(study: Study, dataset: Dataset) -> None:
+    """Makes the splits of every end of the space once, so that none fails later.
+
+    Raises:
+        StudyError: where a class would lack a row somewhere.
+    """
+    make_splits(dataset.labels, study.base.data, study.base.seed)
+    for path, distribution in study.space.items():
+        if path.startswith("data."):
+            for value in distribution.ends().values():
+                make_splits(dataset.labels, study.base.replace({path: value}).data, study.base.seed)
+
+
+def results_root(results: Path | None) -> Path:
+    """Where studies are kept: the given folder, or `results` in the directory where the command was given."""
+    return results if results is not None else Path("results")

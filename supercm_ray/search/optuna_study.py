@@ -1,0 +1,78 @@
+"""The Optuna study of a study: opening, resuming, and what came out of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from supercm_ray.records import StudyFolder
+from supercm_ray.search.space import build_sampler
+from supercm_ray.study import Study
+
+REASON = "reason"
+"""The user attribute that says why a trial failed or was stopped."""
+
+Level = tuple[Any, ...]
+
+
+def open_optuna(study: Study, folder: StudyFolder) -> optuna.Study:
+    """Opens or makes the Optuna study in the folder, with the study's points to be tried first."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    opened = optuna.create_study(
+        storage=folder.optuna_url,
+        study_name=study.name,
+        directions=[objective.direction for objective in study.objective],
+        sampler=build_sampler(study.sampler),
+        pruner=optuna.pruners.NopPruner(),
+        load_if_exists=True,
+    )
+    opened.set_metric_names([objective.metric for objective in study.objective])
+    for point in study.points:
+        opened.enqueue_trial(point, skip_if_exists=True)
+    return opened
+
+
+def num_trials(opened: optuna.Study) -> int:
+    """Trials begun, ended or not."""
+    return sum(trial.state != TrialState.WAITING for trial in opened.get_trials(deepcopy=False))
+
+
+def unfinished(opened: optuna.Study) -> list[FrozenTrial]:
+    """Trials begun and not ended: those that a kill cut off."""
+    return opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def objective_values(study: Study, assignments: dict[str, Any], metrics: dict[str, float]) -> list[float]:
+    """What Optuna is told: for each objective the metric, or the searched value itself."""
+    return [
+        float(metrics[objective.metric] if objective in study.metrics else assignments[objective.metric])
+        for objective in study.objective
+    ]
+
+
+def best_by_level(study: Study, opened: optuna.Study) -> dict[Level, FrozenTrial]:
+    """The best trial of each factor level among those that used their full budget, by the primary objective."""
+    index = study.objective.index(study.primary)
+    sign = 1.0 if study.primary.direction == "maximize" else -1.0
+    groups: dict[Level, list[FrozenTrial]] = defaultdict(list)
+    for trial in opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        groups[study.level(trial.params)].append(trial)
+    best = {
+        level: max(trials, key=lambda trial: (sign * trial.values[index], -trial.number))
+        for level, trials in groups.items()
+    }
+    return dict(sorted(best.items()))
+
+
+def importances(study: Study, opened: optuna.Study) -> dict[str, float]:
+    """Importance of each searched path for the primary objective (PED-ANOVA), over full-budget trials; empty where
+    there are fewer than four or their values do not differ.
+    """
+    index = study.objective.index(study.primary)
+    values = [trial.values[index] for trial in opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+    if len(values) < 4 or len(set(values)) < 2:
+        return {}
+    return optuna.importance.get_param_importances(opened, target=lambda trial: trial.values[index])

@@ -1,0 +1,288 @@
+"""A study: one complete base configuration and, optionally, what to search and how.
+
+This is the schema of study files. `supercm_ray.study_file` reads and checks them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from supercm_ray.config import Config, Frozen, Leaf, rule_error
+from supercm_ray.errors import nearest
+
+FIXED_PATHS = {
+    "seed": "a setting must not be chosen by its luck",
+    "data.name": "all trials share one validation and one test split",
+    "data.split_seed": "all trials share one validation and one test split",
+    "data.val_fraction": "all trials share one validation and one test split",
+    "data.test_fraction": "all trials share one validation and one test split",
+    "training.num_epochs": "all trials share one budget",
+}
+"""Leaves of `base` that neither the space nor the control may vary, and why."""
+
+SELECTABLE_METRICS = ("val/accuracy", "val/loss")
+"""What a trial may be selected by: figures of the validation split. Test and oracle figures never are."""
+
+
+class FloatDistribution(Frozen):
+    """A real number between `low` and `high`."""
+
+    type: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+    """Sample the logarithm evenly."""
+    step: float | None = Field(None, gt=0)
+    """Sample multiples of this above `low` only."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FloatDistribution:
+        _check_bounds(self.low, self.high, self.log)
+        if self.log and self.step is not None:
+            raise rule_error("not both `log` and `step`", f"log=true, step={self.step}", remedy="omit one")
+        return self
+
+    def ends(self) -> dict[str, Leaf]:
+        """The values that must fit the configuration, by the key that gives them."""
+        return {"low": self.low, "high": self.high}
+
+    def contains(self, value: Any) -> bool:
+        """Whether a point may take this value."""
+        return isinstance(value, float | int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+class IntDistribution(Frozen):
+    """A whole number from `low` to `high`, both included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+    """Sample the logarithm evenly."""
+    step: int = Field(1, ge=1)
+    """Sample multiples of this above `low` only."""
+
+    @model_validator(mode="after")
+    def _check(self) -> IntDistribution:
+        _check_bounds(self.low, self.high, self.log)
+        if self.log and self.step != 1:
+            raise rule_error("not both `log` and `step`", f"log=true, step={self.step}", remedy="omit one")
+        return self
+
+    def ends(self) -> dict[str, Leaf]:
+        """The values that must fit the configuration, by the key that gives them."""
+        return {"low": self.low, "high": self.high}
+
+    def contains(self, value: Any) -> bool:
+        """Whether a point may take this value."""
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+class CategoricalDistribution(Frozen):
+    """One of `choices`."""
+
+    type: Literal["categorical"]
+    choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> CategoricalDistribution:
+        if len(set(map(repr, self.choices))) != len(self.choices):
+            raise rule_error("each choice once", f"choices={list(self.choices)}", path="choices")
+        return self
+
+    def ends(self) -> dict[str, Leaf]:
+        """The values that must fit the configuration, by the key that gives them."""
+        return {f"choices[{i}]": choice for i, choice in enumerate(self.choices)}
+
+    def contains(self, value: Any) -> bool:
+        """Whether a point may take this value."""
+        return value in self.choices
+
+
+Distribution = Annotated[FloatDistribution | IntDistribution | CategoricalDistribution, Field(discriminator="type")]
+
+
+class Objective(Frozen):
+    """What the study wants more or less of: a validation metric, or a searched path such as the label ratio."""
+
+    metric: str
+    """One of the selectable metrics, or the dotted path of a searched value."""
+    direction: Literal["maximize", "minimize"]
+
+
+class Budget(Frozen):
+    """How much may be spent, and on what."""
+
+    num_trials: int = Field(20, ge=1)
+    """Trials of the search, those stopped early and failed included."""
+    max_concurrent_trials: int | None = Field(None, ge=1)
+    """Trials at once; by default as many as the cluster has room for."""
+    cpus_per_trial: int = Field(1, ge=1)
+    """CPU cores reserved for a trial."""
+    gpus_per_trial: float = Field(0.0, ge=0)
+    """GPUs reserved for a trial; a fraction shares one, without isolating its memory."""
+
+
+class Sampler(Frozen):
+    """Who proposes settings: an Optuna sampler."""
+
+    name: Literal["tpe", "random", "qmc", "gp"] = "tpe"
+    seed: int = Field(0, ge=0)
+    num_startup_trials: int = Field(10, ge=1)
+    """Random trials before `tpe` or `gp` begins to model."""
+
+
+class Scheduler(Frozen):
+    """Who stops trials early: ASHA, on epochs, among the trials of the same factor level."""
+
+    name: Literal["asha", "none"] = "asha"
+    grace_period: int = Field(1, ge=1)
+    """Epochs that every trial is given."""
+    reduction_factor: int = Field(3, ge=2)
+    """At each rung the best one in this many goes on."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, Mapping) else value
+
+
+class Study(Frozen):
+    """The whole of a study file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Names the results folder and the MLflow parent run; by default the file's name."""
+    base: Config
+    """The configuration that `train` runs and that trials vary."""
+    space: dict[str, Distribution] = {}
+    """What to search: dotted path of a leaf of `base` to distribution."""
+    objective: Annotated[
+        tuple[Objective, ...], BeforeValidator(_as_list, json_schema_input_type=Objective | tuple[Objective, ...])
+    ] = Field((Objective(metric="val/accuracy", direction="maximize"),), min_length=1, strict=False)
+    """One or several. The first that is a metric decides early stopping and finalists."""
+    budget: Budget = Budget()
+    sampler: Sampler = Sampler()
+    scheduler: Scheduler = Scheduler()
+    points: tuple[dict[str, bool | int | float | str], ...] = ()
+    """Known good settings, tried first; what a point omits is sampled."""
+    control: dict[str, bool | int | float | str] = {}
+    """Overrides of the best setting that make the arm to compare it with."""
+    num_seeds: int = Field(3, ge=1)
+    """Fresh seeds on which the best setting of each factor level and its control are run at the end."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Study:
+        known = self.base.leaves()
+        for path in self.space:
+            _check_varied(path, known, f"space.{path}")
+        for path, distribution in self.space.items():
+            for key, value in distribution.ends().items():
+                _check_fits(self.base, path, value, f"space.{path}.{key}")
+        self._check_points()
+        for path, value in self.control.items():
+            _check_varied(path, known, f"control.{path}")
+            _check_fits(self.base, path, value, f"control.{path}")
+        self._check_objectives()
+        if self.scheduler.name == "asha" and self.scheduler.grace_period > self.base.training.num_epochs:
+            got = f"grace_period={self.scheduler.grace_period}, num_epochs={self.base.training.num_epochs}"
+            raise rule_error("`grace_period <= base.training.num_epochs`", got, path="scheduler.grace_period")
+        return self
+
+    def _check_points(self) -> None:
+        for i, point in enumerate(self.points):
+            for path, value in point.items():
+                place = f"points[{i}].{path}"
+                if path not in self.space:
+                    raise rule_error(
+                        "a point sets searched paths only", repr(value), path=place, remedy=nearest(path, self.space)
+                    )
+                if not self.space[path].contains(value):
+                    got = f"{value!r}, with {_describe(self.space[path])}"
+                    raise rule_error(
+                        "a point lies inside the space", got, path=place, remedy="widen the space or move the point"
+                    )
+
+    def _check_objectives(self) -> None:
+        for i, objective in enumerate(self.objective):
+            place = f"objective[{i}].metric"
+            if objective.metric.startswith(("test/", "oracle/")):
+                remedy = "select by validation: " + ", ".join(f"`{m}`" for m in SELECTABLE_METRICS)
+                raise rule_error(
+                    "selection never sees test or oracle figures", repr(objective.metric), path=place, remedy=remedy
+                )
+            if objective.metric not in SELECTABLE_METRICS and objective.metric not in self.space:
+                rule = "an objective is a metric or a searched path"
+                known = [*SELECTABLE_METRICS, *self.space]
+                raise rule_error(rule, repr(objective.metric), path=place, remedy=nearest(objective.metric, known))
+        names = [objective.metric for objective in self.objective]
+        if len(set(names)) != len(names):
+            raise rule_error("each objective once", repr(names), path="objective")
+        if not self.metrics:
+            remedy = "add one of " + ", ".join(f"`{m}`" for m in SELECTABLE_METRICS)
+            raise rule_error("at least one objective is a metric", repr(names), path="objective", remedy=remedy)
+        for path in self.factors:
+            if isinstance(self.space[path], FloatDistribution):
+                remedy = "make it categorical or int, so that trials can be compared within a level"
+                raise rule_error(
+                    "a searched objective has levels", "a float distribution", path=f"space.{path}", remedy=remedy
+                )
+
+    @property
+    def metrics(self) -> tuple[Objective, ...]:
+        """The objectives that are measured."""
+        return tuple(objective for objective in self.objective if objective.metric not in self.space)
+
+    @property
+    def primary(self) -> Objective:
+        """The objective that decides early stopping and finalists."""
+        return self.metrics[0]
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Searched paths that are objectives themselves: trials are compared only within one level of each."""
+        return tuple(objective.metric for objective in self.objective if objective.metric in self.space)
+
+    def level(self, assignments: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The factor level of a setting, the empty tuple where the study has no factor."""
+        return tuple(assignments[path] for path in self.factors)
+
+    def identity(self) -> str:
+        """A hash of all that a result depends on. The budget, the number of seeds and the name may change."""
+        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name"})
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def _check_bounds(low: float, high: float, log: bool) -> None:
+    if not low < high:
+        raise rule_error("`low < high`", f"low={low:g}, high={high:g}", remedy="swap or widen them")
+    if log and not low > 0:
+        raise rule_error("`low > 0` for a log scale", f"low={low:g}, log=true", remedy="raise low or omit log")
+
+
+def _check_varied(path: str, known: Mapping[str, Leaf], place: str) -> None:
+    if path not in known:
+        raise rule_error("a varied path is a leaf of base", repr(path), path=place, remedy=nearest(path, known))
+    if path in FIXED_PATHS:
+        raise rule_error(f"`{path}` is not varied", repr(path), path=place, remedy=FIXED_PATHS[path])
+
+
+def _check_fits(base: Config, path: str, value: Leaf, place: str) -> None:
+    try:
+        base.replace({path: value})
+    except ValidationError as error:
+        first = error.errors()[0]
+        context = first.get("ctx", {})
+        rule = (
+            str(context["rule"])
+            if first["type"] == "rule"
+            else first["msg"].replace("Input should be", "a value that is")
+        )
+        raise rule_error(rule, repr(value), path=place, remedy=str(context.get("remedy", ""))) from error
+
+
+def _describe(distribution: FloatDistribution | IntDistribution | CategoricalDistribution) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in distribution.ends().items())

@@ -1,0 +1,179 @@
+"""Reading and checking study files, with one clear error for each broken rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from supercm_ray.config import Config, flatten, set_leaf, to_json
+from supercm_ray.errors import StudyError, nearest
+from supercm_ray.study import CategoricalDistribution, FloatDistribution, IntDistribution, Study
+
+_MODELS_BY_TYPE: dict[str, type[BaseModel]] = {
+    "float": FloatDistribution,
+    "int": IntDistribution,
+    "categorical": CategoricalDistribution,
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads `1e-3` as a number, a date as text, and refuses a key given twice."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                problem = f"the key `{key}` is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Reads a study file and checks everything that can be checked without data or a cluster.
+
+    Args:
+        path: a YAML file.
+        overrides: `key=value` pairs. A key is a leaf of `base` (`algorithm.temperature`) or of the study
+            (`budget.num_trials`); a value is YAML.
+
+    Raises:
+        StudyError: for anything wrong, each broken rule on a line of its own.
+    """
+    path = Path(path)
+    tree = _read(path)
+    tree.setdefault("name", path.stem)
+    study = _validate(tree, path.name)
+    if not overrides:
+        return study
+    tree = json.loads(study.model_dump_json())
+    for override in overrides:
+        _override(tree, override, path.name)
+    return _validate(tree, f"{path.name} with {' '.join(overrides)}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StudyError(f"cannot read the study file {path}: {reason}; give the path of a YAML file") from error
+    try:
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise StudyError(f"not valid YAML in {path.name}{place}: {getattr(error, 'problem', error)}") from error
+    if not isinstance(tree, dict):
+        got = "an empty file" if tree is None else type(tree).__name__
+        raise StudyError(f"a mapping with the key `base` must stand in {path.name}, got {got}")
+    return {str(key): value for key, value in tree.items()}
+
+
+def _override(tree: dict[str, Any], override: str, file: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise StudyError(f"an override must be `key=value`, got {override!r}")
+    try:
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise StudyError(f"the value of an override must be YAML, got {override!r}") from error
+    target = f"base.{key}" if key.split(".")[0] in Config.model_fields else key
+    try:
+        set_leaf(tree, target, value)
+    except (KeyError, TypeError) as error:
+        fixed = {"space", "points", "control", "objective"}
+        known = [name.removeprefix("base.") for name, _ in flatten(tree) if name.split(".")[0] not in fixed]
+        raise StudyError(
+            f"unknown key `{key}` on the command line for {file}, got {text!r}; {nearest(key, known)}"
+        ) from error
+
+
+def _validate(tree: dict[str, Any], file: str) -> Study:
+    try:
+        return Study.model_validate_json(to_json(tree))
+    except ValidationError as error:
+        lines = dict.fromkeys(_message(detail, tree, file) for detail in error.errors())
+        raise StudyError("\n".join(lines)) from error
+    except TypeError as error:
+        raise StudyError(f"plain values must stand in {file}, got {error}") from error
+
+
+def _message(detail: ErrorDetails, tree: Mapping[str, Any], file: str) -> str:
+    place, model, value = _locate(detail["loc"], tree)
+    context = detail.get("ctx", {})
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        name = str(detail["loc"][-1])
+        return f"unknown key `{place}` in {file}, got {_show(value)}; {nearest(name, model.model_fields)}"
+    if kind == "missing":
+        return f"the key `{place}` must stand in {file}, got nothing; {_remedy(model, detail)}"
+    if kind == "rule":
+        place = ".".join(part for part in (place, context["path"]) if part)
+        remedy = f"; {context['remedy']}" if context["remedy"] else ""
+        return f"{context['rule']} must hold for {place or 'the study'} in {file}, got {context['got']}{remedy}"
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        tag = value.get("type") if isinstance(value, Mapping) else value
+        remedy = nearest(str(tag), _MODELS_BY_TYPE)
+        return f"`type` must be one of float, int, categorical for {place} in {file}, got {_show(tag)}; {remedy}"
+    rule = detail["msg"].removeprefix("Input should ")
+    return f"`{place or 'the study'}` must {rule} in {file}, got {_show(value)}"
+
+
+def _remedy(model: type[BaseModel], detail: ErrorDetails) -> str:
+    field = model.model_fields.get(str(detail["loc"][-1]))
+    return (field.description or "add it") if field else "add it"
+
+
+def _locate(loc: tuple[int | str, ...], tree: Any) -> tuple[str, type[BaseModel], Any]:
+    """The dotted place that pydantic means, the model that owns its last key, and the value there."""
+    place, value = "", tree
+    model: type[BaseModel] = Study
+    for i, part in enumerate(loc):
+        found = isinstance(value, Mapping) and part in value
+        if isinstance(part, int):
+            place, value = f"{place}[{part}]", value[part] if isinstance(value, list) else value
+        elif found or i == len(loc) - 1:
+            if part in _MODELS_BY_TYPE and not found:
+                model = _MODELS_BY_TYPE[part]
+                continue
+            place = f"{place}.{part}" if place else part
+            value = value[part] if found and isinstance(value, Mapping) else None
+        elif part in _MODELS_BY_TYPE:
+            model = _MODELS_BY_TYPE[part]
+        if i < len(loc) - 1 and isinstance(part, str) and part in model.model_fields:
+            model = _inner_model(model, part) or model
+    return place, model, value
+
+
+def _inner_model(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    annotation = model.model_fields[name].annotation
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,284 @@
+"""MLflow as a mirror of the records on disk: whatever it lacks of a run is written, nothing is written twice.
+
+Only the driver writes, through one background thread and in batches. MLflow out of order never harms a study: what it
+misses is written at the end or by the next command.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import queue
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+
+from supercm_ray.records import RunRecord, StudyFolder, now_ms
+from supercm_ray.study import Study
+
+logger = logging.getLogger(__name__)
+
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
+_STATUS = {
+    "running": RunStatus.RUNNING,
+    "complete": RunStatus.FINISHED,
+    "pruned": RunStatus.KILLED,
+    "interrupted": RunStatus.KILLED,
+    "failed": RunStatus.FAILED,
+}
+_BATCH = 1000  # MLflow's limit of metrics in one call
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or a database in the directory where the command was given."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def experiment_name() -> str:
+    """MLFLOW_EXPERIMENT_NAME, or the name of this package."""
+    return os.environ.get(EXPERIMENT_VARIABLE) or "supercm_ray"
+
+
+class Tracker:
+    """The runs of one study in MLflow: a parent, and a child for each run folder."""
+
+    def __init__(self, study: Study, folder: StudyFolder) -> None:
+        """Finds or makes the experiment; an MLflow that does not answer raises here, before anything is started."""
+        self._study, self._folder = study, folder
+        self._client = MlflowClient(tracking_uri())
+        self._experiment_id = self._find_experiment()
+        self._children: dict[str, str] = {}
+        self._written: dict[str, int] = {}
+        self._last: dict[str, RunRecord] = {}
+        self.parent_id = self._find_parent()
+
+    def mirror(self, key: str) -> None:
+        """Writes what MLflow lacks of the run with this key, its epochs in one batch, and its status."""
+        record, history = self._folder.run(key).record(), self._folder.run(key).history()
+        if record is None:
+            return
+        run_id = self._child(record)
+        missing = [metrics for metrics in history if metrics["epoch"] > self._written[key]]
+        if missing:
+            self._log_epochs(run_id, missing)
+            self._written[key] = int(missing[-1]["epoch"])
+        if self._last.get(key) != record:
+            self._log_record(run_id, record)
+            self._last[key] = record
+
+    def mirror_all(self) -> None:
+        """Writes what MLflow lacks of any run of the study."""
+        for record in self._folder.runs():
+            self.mirror(record.key)
+
+    def end(self, status: str, metrics: dict[str, float] | None = None) -> None:
+        """Sets the status of the parent run, and figures of the whole study."""
+        entities = [Metric(name, value, now_ms(), 0) for name, value in (metrics or {}).items()]
+        self._client.log_batch(self.parent_id, metrics=entities, tags=[RunTag("supercm.status", status)])
+        self._set_status(self.parent_id, status, now_ms() if status != "running" else None)
+
+    def log_artifacts(self, paths: dict[Path, str]) -> None:
+        """Logs files under the parent run, each into the artifact folder that it maps to ('' for the root)."""
+        for path, folder in paths.items():
+            self._client.log_artifact(self.parent_id, str(path), folder or None)
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Tags the parent run."""
+        self._client.set_tag(self.parent_id, name, value)
+
+    def child_id(self, key: str) -> str:
+        """The MLflow run of the run with this key."""
+        return self._children[key]
+
+    def _find_experiment(self) -> str:
+        name = experiment_name()
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return str(self._client.create_experiment(name))
+        except MlflowException:  # another command made it in between
+            made = self._client.get_experiment_by_name(name)
+            if made is None:
+                raise
+            return str(made.experiment_id)
+
+    def _find_parent(self) -> str:
+        study, folder = self._study, self._folder
+        found = self._search(f"tags.`supercm.study_id` = '{folder.study_id}' and tags.`supercm.kind` = 'study'")
+        tags = {
+            "supercm.kind": "study",
+            "supercm.study": study.name,
+            "supercm.study_id": folder.study_id,
+            "supercm.study_hash": folder.identity,
+            "supercm.budget.num_trials": str(study.budget.num_trials),
+            **provenance(),
+        }
+        run_id = found[0].info.run_id if found else self._create(study.name, tags)
+        self._set_status(run_id, "running", None)
+        params = {**study.base.leaves(), **{f"space.{path}": d.model_dump() for path, d in study.space.items()}}
+        if not found:
+            self._log_params(run_id, params)
+        else:
+            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        return str(run_id)
+
+    def _child(self, record: RunRecord) -> str:
+        key = record.key
+        if key not in self._children:
+            if not self._children and not self._written:
+                self._recall_children()
+            if key not in self._children:
+                tags = {
+                    "mlflow.parentRunId": self.parent_id,
+                    "supercm.kind": record.kind,
+                    "supercm.study": self._study.name,
+                    "supercm.study_id": self._folder.study_id,
+                    "supercm.study_hash": self._folder.identity,
+                    "supercm.run": key,
+                    "supercm.label_budget": str(record.label_budget),
+                    **{f"supercm.{name}": str(value) for name, value in record.labels.items()},
+                    **provenance(),
+                }
+                self._children[key] = self._create(key, tags, record.started_ms)
+                self._written[key] = 0
+                self._log_params(self._children[key], {**record.params, "label_budget": record.label_budget})
+                self._client.log_artifact(self._children[key], str(self._folder.run(key).splits))
+        return self._children[key]
+
+    def _recall_children(self) -> None:
+        """Asks MLflow which runs of the study it has, and how many epochs of each."""
+        for run in self._search(f"tags.`supercm.study_id` = '{self._folder.study_id}'"):
+            key = run.data.tags.get("supercm.run")
+            if key:
+                self._children[key] = run.info.run_id
+                self._written[key] = int(run.data.metrics.get("epoch", 0))
+
+    def _search(self, condition: str) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while token is not None or not runs:
+            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                break
+        return runs
+
+    def _create(self, name: str, tags: dict[str, str], started_ms: int | None = None) -> str:
+        run = self._client.create_run(self._experiment_id, start_time=started_ms or now_ms(), tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def _log_params(self, run_id: str, params: dict[str, Any]) -> None:
+        entities = [Param(name, str(value)) for name, value in params.items()]
+        for start in range(0, len(entities), 100):
+            self._client.log_batch(run_id, params=entities[start : start + 100])
+
+    def _log_epochs(self, run_id: str, history: list[dict[str, float]]) -> None:
+        """Whole epochs to a batch, so that the last `epoch` MLflow has says up to where it has everything."""
+        step = max(1, _BATCH // len(history[0]))
+        for start in range(0, len(history), step):
+            entities = [
+                Metric(name, value, int(metrics["timestamp_ms"]), int(metrics["epoch"]))
+                for metrics in history[start : start + step]
+                for name, value in metrics.items()
+                if name != "timestamp_ms"
+            ]
+            self._client.log_batch(run_id, metrics=entities)
+
+    def _log_record(self, run_id: str, record: RunRecord) -> None:
+        tags = [RunTag("supercm.status", record.status), RunTag("supercm.reason", record.reason)]
+        last = record.ended_ms or now_ms()
+        metrics = [Metric(name, value, last, 0) for name, value in record.summary.items()]
+        self._client.log_batch(run_id, metrics=metrics, tags=tags)
+        self._set_status(run_id, record.status, record.ended_ms)
+
+    def _set_status(self, run_id: str, status: str, ended_ms: int | None) -> None:
+        name = RunStatus.to_string(_STATUS[status])
+        if status == "running":
+            self._client.update_run(run_id, status=name)
+        else:
+            self._client.set_terminated(run_id, status=name, end_time=ended_ms)
+
+
+class BackgroundTracker:
+    """A tracker behind a queue, so that a slow or absent MLflow never holds up training."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        """Args: the tracker, which from now on only this one's thread uses until `close`."""
+        self._tracker = tracker
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._failed = False
+        self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
+        self._thread.start()
+
+    def mirror(self, key: str) -> None:
+        """Has the run with this key mirrored soon."""
+        self._queue.put(key)
+
+    def close(self) -> None:
+        """Waits until everything asked for was tried, then makes up for what failed."""
+        self._queue.put(None)
+        self._thread.join()
+        self._attempt(self._tracker.mirror_all)
+
+    def _work(self) -> None:
+        while True:
+            keys = [self._queue.get()]
+            while not self._queue.empty():
+                keys.append(self._queue.get())
+            for key in dict.fromkeys(key for key in keys if key is not None):
+                self._attempt(lambda key=key: self._tracker.mirror(key))
+            if None in keys:
+                return
+
+    def _attempt(self, write: Any) -> None:
+        try:
+            write()
+        except (MlflowException, OSError) as error:
+            if not self._failed:
+                logger.warning("MLflow does not take what it is sent, the study goes on and sends it later: %s", error)
+            self._failed = True
+
+
+@contextmanager
+def background(tracker: Tracker) -> Iterator[BackgroundTracker]:
+    """The tracker behind a queue for the time of the block, everything written at its end."""
+    writer = BackgroundTracker(tracker)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Tags that say what code made a run: versions of the packages, and the commit of this package or of the
+    directory where the command was given.
+    """
+    tags = {f"supercm.version.{name}": version(name) for name in ("supercm-ray", "torch", "ray", "optuna", "mlflow")}
+    tags["supercm.version.python"] = platform.python_version()
+    commit = _git("rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        tags["supercm.git_dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower()
+    return tags
+
+
+def _git(*words: str) -> str:
+    folders = (Path(__file__).resolve().parent, Path.cwd())
+    for folder in folders:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout.strip()
+    return ""

@@ -1,0 +1,75 @@
+"""Checkpoints: written whole or not at all, loaded without pickle, refused where they do not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from supercm_ray.config import Config
+from supercm_ray.data import Dataset
+from supercm_ray.errors import CheckpointError
+from supercm_ray.training.state import TrainState
+
+_FORMAT = 1
+_FREE_TO_CHANGE = ("training.device", "training.num_threads", "training.checkpoint_interval_epochs")
+
+
+def save_checkpoint(path: Path, state: TrainState) -> None:
+    """Writes the state to `path`. A kill at any moment leaves the former file or the new one."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save({"format": _FORMAT, "config": _fingerprint(state.config), **state.state_dict()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
+    """The run saved at `path`.
+
+    Raises:
+        CheckpointError: for a file that is truncated, holds anything but tensors and plain values, or belongs to
+            another configuration.
+    """
+    saved = _read(path)
+    if saved.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{path} is no checkpoint of this version (format {saved.get('format')!r}, not {_FORMAT})"
+        )
+    if saved["config"] != _fingerprint(config):
+        differing = _differences(json.loads(saved["config"]), json.loads(_fingerprint(config)))
+        raise CheckpointError(f"{path} belongs to another configuration ({differing}); move it away to start afresh")
+    state = TrainState.create(config, dataset, device)
+    try:
+        state.load_state_dict(saved)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} does not fit the configured model: {error}") from error
+    return state
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"cannot load the checkpoint {path}: {reason}; move it away to start afresh") from error
+    if not isinstance(saved, dict):
+        raise CheckpointError(
+            f"{path} is no checkpoint: it holds a {type(saved).__name__}; move it away to start afresh"
+        )
+    return saved
+
+
+def _fingerprint(config: Config) -> str:
+    leaves = {path: value for path, value in config.leaves().items() if path not in _FREE_TO_CHANGE}
+    return json.dumps(leaves, sort_keys=True)
+
+
+def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> str:
+    paths = sorted(path for path in {*saved, *wanted} if saved.get(path) != wanted.get(path))
+    return ", ".join(f"{path}: {saved.get(path)} there, {wanted.get(path)} here" for path in paths[:3])

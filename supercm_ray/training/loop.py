@@ -1,0 +1,108 @@
+"""The loop: one step, one epoch, one run. It yields results and does not know who listens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from supercm_ray.core import clustering_loss, gaussian_ramp
+from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_rows
+from supercm_ray.errors import DivergedError
+from supercm_ray.models import Outputs
+from supercm_ray.training.evaluate import evaluate
+from supercm_ray.training.state import TrainState
+
+
+def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
+    """Trains from where `state` stands to the configured number of epochs.
+
+    Yields:
+        After each epoch its metrics, which are also the last of `state.history`: `epoch` (from 1), the means of
+        the loss terms over the epoch (`train/...`), `val/accuracy` and `val/loss` of the moving average, and
+        `epoch_seconds`. Between two yields the state may be saved.
+
+    Raises:
+        DivergedError: after an epoch whose mean loss is not finite.
+    """
+    while state.epoch < state.config.training.num_epochs:
+        started = time.perf_counter()
+        terms = train_epoch(state, data)
+        if not math.isfinite(terms["loss"]):
+            raise DivergedError(
+                f"the training loss became {terms['loss']} in epoch {state.epoch + 1} of "
+                f"{state.config.training.num_epochs}; lower training.learning_rate or algorithm.clustering_weight"
+            )
+        val = evaluate(state.average, data, data.val)
+        state.history.append(
+            {
+                "epoch": state.epoch + 1,
+                **{f"train/{name}": value for name, value in terms.items()},
+                "val/accuracy": val.accuracy,
+                "val/loss": val.loss,
+                "epoch_seconds": time.perf_counter() - started,
+            }
+        )
+        yield state.history[-1]
+
+
+def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
+    """Runs `steps_per_epoch` steps and returns the mean of each loss term; the device is read once, at the end."""
+    training, generator = state.config.training, state.generator
+    labeled = epoch_rows(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
+    unlabeled = epoch_rows(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
+    sums: dict[str, Tensor] = {}
+    for rows, other_rows in zip(labeled, unlabeled, strict=True):
+        terms = train_step(state, draw_batch(data, rows, other_rows, state.config, generator))
+        sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+    means = torch.stack(list(sums.values())) / training.steps_per_epoch
+    return dict(zip(sums, means.tolist(), strict=True))
+
+
+def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor]:
+    """One optimizer step. Returns the detached terms and their weighted sum `loss`, scalars on the device."""
+    algorithm = state.config.algorithm
+    if algorithm.centroid_source == "eval_pass":
+        state.centroids.update(_clean_features(state, batch.labeled_clean), batch.labels)
+    outputs: Outputs = state.model(torch.cat([batch.labeled, batch.unlabeled]))
+    if algorithm.centroid_source == "batch":
+        state.centroids.update(outputs.features[: len(batch.labels)], batch.labels)
+
+    terms = state.algorithm(outputs, batch)
+    clustering = clustering_loss(
+        outputs.features,
+        outputs.assignments,
+        state.centroids.value,
+        balance_alpha=algorithm.balance_alpha,
+        seen=state.centroids.seen,
+    )
+    ramp = gaussian_ramp(state.centroids.num_updates, algorithm.clustering_warmup_steps)
+    loss = torch.stack(list(terms.values())).sum() + state.hyper.clustering_weight * ramp * clustering
+
+    state.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    state.optimizer.step()
+    state.step += 1
+    _update_average(state)
+    return {name: term.detach() for name, term in {"loss": loss, **terms, "clustering": clustering}.items()}
+
+
+@torch.no_grad()
+def _clean_features(state: TrainState, images: Tensor) -> Tensor:
+    """Features (B, D) in eval mode, as BatchNorm will see them at evaluation."""
+    state.model.eval()
+    features: Tensor = state.model(images).features
+    state.model.train()
+    return features
+
+
+@torch.no_grad()
+def _update_average(state: TrainState) -> None:
+    """Moves the average towards the parameters, faster in the first steps so that the start is soon forgotten."""
+    decay = min(state.config.training.ema_decay, state.step / (state.step + 9))
+    torch._foreach_lerp_(list(state.average.parameters()), list(state.model.parameters()), 1.0 - decay)
+    for average, current in zip(state.average.buffers(), state.model.buffers(), strict=True):
+        average.copy_(current)
