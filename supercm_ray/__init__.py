@@ -1,0 +1,26 @@
+"""supercm_ray: SuperCM, learning from few labels by differentiable clustering, tuned with Ray, Optuna and MLflow.
+
+The verbs are loaded when first used, so that `supercm_ray.core` can be imported where ray and mlflow cannot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from supercm_ray.api import Report, TrainResult, TuneResult, report, train, tune
+    from supercm_ray.study_file import load_study
+
+__all__ = ["Report", "TrainResult", "TuneResult", "load_study", "report", "train", "tune"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_study":
+        from supercm_ray.study_file import load_study
+
+        return load_study
+    if name in __all__:
+        import importlib
+
+        return getattr(importlib.import_module("supercm_ray.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

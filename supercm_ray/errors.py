@@ -26,7 +26,7 @@ class CheckpointError(SuperCMError):
     """A checkpoint that is truncated, foreign or of another configuration."""
 
 
-class InterruptedStudy(SuperCMError):
+class InterruptedStudyError(SuperCMError):
     """A study stopped from outside; the same command resumes it."""
 
     exit_code = 130

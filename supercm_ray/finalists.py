@@ -53,7 +53,7 @@ class Row:
 
 
 def plan(study: Study, best: Mapping[tuple[Any, ...], dict[str, Any]]) -> list[Finalist]:
-    """The runs of the last round. Their seeds follow the base's seed, on which settings were chosen, and leave it out."""
+    """The runs of the last round, on the seeds after the base's, on which settings were chosen."""
     arms = {TUNED: {}, **({CONTROL: study.control} if study.control else {})}
     seeds = [study.base.seed + 1 + i for i in range(study.num_seeds)]
     return [

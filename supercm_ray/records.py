@@ -187,8 +187,8 @@ class StudyFolder:
             except OSError as error:
                 file.seek(0)
                 raise StudyError(
-                    f"one process at a time may run the study in {self.path}, got process {file.read().strip()} at work; "
-                    "wait for it or stop it"
+                    f"one process at a time may run the study in {self.path}, got process {file.read().strip()} "
+                    "at work; wait for it or stop it"
                 ) from error
             file.truncate(0)
             file.write(str(os.getpid()))

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from supercm_ray.config import Config, Frozen, Leaf, rule_error
 from supercm_ray.errors import nearest
 
-FIXED_PATHS = {
+FIXED_PATHS: Mapping[str, str] = {
     "seed": "a setting must not be chosen by its luck",
     "data.name": "all trials share one validation and one test split",
     "data.split_seed": "all trials share one validation and one test split",
@@ -158,7 +158,7 @@ class Study(Frozen):
     """Names the results folder and the MLflow parent run; by default the file's name."""
     base: Config
     """The configuration that `train` runs and that trials vary."""
-    space: dict[str, Distribution] = {}
+    space: dict[str, Distribution] = Field(default_factory=dict)
     """What to search: dotted path of a leaf of `base` to distribution."""
     objective: Annotated[
         tuple[Objective, ...], BeforeValidator(_as_list, json_schema_input_type=Objective | tuple[Objective, ...])
@@ -169,7 +169,7 @@ class Study(Frozen):
     scheduler: Scheduler = Scheduler()
     points: tuple[dict[str, bool | int | float | str], ...] = ()
     """Known good settings, tried first; what a point omits is sampled."""
-    control: dict[str, bool | int | float | str] = {}
+    control: dict[str, bool | int | float | str] = Field(default_factory=dict)
     """Overrides of the best setting that make the arm to compare it with."""
     num_seeds: int = Field(3, ge=1)
     """Fresh seeds on which the best setting of each factor level and its control are run at the end."""

@@ -26,7 +26,7 @@ _MODELS_BY_TYPE: dict[str, type[BaseModel]] = {
 class _Loader(yaml.SafeLoader):
     """Safe YAML that reads `1e-3` as a number, a date as text, and refuses a key given twice."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML defines it as a plain mapping)
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

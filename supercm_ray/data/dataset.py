@@ -77,7 +77,7 @@ def _digits() -> Dataset:
         class_names=tuple(str(name) for name in bunch.target_names),
         mean=(float(scaled.mean()),),
         std=(float(scaled.std()),),
-        citation="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI; test part as in scikit-learn",
+        citation="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI",
     )
 
 

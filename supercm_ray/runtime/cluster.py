@@ -33,9 +33,7 @@ def ray_session() -> Iterator[None]:
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if os.environ["RAY_AUTH_MODE"] == "token":
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
     local = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from supercm_ray.finalists import Finalist
 from supercm_ray.records import StudyFolder
 from supercm_ray.runtime.trainable import FAILURE
 from supercm_ray.search import REASON, build_sampler, num_trials, objective_values, open_optuna, to_optuna, unfinished
@@ -23,7 +24,20 @@ def trial_key(number: int) -> str:
     return f"trials/{number:04d}"
 
 
-class StudySearch(OptunaSearch):
+class _WithoutSnapshots(Searcher):
+    """Leaves nothing for Tune's own snapshots, which are never restored: Optuna's storage and the records have it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+
+class StudySearch(_WithoutSnapshots, OptunaSearch):
     """OptunaSearch for a study that may have been begun before.
 
     Where it departs from its parent: a trial that a kill cut off is handed out again under its number; no more
@@ -86,12 +100,6 @@ class StudySearch(OptunaSearch):
             trial.set_user_attr(REASON, reason)
         self._optuna.tell(trial, values, state=state)
 
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: Optuna's storage has it all."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: Optuna's storage has it all."""
-
     def _outcome(
         self, assignments: dict[str, Any], result: dict[str, Any] | None
     ) -> tuple[TrialState, str, list[float] | None]:
@@ -108,23 +116,21 @@ class StudySearch(OptunaSearch):
         return TrialState.COMPLETE, "", values
 
 
-class GivenRuns(Searcher):
-    """Hands out the runs of a list, in order."""
+class GivenRuns(_WithoutSnapshots):
+    """Hands out the finalists of a list, in order."""
 
-    def __init__(self, configs: list[dict[str, Any]]) -> None:
-        """Args: for each run its key and what it changes of the base."""
+    def __init__(self, finalists: list[Finalist], prepare: Callable[[Finalist], None]) -> None:
+        """Args: the runs, and what is to be done with one before a worker gets it."""
         super().__init__()
-        self._configs = list(configs)
+        self._finalists, self._prepare = list(finalists), prepare
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The next run."""
-        return self._configs.pop(0) if self._configs else Searcher.FINISHED
+        if not self._finalists:
+            return Searcher.FINISHED
+        finalist = self._finalists.pop(0)
+        self._prepare(finalist)
+        return {"run": finalist.key, "assignments": finalist.assignments}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the list is as it is."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: what is left follows from the records."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: what is left follows from the records."""

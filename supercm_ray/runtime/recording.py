@@ -106,6 +106,10 @@ class RecordKeeper(tune.Callback):
         """Args: the recorder."""
         self._recorder = recorder
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing for Tune's own snapshots, which are never restored: what there is to know is in the records."""
+        return {}
+
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:

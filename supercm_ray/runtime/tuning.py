@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from ray import tune
@@ -59,7 +58,7 @@ def open_finalists(folder: StudyFolder, finalists: list[Finalist]) -> list[Final
 def run_search(recorder: Recorder) -> None:
     """Runs what is left of the study's trials. Their workers get the data with the test rows blanked out."""
     study, folder = recorder.study, recorder.folder
-    _reconcile(recorder)
+    settle(recorder)
     search = StudySearch(study, folder, lambda key, assignments: recorder.begin(key, "trial", assignments, {}))
     scheduler = LevelScheduler(study)
     scheduler.replay(folder)
@@ -75,10 +74,8 @@ def run_finalists(recorder: Recorder, finalists: list[Finalist]) -> None:
     at_once = concurrency(recorder.study.budget)
     recorder.listener.on_phase("finalists", len(finalists), at_once)
     left = open_finalists(recorder.folder, finalists)
-    for finalist in left:
-        recorder.begin(finalist.key, "finalist", finalist.assignments, finalist.labels)
     if left:
-        given = GivenRuns([{"run": finalist.key, "assignments": finalist.assignments} for finalist in left])
+        given = GivenRuns(left, lambda one: recorder.begin(one.key, "finalist", one.assignments, one.labels))
         _run(recorder, "finalists", recorder.dataset, given, FIFOScheduler(), len(left), at_once)
 
 
@@ -114,7 +111,7 @@ def _run(
     ).fit()
 
 
-def _reconcile(recorder: Recorder) -> None:
+def settle(recorder: Recorder) -> None:
     """Closes the records of trials of which Optuna was told the end just before a kill."""
     for trial in open_optuna(recorder.study, recorder.folder).get_trials(deepcopy=False):
         record = recorder.folder.run(trial_key(trial.number)).record()
@@ -134,8 +131,3 @@ def check_data(study: Study, dataset: Dataset) -> None:
         if path.startswith("data."):
             for value in distribution.ends().values():
                 make_splits(dataset.labels, study.base.replace({path: value}).data, study.base.seed)
-
-
-def results_root(results: Path | None) -> Path:
-    """Where studies are kept: the given folder, or `results` in the directory where the command was given."""
-    return results if results is not None else Path("results")

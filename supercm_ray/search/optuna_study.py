@@ -29,7 +29,6 @@ def open_optuna(study: Study, folder: StudyFolder) -> optuna.Study:
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
-    opened.set_metric_names([objective.metric for objective in study.objective])
     for point in study.points:
         opened.enqueue_trial(point, skip_if_exists=True)
     return opened

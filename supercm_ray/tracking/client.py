@@ -12,9 +12,9 @@ import platform
 import queue
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 
-from supercm_ray.records import RunRecord, StudyFolder, now_ms
+from supercm_ray.records import RunRecord, Status, StudyFolder, now_ms
 from supercm_ray.study import Study
 
 logger = logging.getLogger(__name__)
@@ -57,10 +57,17 @@ class Tracker:
         self._study, self._folder = study, folder
         self._client = MlflowClient(tracking_uri())
         self._experiment_id = self._find_experiment()
+        self._recalled = False
         self._children: dict[str, str] = {}
         self._written: dict[str, int] = {}
         self._last: dict[str, RunRecord] = {}
-        self.parent_id = self._find_parent()
+        self.parent_id: str | None = None
+
+    def open_parent(self) -> str:
+        """Finds or makes the parent run, of which all runs written from now on are children, and sets it running."""
+        run_id = self.find_parent()
+        self._set_status(run_id, "running", None)
+        return run_id
 
     def mirror(self, key: str) -> None:
         """Writes what MLflow lacks of the run with this key, its epochs in one batch, and its status."""
@@ -81,20 +88,25 @@ class Tracker:
         for record in self._folder.runs():
             self.mirror(record.key)
 
-    def end(self, status: str, metrics: dict[str, float] | None = None) -> None:
-        """Sets the status of the parent run, and figures of the whole study."""
-        entities = [Metric(name, value, now_ms(), 0) for name, value in (metrics or {}).items()]
-        self._client.log_batch(self.parent_id, metrics=entities, tags=[RunTag("supercm.status", status)])
-        self._set_status(self.parent_id, status, now_ms() if status != "running" else None)
+    def end_parent(self, status: Status) -> None:
+        """Closes the parent run."""
+        assert self.parent_id is not None
+        self._client.set_tag(self.parent_id, "supercm.status", status)
+        self._set_status(self.parent_id, status, now_ms())
 
     def log_artifacts(self, paths: dict[Path, str]) -> None:
         """Logs files under the parent run, each into the artifact folder that it maps to ('' for the root)."""
+        assert self.parent_id is not None
         for path, folder in paths.items():
             self._client.log_artifact(self.parent_id, str(path), folder or None)
 
-    def set_tag(self, name: str, value: str) -> None:
-        """Tags the parent run."""
-        self._client.set_tag(self.parent_id, name, value)
+    def set_tag(self, run_id: str, name: str, value: str) -> None:
+        """Tags a run."""
+        self._client.set_tag(run_id, name, value)
+
+    def tag(self, run_id: str, name: str) -> str:
+        """A tag of a run, empty where it has none."""
+        return str(self._client.get_run(run_id).data.tags.get(name, ""))
 
     def child_id(self, key: str) -> str:
         """The MLflow run of the run with this key."""
@@ -113,34 +125,36 @@ class Tracker:
                 raise
             return str(made.experiment_id)
 
-    def _find_parent(self) -> str:
+    def find_parent(self) -> str:
+        """Finds or makes the parent run and leaves its status as it is."""
         study, folder = self._study, self._folder
-        found = self._search(f"tags.`supercm.study_id` = '{folder.study_id}' and tags.`supercm.kind` = 'study'")
         tags = {
             "supercm.kind": "study",
             "supercm.study": study.name,
             "supercm.study_id": folder.study_id,
             "supercm.study_hash": folder.identity,
-            "supercm.budget.num_trials": str(study.budget.num_trials),
+            "supercm.num_trials": str(study.budget.num_trials),
+            "supercm.num_seeds": str(study.num_seeds),
             **provenance(),
         }
-        run_id = found[0].info.run_id if found else self._create(study.name, tags)
-        self._set_status(run_id, "running", None)
-        params = {**study.base.leaves(), **{f"space.{path}": d.model_dump() for path, d in study.space.items()}}
-        if not found:
-            self._log_params(run_id, params)
+        found = self._search(f"tags.`supercm.study_id` = '{folder.study_id}' and tags.`supercm.kind` = 'study'")
+        if found:
+            self.parent_id = str(found[0].info.run_id)
+            self._client.log_batch(self.parent_id, tags=[RunTag(name, value) for name, value in tags.items()])
         else:
-            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        return str(run_id)
+            self.parent_id = self._create(study.name, tags)
+            space = {f"space.{path}": distribution.model_dump() for path, distribution in study.space.items()}
+            self._log_params(self.parent_id, {**study.base.leaves(), **space})
+        return self.parent_id
 
     def _child(self, record: RunRecord) -> str:
         key = record.key
         if key not in self._children:
-            if not self._children and not self._written:
+            if not self._recalled:
                 self._recall_children()
             if key not in self._children:
                 tags = {
-                    "mlflow.parentRunId": self.parent_id,
+                    **({"mlflow.parentRunId": self.parent_id} if self.parent_id else {}),
                     "supercm.kind": record.kind,
                     "supercm.study": self._study.name,
                     "supercm.study_id": self._folder.study_id,
@@ -158,6 +172,7 @@ class Tracker:
 
     def _recall_children(self) -> None:
         """Asks MLflow which runs of the study it has, and how many epochs of each."""
+        self._recalled = True
         for run in self._search(f"tags.`supercm.study_id` = '{self._folder.study_id}'"):
             key = run.data.tags.get("supercm.run")
             if key:
@@ -165,14 +180,11 @@ class Tracker:
                 self._written[key] = int(run.data.metrics.get("epoch", 0))
 
     def _search(self, condition: str) -> list[Run]:
-        runs: list[Run] = []
-        token = None
-        while token is not None or not runs:
-            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
+        page = self._client.search_runs([self._experiment_id], condition, max_results=1000)
+        runs: list[Run] = list(page)
+        while page.token:
+            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=page.token)
             runs += page
-            token = page.token
-            if not token:
-                break
         return runs
 
     def _create(self, name: str, tags: dict[str, str], started_ms: int | None = None) -> str:
@@ -217,7 +229,7 @@ class BackgroundTracker:
     def __init__(self, tracker: Tracker) -> None:
         """Args: the tracker, which from now on only this one's thread uses until `close`."""
         self._tracker = tracker
-        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[str | Callable[[], None] | None] = queue.SimpleQueue()
         self._failed = False
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -225,6 +237,10 @@ class BackgroundTracker:
     def mirror(self, key: str) -> None:
         """Has the run with this key mirrored soon."""
         self._queue.put(key)
+
+    def call(self, write: Callable[[], None]) -> None:
+        """Has something else written, after what was asked for before."""
+        self._queue.put(write)
 
     def close(self) -> None:
         """Waits until everything asked for was tried, then makes up for what failed."""
@@ -238,11 +254,11 @@ class BackgroundTracker:
             while not self._queue.empty():
                 keys.append(self._queue.get())
             for key in dict.fromkeys(key for key in keys if key is not None):
-                self._attempt(lambda key=key: self._tracker.mirror(key))
+                self._attempt(key if callable(key) else partial(self._tracker.mirror, key))
             if None in keys:
                 return
 
-    def _attempt(self, write: Any) -> None:
+    def _attempt(self, write: Callable[[], None]) -> None:
         try:
             write()
         except (MlflowException, OSError) as error:

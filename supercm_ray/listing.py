@@ -1,0 +1,34 @@
+"""What there is: study files, and studies begun."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from supercm_ray.errors import StudyError
+from supercm_ray.records import StudyFolder
+from supercm_ray.study_file import load_study
+
+
+def list_studies(files: Path, results: Path) -> list[str]:
+    """A line for each study file in a folder and for each study in `results`, under a heading each."""
+    lines = [f"study files in {files}/"]
+    for path in sorted(files.glob("*.yaml")):
+        lines.append(f"  {path.name:24} {_describe(path)}")
+    lines.append(f"studies begun in {results}/")
+    for path in sorted(results.glob("*/study.yaml")):
+        folder = StudyFolder.existing(path.parent)
+        trials = Counter(record.status for record in folder.runs("trial"))
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(trials.items())) or "no trial yet"
+        page = ", report.html" if (path.parent / "report.html").exists() else ""
+        lines.append(f"  {path.parent.name:24} {counts}{page}")
+    return lines
+
+
+def _describe(path: Path) -> str:
+    try:
+        study = load_study(path)
+    except StudyError as error:
+        return f"not valid: {str(error).splitlines()[0]}"
+    searched = f"searches {', '.join(p.split('.')[-1] for p in study.space)}" if study.space else "no search"
+    return f"{study.base.data.name}, {study.base.algorithm.name}, {study.budget.num_trials} trials, {searched}"

@@ -1,0 +1,111 @@
+"""Progress on a terminal: one live line for a person, a plain line now and then for a log."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from supercm_ray.records import RunRecord
+from supercm_ray.study import Study
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class ProgressView:
+    """A listener that shows trials done, running and failed, the best so far, and the time left."""
+
+    def __init__(self, study: Study, console: Console) -> None:
+        """Args: the study, for its objective and factors, and where to write."""
+        self._study, self._console = study, console
+        self._live = Live("", console=console, refresh_per_second=4) if console.is_terminal else None
+        self._best: dict[tuple[Any, ...], float] = {}
+        self._values: dict[str, float] = {}
+        self._epochs: dict[str, int] = {}
+        self._status: dict[str, str] = {}
+        self._phase, self._total, self._at_once = "", 0, 1
+        self._began = self._shown = time.monotonic()
+
+    def __enter__(self) -> ProgressView:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._show(force=True)
+        if self._live:
+            self._live.stop()
+
+    def on_phase(self, name: str, total: int, at_once: int) -> None:
+        """Begins a new line for a phase."""
+        if self._phase:
+            self._show(force=True)
+            if self._live:
+                self._console.print(self.line())
+        self._phase, self._total, self._at_once = name, total, at_once
+        self._began = time.monotonic()
+        self._best, self._values, self._epochs, self._status = {}, {}, {}, {}
+
+    def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
+        """Takes in what became of a run."""
+        if metrics is not None:
+            self._epochs[record.key] = int(metrics["epoch"])
+            self._values[record.key] = metrics.get(self._study.primary.metric, float("nan"))
+        else:
+            self._status[record.key] = record.status
+        if record.kind == "trial" and record.status == "complete" and record.key in self._values:
+            self._note_best(record)
+        self._show()
+
+    def line(self) -> str:
+        """What stands on the terminal."""
+        count = Counter(self._status.values())
+        done = sum(count[status] for status in ("complete", "pruned", "failed"))
+        shown = [f"{self._phase}: {done}/{self._total} done"]
+        details = [f"{count[status]} {status}" for status in ("pruned", "failed") if count[status]]
+        shown[0] += f" ({', '.join(details)})" if details else ""
+        shown.append(f"{count['running']} running")
+        shown += [f"best {self._study.primary.metric} {self._best_text()}"] if self._best else []
+        elapsed = time.monotonic() - self._began
+        shown.append(f"{_clock(elapsed)} elapsed")
+        left = self._seconds_left(elapsed, done)
+        shown += [f"about {_clock(left)} left"] if left is not None else []
+        return ", ".join(shown)
+
+    def _note_best(self, record: RunRecord) -> None:
+        level = self._study.level({**record.params, **record.assignments})
+        better = max if self._study.primary.direction == "maximize" else min
+        value = self._values[record.key]
+        self._best[level] = better(value, self._best.get(level, value))
+
+    def _best_text(self) -> str:
+        texts = []
+        for level, value in sorted(self._best.items()):
+            name = ",".join(str(part) for part in level)
+            texts.append(f"{value:.3f} at {name}" if name else f"{value:.3f}")
+        return "; ".join(texts)
+
+    def _seconds_left(self, elapsed: float, done: int) -> float | None:
+        num_epochs = self._study.base.training.num_epochs
+        running = [key for key, status in self._status.items() if status == "running"]
+        finished = done + sum(self._epochs.get(key, 0) / num_epochs for key in running)
+        return elapsed * (self._total - finished) / finished if finished and done < self._total else None
+
+    def _show(self, *, force: bool = False) -> None:
+        if not self._phase:
+            return
+        if self._live:
+            self._live.update(Text(self.line()))
+        elif force or time.monotonic() - self._shown > _SECONDS_BETWEEN_LINES:
+            self._shown = time.monotonic()
+            self._console.print(self.line(), highlight=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
