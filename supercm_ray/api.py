@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -23,7 +20,7 @@ from supercm_ray.finalists import Row
 from supercm_ray.models import Predictor, build_backbone
 from supercm_ray.records import RunRecord, StudyFolder, write_atomically
 from supercm_ray.report import Report, build_report
-from supercm_ray.runtime import Listener, Recorder, Run, Silent, check_data, ray_session, tuning
+from supercm_ray.runtime import Listener, Recorder, Run, Silent, check_data, ray_session, sigterm_as_interrupt, tuning
 from supercm_ray.study import Study
 from supercm_ray.study_file import load_study
 from supercm_ray.tracking import BackgroundTracker, Tracker, background, log_model, tracking_uri
@@ -88,7 +85,7 @@ def tune(study: Study, *, results: Path = DEFAULT_RESULTS, listener: Listener | 
         raise StudyError(f"a study to tune must search something, got an empty `space` in {study.name}; use train")
     dataset = _checked_data(study)
     folder = StudyFolder.open(results, study.name, study.identity())
-    with folder.lock(), _sigterm_as_interrupt():
+    with folder.lock(), sigterm_as_interrupt():
         write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
         tracker = Tracker(study, folder)
         parent_id = tracker.open_parent()
@@ -121,7 +118,7 @@ def train(
     dataset = _checked_data(study)
     folder = StudyFolder.open(results / "train", f"{study.name}-{study.identity()[:8]}", study.identity())
     key = f"train/{study.name}"
-    with folder.lock(), _sigterm_as_interrupt():
+    with folder.lock(), sigterm_as_interrupt():
         tracker = Tracker(study, folder)
         with background(tracker) as writer:
             recorder = Recorder(study, folder, dataset, listener or Silent(), writer.mirror)
@@ -174,17 +171,25 @@ def _names_varied(study: Study) -> Iterator[tuple[str, Any]]:
 
 
 def _run_all(recorder: Recorder, tracker: Tracker, writer: BackgroundTracker) -> None:
+    study, folder = recorder.study, recorder.folder
+    if not tuning.has_work(study, folder):
+        tuning.settle(recorder)
+        return
+    with ray_session(), _closing_on_error(recorder, tracker, writer):
+        tuning.run_search(recorder)
+        tuning.run_finalists(recorder, tuning.chosen(study, folder))
+
+
+@contextmanager
+def _closing_on_error(recorder: Recorder, tracker: Tracker, writer: BackgroundTracker) -> Iterator[None]:
+    """Leaves no run open when the block is left by an error, before anything else is taken down."""
     try:
-        if tuning.has_work(recorder.study, recorder.folder):
-            with ray_session():
-                tuning.run_search(recorder)
-                tuning.run_finalists(recorder, tuning.chosen(recorder.study, recorder.folder))
-        else:
-            tuning.settle(recorder)
+        yield
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         recorder.interrupt()
         writer.call(lambda: tracker.end_parent("interrupted" if interrupted else "failed"))
+        writer.flush()
         if interrupted:
             raise InterruptedStudyError(f"{recorder.study.name} was interrupted; the same command resumes it") from None
         raise
@@ -240,20 +245,3 @@ def _log_model(tracker: Tracker, run_id: str, config: Config, folder: StudyFolde
     uri = log_model(run_id, Predictor(state.average), example, f"{folder.path.name}-model")
     tracker.set_tag(run_id, _MODEL_TAG, uri)
     return uri
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Schedulers of clusters ask with SIGTERM for what a person asks with Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

@@ -1,0 +1,60 @@
+"""The report of a study: table, figures and one HTML page, made from what the study has left on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from supercm_ray.finalists import Row
+from supercm_ray.records import StudyFolder, write_atomically
+from supercm_ray.report.data import ReportData, gather
+from supercm_ray.report.figures import draw_all
+from supercm_ray.report.page import render
+from supercm_ray.report.table_json import table_tree
+from supercm_ray.report.text import finding, table_text
+from supercm_ray.study import Study
+
+__all__ = ["Report", "build_report", "finding", "table_text"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        rows: the table, by level and arm; empty before the first finalist's end.
+        text: the table and the finding, for a terminal.
+        html: the page.
+        table_json: the table's figures.
+        figures: PNG files.
+        best_run: the key of the tuned run chosen by validation.
+    """
+
+    rows: list[Row]
+    text: str
+    html: Path
+    table_json: Path
+    figures: list[Path]
+    best_run: str | None
+
+
+def build_report(study: Study, folder: StudyFolder) -> Report:
+    """Writes the report of a study into its folder, however far the study has come.
+
+    Args:
+        study: as resolved.
+        folder: what it has left so far.
+    """
+    data = gather(study, folder)
+    drawn = draw_all(data, folder.path / "figures")
+    html, table_json = folder.path / "report.html", folder.path / "table.json"
+    write_atomically(html, render(data, drawn))
+    write_atomically(table_json, json.dumps(table_tree(data), indent=1, ensure_ascii=False, allow_nan=False))
+    best_run = data.best.record.key if data.best else None
+    return Report(data.rows, _text(data), html, table_json, [figure.png for figure in drawn], best_run)
+
+
+def _text(data: ReportData) -> str:
+    labels = data.training_labels
+    return f"{table_text(data.study, data.rows, labels)}\n\n{finding(data.study, data.rows, labels)}"

@@ -128,7 +128,14 @@ def gather(study: Study, folder: StudyFolder) -> ReportData:
         best=best,
         outcome=outcome,
         class_names=_class_names(study, outcome),
-        missing=missing(study, [view.record for view in trials], planned, records, rows, best is not None, outcome),
+        missing=missing(
+            study,
+            trials=[view.record for view in trials],
+            planned=planned,
+            records=records,
+            rows=rows,
+            outcome_is_lost=best is not None and outcome is None,
+        ),
     )
 
 
@@ -156,7 +163,8 @@ def _from_optuna(study: Study, folder: StudyFolder) -> tuple[list[Finalist], dic
         return [], {}
     opened = search.open_optuna(study, folder)
     best = search.best_by_level(study, opened)
-    return plan(study, {level: trial.params for level, trial in best.items()}), search.importances(study, opened)
+    planned = plan(study, {level: trial.params for level, trial in best.items()})
+    return planned, search.importances(study, opened)
 
 
 def _training_labels(folder: StudyFolder, planned: list[Finalist]) -> dict[Level, int]:

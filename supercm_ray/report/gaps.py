@@ -14,16 +14,16 @@ _ENDED = ("complete", "pruned", "failed")
 
 def missing(
     study: Study,
+    *,
     trials: Sequence[RunRecord],
     planned: Sequence[Finalist],
     records: Mapping[str, RunRecord | None],
     rows: Sequence[Row],
-    has_best: bool,
-    outcome: object | None,
+    outcome_is_lost: bool,
 ) -> tuple[str, ...]:
     """A sentence for each thing that a finished study would have and this one lacks."""
-    found = [*_about_trials(study, trials), *_about_finalists(study, planned, records), *_about_arms(study, rows)]
-    if has_best and outcome is None:
+    found = [*_about_trials(study, trials), *_about_finalists(planned, records), *_about_arms(study, rows)]
+    if outcome_is_lost:
         found.append("The arrays of the best run (outcome.npz) are missing or cannot be read.")
     return tuple(found)
 
@@ -43,10 +43,10 @@ def _about_trials(study: Study, trials: Sequence[RunRecord]) -> list[str]:
     return found
 
 
-def _about_finalists(
-    study: Study, planned: Sequence[Finalist], records: Mapping[str, RunRecord | None]
-) -> list[str]:
-    statuses = Counter(record.status if record else "not begun" for record in map(records.get, (f.key for f in planned)))
+def _about_finalists(planned: Sequence[Finalist], records: Mapping[str, RunRecord | None]) -> list[str]:
+    statuses = Counter(
+        record.status if record else "not begun" for record in map(records.get, (f.key for f in planned))
+    )
     open_ones = {status: count for status, count in statuses.items() if status != "complete"}
     if not open_ones:
         return []
@@ -57,7 +57,9 @@ def _about_finalists(
 def _about_arms(study: Study, rows: Sequence[Row]) -> list[str]:
     if not study.control:
         return ["The study names no control, so no gain can be given."]
-    arms: dict[str, set[tuple[object, ...]]] = {arm: {row.level for row in rows if row.arm == arm} for arm in (TUNED, CONTROL)}
+    arms: dict[str, set[tuple[object, ...]]] = {
+        arm: {row.level for row in rows if row.arm == arm} for arm in (TUNED, CONTROL)
+    }
     lacking = {CONTROL: arms[TUNED] - arms[CONTROL], TUNED: arms[CONTROL] - arms[TUNED]}
     return [
         f"The {arm} arm has no complete run at {_levels(study, levels)}." for arm, levels in lacking.items() if levels

@@ -97,7 +97,7 @@ def _comparison(study: Study, row: Row) -> str:
     if found is None:
         return "; no control has come to its end there" if study.control else "; the study names no control"
     points = 100 * found[0]
-    seeds = "one seed" if len(row.gains) == 1 else f"mean over {len(row.gains)} seeds"
+    seeds = "one seed" if len(row.gains) == 1 else f"± {100 * found[1]:.1f} over {len(row.gains)} seeds"
     if round(abs(points), 1) == 0:
         return f", level with its control ({seeds})"
     return f", {abs(points):.1f} points {'above' if points > 0 else 'below'} its control ({seeds})"
@@ -108,7 +108,7 @@ def _elsewhere(tuned: Sequence[Row]) -> str:
     if len(gains) < 2:
         return ""
     ends = " to ".join(f"{value:+.1f}".replace("-", "−") for value in (min(gains), max(gains)))
-    return f"; over all {len(gains)} levels the gain ranges from {ends} points"
+    return f"; over the {len(gains)} levels compared the gain ranges from {ends} points"
 
 
 def _cells(row: Row, training_labels: Mapping[Level, int]) -> tuple[str, ...]:

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 import ray
 
 from supercm_ray.errors import StudyError
+from supercm_ray.runtime.interrupt import sigterm_as_interrupt
 from supercm_ray.study import Budget
 
 _DRIVER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave CUDA_VISIBLE_DEVICES alone in trials without a GPU
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # this package keeps its own records
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is a KeyboardInterrupt, as everywhere in Python
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # an objective may be a searched value, which no result reports
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -38,7 +40,8 @@ def ray_session() -> Iterator[None]:
     ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        yield
+        with sigterm_as_interrupt():  # again, since Ray has put a handler of its own in place
+            yield
     finally:
         ray.shutdown()
 

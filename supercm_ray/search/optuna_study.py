@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from typing import Any
 
@@ -29,7 +30,7 @@ def open_optuna(study: Study, folder: StudyFolder) -> optuna.Study:
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
-    for point in study.points:
+    for point in study.points[: study.budget.num_trials]:
         opened.enqueue_trial(point, skip_if_exists=True)
     return opened
 
@@ -54,8 +55,7 @@ def objective_values(study: Study, assignments: dict[str, Any], metrics: dict[st
 
 def best_by_level(study: Study, opened: optuna.Study) -> dict[Level, FrozenTrial]:
     """The best trial of each factor level among those that used their full budget, by the primary objective."""
-    index = study.objective.index(study.primary)
-    sign = 1.0 if study.primary.direction == "maximize" else -1.0
+    index, sign = _primary(study)
     groups: dict[Level, list[FrozenTrial]] = defaultdict(list)
     for trial in opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         groups[study.level(trial.params)].append(trial)
@@ -70,8 +70,15 @@ def importances(study: Study, opened: optuna.Study) -> dict[str, float]:
     """Importance of each searched path for the primary objective (PED-ANOVA), over full-budget trials; empty where
     there are fewer than four or their values do not differ.
     """
-    index = study.objective.index(study.primary)
+    index, sign = _primary(study)
     values = [trial.values[index] for trial in opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
     if len(values) < 4 or len(set(values)) < 2:
         return {}
-    return optuna.importance.get_param_importances(opened, target=lambda trial: trial.values[index])
+    with warnings.catch_warnings():  # the evaluator takes less for better, whatever the study's direction, and says so
+        warnings.filterwarnings("ignore", category=UserWarning, message="PedAnovaImportanceEvaluator computes")
+        return optuna.importance.get_param_importances(opened, target=lambda trial: -sign * trial.values[index])
+
+
+def _primary(study: Study) -> tuple[int, float]:
+    """Where the primary objective stands among the values of a trial, and 1 where more of it is better, else -1."""
+    return study.objective.index(study.primary), 1.0 if study.primary.direction == "maximize" else -1.0

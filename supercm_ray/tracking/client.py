@@ -55,6 +55,8 @@ class Tracker:
     def __init__(self, study: Study, folder: StudyFolder) -> None:
         """Finds or makes the experiment; an MLflow that does not answer raises here, before anything is started."""
         self._study, self._folder = study, folder
+        for name in ("mlflow", "alembic"):  # which announce each table of a new database
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._client = MlflowClient(tracking_uri())
         self._experiment_id = self._find_experiment()
         self._recalled = False
@@ -241,6 +243,12 @@ class BackgroundTracker:
     def call(self, write: Callable[[], None]) -> None:
         """Has something else written, after what was asked for before."""
         self._queue.put(write)
+
+    def flush(self) -> None:
+        """Waits until everything asked for so far was tried."""
+        done = threading.Event()
+        self._queue.put(done.set)
+        done.wait()
 
     def close(self) -> None:
         """Waits until everything asked for was tried, then makes up for what failed."""

@@ -1,0 +1,121 @@
+"""The page: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from supercm_ray.finalists import CONTROL, Row
+from supercm_ray.report.data import ReportData, RunView
+from supercm_ray.report.figures import Drawn
+from supercm_ray.report.text import HEADINGS, finding, gain_text, percent, seeds_text, value_text
+
+_PACKAGES = ("supercm-ray", "torch", "ray", "optuna", "mlflow", "numpy", "matplotlib")
+
+
+def render(data: ReportData, figures: Sequence[Drawn]) -> str:
+    """The page as text.
+
+    Args:
+        data: what to show.
+        figures: drawn before, in the order of the page.
+    """
+    environment = Environment(
+        loader=PackageLoader("supercm_ray.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    study = data.study
+    return environment.get_template("page.html").render(
+        data=data,
+        study=study,
+        finding=finding(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
+        headings=(*study.factors, *HEADINGS[:3], "setting", *HEADINGS[3:]),
+        num_factors=len(study.factors),
+        rows=[_row(data, row) for row in data.rows],
+        control=[f"{path} = {value_text(value)}" for path, value in study.control.items()],
+        searched=list(study.space),
+        seeds=_seeds(data),
+        figures=[{"drawn": drawn, "uri": _data_uri(drawn.svg)} for drawn in figures],
+        trials=[_run(view, [*study.space]) for view in data.trials],
+        finalists=[_run(view, []) for view in data.finalists],
+        study_yaml=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False),
+        provenance=_provenance(data),
+    )
+
+
+def _row(data: ReportData, row: Row) -> dict[str, Any]:
+    study = data.study
+    labels = data.training_labels.get(row.level)
+    shown = {path: value for path, value in row.assignments.items() if path not in study.factors}
+    return {
+        "level": [value_text(value) for value in row.level],
+        "labels": "–" if labels is None else labels,
+        "label_budget": row.label_budget,
+        "arm": row.arm,
+        "setting": {path: value_text(value) for path, value in shown.items()},
+        "val": percent(row.val_accuracy),
+        "test": percent(row.test_accuracy),
+        "seeds": seeds_text(row),
+        "gain": "" if row.arm == CONTROL else gain_text(row),
+    }
+
+
+def _run(view: RunView, paths: Sequence[str]) -> dict[str, Any]:
+    record = view.record
+    test = record.summary.get("test/accuracy")
+    return {
+        "name": record.key.split("/", 1)[-1],
+        "status": record.status,
+        "reason": record.reason,
+        "values": [value_text(record.assignments.get(path, "–")) for path in paths],
+        "arm": record.labels.get("arm", ""),
+        "seed": record.params.get("seed", ""),
+        "epochs": view.num_epochs,
+        "val": "–" if view.val_accuracy is None else f"{100 * view.val_accuracy:.1f}",
+        "test": "–" if test is None else f"{100 * test:.1f}",
+    }
+
+
+def _seeds(data: ReportData) -> str:
+    first = data.study.base.seed + 1
+    last = data.study.base.seed + data.study.num_seeds
+    return f"seed {first}" if first == last else f"seeds {first} to {last}"
+
+
+def _data_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
+
+
+def _provenance(data: ReportData) -> dict[str, str]:
+    started = [view.record.started_ms for view in (*data.trials, *data.finalists) if view.record.started_ms]
+    ended = [view.record.ended_ms for view in (*data.trials, *data.finalists) if view.record.ended_ms]
+    return {
+        "study id": data.folder.study_id,
+        "identity": data.folder.identity,
+        "best run, by validation": data.best.record.key if data.best else "none yet",
+        "first run begun": _date(min(started)) if started else "none yet",
+        "last run ended": _date(max(ended)) if ended else "none yet",
+        "page written": _date(datetime.now(UTC).timestamp() * 1000),
+        "written with": f"Python {platform.python_version()}, " + ", ".join(map(_version, _PACKAGES)),
+    }
+
+
+def _date(milliseconds: float) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} not installed"

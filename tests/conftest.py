@@ -1,0 +1,52 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from supercm_ray.data import Dataset, load_dataset
+
+torch.set_num_threads(1)
+
+SMALL_STUDY = """\
+base:
+  data: {name: digits, label_ratio: 0.1}
+  model: {channels: [4, 8]}
+  training:
+    num_epochs: 3
+    steps_per_epoch: 2
+    labeled_batch_size: 8
+    unlabeled_batch_size: 8
+    learning_rate: 1e-2
+    device: cpu
+space:
+  algorithm.clustering_weight: {type: float, low: 0.05, high: 5, log: true}
+  data.label_ratio: {type: categorical, choices: [0.05, 0.1]}
+objective:
+  - {metric: val/accuracy, direction: maximize}
+  - {metric: data.label_ratio, direction: minimize}
+budget: {num_trials: 3}
+sampler: {name: random, seed: 0}
+scheduler: {name: asha, grace_period: 1, reduction_factor: 2}
+points:
+  - {algorithm.clustering_weight: 1.0, data.label_ratio: 0.1}
+control: {algorithm.clustering_weight: 0.0}
+num_seeds: 2
+"""
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The digits data set."""
+    return load_dataset("digits")
+
+
+@pytest.fixture
+def small_study(tmp_path: Path) -> Path:
+    """The path of a study file that is valid and takes seconds to run."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL_STUDY, encoding="utf-8")
+    return path

@@ -1,0 +1,43 @@
+"""Data sets in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from supercm_ray.data import HIDDEN_LABEL, Dataset, load_dataset
+from supercm_ray.errors import StudyError
+
+
+def test_digits_are_what_they_are_known_as(digits: Dataset) -> None:
+    assert digits.images.shape == (1797, 1, 8, 8)
+    assert (digits.images.dtype, digits.images.min(), digits.images.max()) == (np.uint8, 0, 255)
+    assert digits.labels.dtype == np.int64
+    assert np.bincount(digits.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert digits.num_classes == 10
+    assert digits.class_names == tuple("0123456789")
+
+
+def test_mean_and_std_standardise_the_pixels(digits: Dataset) -> None:
+    pixels = (digits.images / 255.0 - digits.mean[0]) / digits.std[0]
+    assert abs(pixels.mean()) < 1e-9
+    assert pixels.std() == pytest.approx(1.0)
+
+
+def test_seal_blanks_exactly_these_rows(digits: Dataset) -> None:
+    rows = np.array([0, 5, 1796])
+    images, labels = digits.images.copy(), digits.labels.copy()
+    sealed = digits.seal(rows)
+    others = np.setdiff1d(np.arange(len(labels)), rows)
+    assert sealed.images[rows].max() == 0
+    assert sealed.labels[rows].tolist() == [HIDDEN_LABEL] * 3
+    assert np.array_equal(sealed.images[others], images[others])
+    assert np.array_equal(sealed.labels[others], labels[others])
+    assert np.array_equal(digits.images, images), "the original is left as it was"
+    assert np.array_equal(digits.labels, labels)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(StudyError, match=r"`data\.name` .* got 'digit'; did you mean `digits`") as caught:
+        load_dataset("digit")
+    assert caught.value.exit_code == 2

@@ -1,0 +1,136 @@
+"""Studies killed and interrupted at various moments: the same command completes them."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from .conftest import Place
+
+
+def _stop(process: subprocess.Popen[str], sig: signal.Signals) -> str:
+    os.killpg(process.pid, sig)
+    return process.communicate(timeout=60)[0]
+
+
+def _ray_processes_of(place: Place) -> list[str]:
+    """Ray processes that still run and were started from this place."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                inherited = f"HOME={place.path}/home".encode() in file.read()
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                command = file.read().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if inherited and ("raylet" in command or "ray::" in command or "gcs_server" in command):
+            found.append(command[:80])
+    return found
+
+
+def test_ctrl_c_closes_every_run_and_the_same_command_goes_on(place: Place) -> None:
+    process = place.start("tune", "tiny.yaml")
+    place.wait_for(process, "trials/*/metrics.jsonl", 3)
+    output = _stop(process, signal.SIGINT)
+    assert process.returncode == 130, output
+    assert "the same command resumes it" in output
+    assert "Traceback" not in output
+    assert {run.info.status for run in place.runs()} & {"RUNNING", "SCHEDULED"} == set()
+    parent = next(run for run in place.runs() if run.data.tags["supercm.kind"] == "study")
+    assert parent.data.tags["supercm.status"] == "interrupted"
+    place.tune()
+    place.check_whole(num_trials=10, num_finalists=8)
+
+
+def test_sigterm_is_taken_as_ctrl_c(place: Place) -> None:
+    process = place.start("tune", "tiny.yaml")
+    place.wait_for(process, "trials/*/metrics.jsonl", 2)
+    process.terminate()
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert all(run.info.status != "RUNNING" for run in place.runs())
+
+
+def test_kill_of_the_whole_group_loses_nothing(place: Place) -> None:
+    process = place.start("tune", "tiny.yaml")
+    place.wait_for(process, "trials/*/metrics.jsonl", 4)
+    _stop(process, signal.SIGKILL)
+    ended = {r.key: r for r in place.folder.runs() if r.status in ("complete", "pruned", "failed")}
+    until = time.monotonic() + 20
+    while _ray_processes_of(place) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not _ray_processes_of(place)
+    output = place.tune()
+    assert "search:" in output
+    place.check_whole(num_trials=10, num_finalists=8)
+    for key, record in ended.items():
+        assert place.folder.run(key).record() == record
+
+
+def test_kill_among_the_finalists_loses_nothing(place: Place) -> None:
+    process = place.start("tune", "tiny.yaml")
+    place.wait_for(process, "finalists/*/outcome.npz", 2)
+    _stop(process, signal.SIGKILL)
+    place.tune()
+    place.check_whole(num_trials=10, num_finalists=8)
+
+
+def test_one_process_at_a_time(place: Place) -> None:
+    process = place.start("tune", "tiny.yaml")
+    place.wait_for(process, "trials/*/metrics.jsonl", 1)
+    second = place.run("tune", "tiny.yaml")
+    assert second.returncode == 2, second.stdout
+    assert f"process {process.pid}" in second.stdout
+    output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, output
+    place.check_whole(num_trials=10, num_finalists=8)
+
+
+def test_a_worker_killed_in_mid_trial_is_replaced(place: Place) -> None:
+    """Its trial goes on from the last checkpoint and ends as if nothing had been."""
+    words = ("training.num_epochs=12", "training.steps_per_epoch=25", "budget.num_trials=2", "scheduler.name=none")
+    process = place.start("tune", "tiny.yaml", *words, "num_seeds=1", "budget.max_concurrent_trials=1")
+    place.wait_for(process, "trials/0000/checkpoint.pt", 1)
+    workers = _workers_below(process.pid)
+    assert workers
+    for pid in workers:
+        os.kill(int(pid), signal.SIGKILL)
+    output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, output
+    place.check_whole(num_trials=2, num_finalists=4)
+    undisturbed = place.folder.run("trials/0000").history()
+    assert [m["epoch"] for m in undisturbed] == list(range(1, 13))
+
+
+def _workers_below(root: int) -> list[str]:
+    """Process ids of the trial runners among the descendants of a process."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,cmd="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    below = {str(root)}
+    for _ in range(5):
+        below |= {pid for pid, parent, _ in rows if parent in below}
+    return [pid for pid, _, command in rows if pid in below and re.match(r"ray::(ResourceTrainable|TrialRunner)", command)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_kills_at_random_moments(place: Place, seed: int) -> None:
+    """Three kills -9 in a row at any moment, start-up and report included, then the same command."""
+    rng = random.Random(seed)
+    for _ in range(3):
+        process = place.start("tune", "tiny.yaml")
+        try:
+            process.wait(timeout=rng.uniform(4, 25))
+        except subprocess.TimeoutExpired:
+            _stop(process, signal.SIGKILL)
+        else:
+            process.communicate()
+    place.tune()
+    place.check_whole(num_trials=10, num_finalists=8)

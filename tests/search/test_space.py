@@ -1,0 +1,104 @@
+"""From study files to Optuna: every study file of the project loads and samples."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import optuna
+import pytest
+
+from supercm_ray.algorithms import get_algorithm
+from supercm_ray.data import load_dataset, make_splits
+from supercm_ray.models import build_backbone
+from supercm_ray.search import build_sampler, to_optuna
+from supercm_ray.study import Sampler
+from supercm_ray.study_file import load_study
+
+FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+
+
+def sample(sampler: optuna.samplers.BaseSampler, space: dict, num: int) -> list[dict]:
+    """The first settings that a sampler proposes, each with an outcome of its own."""
+    study = optuna.create_study(sampler=sampler)
+    settings = []
+    for i in range(num):
+        trial = study.ask(space)
+        study.tell(trial, float((i * 7) % 5))
+        settings.append(trial.params)
+    return settings
+
+
+def test_there_are_study_files() -> None:
+    assert "digits.yaml" in [path.name for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_study_file_loads_and_samples_valid_configurations(path: Path) -> None:
+    study = load_study(path)
+    settings = sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)
+    assert all(set(each) == set(study.space) for each in settings)
+    if study.space:
+        assert len({tuple(each.values()) for each in settings}) > 1
+    for each in [{}, *settings, *study.points]:
+        config = study.base.replace({**each, **study.control})
+        leaves = config.leaves()
+        assert all(leaves[name] == value for name, value in {**each, **study.control}.items())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_what_a_study_file_names_exists(path: Path) -> None:
+    study = load_study(path)
+    names = [setting.base.algorithm.name for setting in (study,)]
+    assert all(get_algorithm(name) for name in names)
+    dataset = load_dataset(study.base.data.name)
+    build_backbone(dataset.images.shape[1], study.base.model)
+    for each in [{}, *study.points, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
+        config = study.base.replace(each)
+        make_splits(dataset.labels, config.data, config.seed + study.num_seeds)
+
+
+SPACE = """\
+base: {data: {label_ratio: 0.1}}
+space:
+  algorithm.clustering_weight: {type: float, low: 0.1, high: 10, log: true}
+  algorithm.temperature: {type: float, low: 0.5, high: 2.5, step: 0.5}
+  training.labeled_batch_size: {type: int, low: 10, high: 50, step: 20}
+  training.unlabeled_batch_size: {type: int, low: 1, high: 64, log: true}
+  algorithm.centroid_rule: {type: categorical, choices: [ema, running_mean]}
+"""
+
+
+def test_distributions_are_translated_with_all_their_options(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    assert to_optuna(load_study(path)) == {
+        "algorithm.clustering_weight": optuna.distributions.FloatDistribution(0.1, 10, log=True),
+        "algorithm.temperature": optuna.distributions.FloatDistribution(0.5, 2.5, step=0.5),
+        "training.labeled_batch_size": optuna.distributions.IntDistribution(10, 50, step=20),
+        "training.unlabeled_batch_size": optuna.distributions.IntDistribution(1, 64, log=True),
+        "algorithm.centroid_rule": optuna.distributions.CategoricalDistribution(("ema", "running_mean")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("tpe", optuna.samplers.TPESampler),
+        ("random", optuna.samplers.RandomSampler),
+        ("qmc", optuna.samplers.QMCSampler),
+        ("gp", optuna.samplers.GPSampler),
+    ],
+)
+def test_a_sampler_is_the_one_named_and_follows_its_seed(tmp_path: Path, name: str, kind: type) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    space = to_optuna(load_study(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        drawn = [
+            sample(build_sampler(Sampler(name=name, seed=seed, num_startup_trials=3)), space, 5) for seed in (1, 1, 2)
+        ]
+        assert type(build_sampler(Sampler(name=name))) is kind
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]

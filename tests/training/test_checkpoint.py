@@ -1,0 +1,206 @@
+"""Checkpoints that are whole, harmless and of the right run, or refused."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from comparing import differences
+
+from supercm_ray.config import Config
+from supercm_ray.data import Dataset
+from supercm_ray.errors import CheckpointError
+from supercm_ray.training import TrainState, fit, load_checkpoint, save_checkpoint
+
+REMEDY = "move it away"
+
+
+class Malicious:
+    """Creates a file where it is unpickled without care."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+@pytest.fixture
+def trained(start) -> TrainState:
+    state, data = start({"training.num_epochs": 1})
+    list(fit(state, data))
+    return state
+
+
+@pytest.fixture
+def path(tmp_path: Path, trained: TrainState) -> Path:
+    """Where the checkpoint of the trained state is."""
+    save_checkpoint(tmp_path / "checkpoint.pt", trained)
+    return tmp_path / "checkpoint.pt"
+
+
+def load(path: Path, config: Config, digits: Dataset) -> TrainState:
+    return load_checkpoint(path, config, digits, torch.device("cpu"))
+
+
+def refused(path: Path, config: Config, digits: Dataset) -> str:
+    """The message with which a file is refused."""
+    with pytest.raises(CheckpointError) as caught:
+        load(path, config, digits)
+    message = str(caught.value)
+    assert str(path) in message
+    assert REMEDY in message
+    assert "\n" not in message
+    return message
+
+
+def test_a_checkpoint_holds_tensors_and_plain_values_only(path: Path, trained: TrainState, digits: Dataset) -> None:
+    saved = torch.load(path, weights_only=True)
+    assert torch.equal(saved["centroids"]["value"], trained.centroids.value)
+    assert differences(load(path, trained.config, digits), trained) == []
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 0.9, 0.99, 0.9999])
+def test_a_truncated_file_is_refused(path: Path, trained: TrainState, digits: Dataset, share: float) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert "cannot load" in refused(path, trained.config, digits)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_random_bytes_are_refused(path: Path, trained: TrainState, digits: Dataset) -> None:
+    rng = np.random.default_rng(0)
+    uncaught = []
+    for i in range(200):
+        path.write_bytes(b"\x80\x02" * (i % 2) + rng.bytes(int(rng.integers(1, 300))))  # with a pickle's head or not
+        try:
+            load(path, trained.config, digits)
+            uncaught.append("loaded")
+        except CheckpointError as error:
+            assert str(path) in str(error)
+            assert REMEDY in str(error)
+        except Exception as error:  # that is what the test is after
+            uncaught.append(repr(error))
+    assert uncaught == []
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_damaged_file_is_refused_if_it_does_not_load(path: Path, trained: TrainState, digits: Dataset) -> None:
+    rng, whole = np.random.default_rng(0), path.read_bytes()
+    end, refusals, uncaught = whole.index(b"data/0"), 0, []  # up to there stands what is not a tensor's numbers
+    for position in rng.integers(0, end, 150):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            load(path, trained.config, digits)
+        except CheckpointError:
+            refusals += 1
+        except Exception as error:  # that is what the test is after
+            uncaught.append(repr(error))
+    assert uncaught == []
+    assert refusals > 10
+
+
+def test_a_missing_file_is_named(tmp_path: Path, trained: TrainState, digits: Dataset) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.pt"):
+        load(tmp_path / "none.pt", trained.config, digits)
+
+
+@pytest.mark.parametrize("writer", ["pickle", "torch", "inside"])
+def test_code_in_a_checkpoint_is_not_run(path: Path, trained: TrainState, digits: Dataset, writer: str) -> None:
+    target = path.with_name("executed")
+    if writer == "pickle":
+        path.write_bytes(pickle.dumps(Malicious(target), protocol=2))
+    elif writer == "torch":
+        torch.save(Malicious(target), path)
+    else:
+        torch.save({**torch.load(path, weights_only=True), "history": [Malicious(target)]}, path)
+    refused(path, trained.config, digits)
+    assert not target.exists()
+    torch.load(path, weights_only=False) if writer != "pickle" else pickle.loads(path.read_bytes())
+    assert target.exists(), "the file is harmful where it is loaded without care"
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value", "there"),
+    [
+        ("training.learning_rate", 0.5, "training.learning_rate: 0.001 there, 0.5 here"),
+        ("algorithm.temperature", 3.0, "algorithm.temperature: 1.0 there, 3.0 here"),
+        ("seed", 4, "seed: 0 there, 4 here"),
+        ("model.channels", [4, 9], "[4, 8] there, [4, 9] here"),
+    ],
+)
+def test_another_configuration_is_refused_and_the_difference_named(
+    path: Path, trained: TrainState, digits: Dataset, leaf: str, value: Any, there: str
+) -> None:
+    assert there in refused(path, trained.config.replace({leaf: value}), digits)
+
+
+@pytest.mark.parametrize(("leaf", "value"), [("training.num_threads", 2), ("training.checkpoint_interval_epochs", 5)])
+def test_what_changes_no_result_may_change(
+    path: Path, trained: TrainState, digits: Dataset, leaf: str, value: int
+) -> None:
+    assert differences(load(path, trained.config.replace({leaf: value}), digits), trained) == []
+
+
+def _without(saved: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in saved.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda saved: [saved],
+        lambda saved: saved["model"]["mean"],
+        lambda saved: {**saved, "format": 0},
+        lambda saved: _without(saved, "format"),
+        lambda saved: _without(saved, "config"),
+        lambda saved: {**saved, "config": 3},
+        lambda saved: {**saved, "config": "no json"},
+        lambda saved: _without(saved, "optimizer"),
+        lambda saved: _without(saved, "history"),
+        lambda saved: {**saved, "model": {}},
+        lambda saved: {**saved, "model": None},
+        lambda saved: {**saved, "optimizer": {}},
+        lambda saved: {**saved, "generator": torch.zeros(3)},
+        lambda saved: {**saved, "centroids": {**saved["centroids"], "value": torch.zeros(1, 1)}},
+    ],
+    ids=[
+        "list",
+        "tensor",
+        "other format",
+        "no format",
+        "no config",
+        "number for config",
+        "text for config",
+        "no optimizer",
+        "no history",
+        "empty model",
+        "no model",
+        "empty optimizer",
+        "foreign generator",
+        "foreign centroids",
+    ],
+)
+def test_what_loads_but_is_no_checkpoint_is_refused(path: Path, trained: TrainState, digits: Dataset, change) -> None:
+    torch.save(change(torch.load(path, weights_only=True)), path)
+    refused(path, trained.config, digits)
+
+
+def test_a_failure_while_writing_leaves_the_former_file(path: Path, trained: TrainState, digits: Dataset) -> None:
+    before = path.read_bytes()
+    trained.history.append({"epoch": lambda: None})
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        save_checkpoint(path, trained)
+    assert path.read_bytes() == before
+    trained.history.pop()
+    trained.step = 77
+    save_checkpoint(path, trained)
+    assert load(path, trained.config, digits).step == 77
+    assert [each.name for each in path.parent.iterdir()] == [path.name], "nothing half-written stays behind"
