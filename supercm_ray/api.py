@@ -82,7 +82,7 @@ def tune(study: Study, *, results: Path = DEFAULT_RESULTS, listener: Listener | 
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     if not study.space:
-        raise StudyError(f"a study to tune must search something, got an empty `space` in {study.name}; use train")
+        raise StudyError(f"a study to tune must search something, got an empty `space` in {study.source}; use train")
     dataset = _checked_data(study)
     folder = StudyFolder.open(results, study.name, study.identity())
     with folder.lock(), sigterm_as_interrupt():
@@ -152,6 +152,13 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
 
 def _checked_data(study: Study) -> Dataset:
     """The data set, after everything was checked that can be before a cluster is started."""
+    try:
+        return _check_names_and_data(study)
+    except StudyError as error:
+        raise StudyError(f"{error} (in {study.source})") from error
+
+
+def _check_names_and_data(study: Study) -> Dataset:
     get_algorithm(study.base.algorithm.name)
     dataset = load_dataset(study.base.data.name)
     for config in (study.base, *(study.base.replace({path: v}) for path, v in _names_varied(study))):

@@ -78,10 +78,11 @@ def train(
     if dry_run:
         _print_yaml(study.base.model_dump(mode="json"))
         return
-    from supercm_ray import api
     from supercm_ray.progress import ProgressView
 
     with ProgressView(study, console) as view:
+        from supercm_ray import api  # seconds of imports, with something to see meanwhile
+
         result = api.train(study, results=results, open_test=test, listener=view)
     for name, value in result.metrics.items():
         if "/" in name:
@@ -99,10 +100,11 @@ def tune(file: File, overrides: Overrides = None, results: Results = Path("resul
     if dry_run:
         _print_yaml(study.model_dump(mode="json"))
         return
-    from supercm_ray import api
     from supercm_ray.progress import ProgressView
 
     with ProgressView(study, console) as view:
+        from supercm_ray import api  # seconds of imports, with something to see meanwhile
+
         result = api.tune(study, results=results, listener=view)
     console.print(f"\n{result.report.text}\n", markup=False)
     for line in _ways_in(result):

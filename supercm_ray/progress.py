@@ -33,10 +33,12 @@ class ProgressView:
     def __enter__(self) -> ProgressView:
         if self._live:
             self._live.start()
+        self._show(force=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._show(force=True)
+        if self._phase:
+            self._show(force=True)
         if self._live:
             self._live.stop()
 
@@ -63,6 +65,8 @@ class ProgressView:
 
     def line(self) -> str:
         """What stands on the terminal."""
+        if not self._phase:
+            return f"{self._study.name}: starting"
         count = Counter(self._status.values())
         done = sum(count[status] for status in ("complete", "pruned", "failed"))
         shown = [f"{self._phase}: {done}/{self._total} done"]
@@ -96,8 +100,6 @@ class ProgressView:
         return elapsed * (self._total - finished) / finished if finished and done < self._total else None
 
     def _show(self, *, force: bool = False) -> None:
-        if not self._phase:
-            return
         if self._live:
             self._live.update(Text(self.line()))
         elif force or time.monotonic() - self._shown > _SECONDS_BETWEEN_LINES:

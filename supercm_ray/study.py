@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from supercm_ray.config import Config, Frozen, Leaf, rule_error
 from supercm_ray.errors import nearest
@@ -173,6 +173,13 @@ class Study(Frozen):
     """Overrides of the best setting that make the arm to compare it with."""
     num_seeds: int = Field(3, ge=1)
     """Fresh seeds on which the best setting of each factor level and its control are run at the end."""
+
+    _source: str = PrivateAttr("")
+
+    @property
+    def source(self) -> str:
+        """The file it was read from, for messages; its name where there is none."""
+        return self._source or self.name
 
     @model_validator(mode="after")
     def _check(self) -> Study:

@@ -111,12 +111,14 @@ def _override(tree: dict[str, Any], override: str, file: str) -> None:
 
 def _validate(tree: dict[str, Any], file: str) -> Study:
     try:
-        return Study.model_validate_json(to_json(tree))
+        study = Study.model_validate_json(to_json(tree))
     except ValidationError as error:
         lines = dict.fromkeys(_message(detail, tree, file) for detail in error.errors())
         raise StudyError("\n".join(lines)) from error
     except TypeError as error:
         raise StudyError(f"plain values must stand in {file}, got {error}") from error
+    study._source = file
+    return study
 
 
 def _message(detail: ErrorDetails, tree: Mapping[str, Any], file: str) -> str:

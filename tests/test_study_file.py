@@ -66,8 +66,8 @@ BROKEN = {
     ),
     "unknown key in budget": Broken(f"{BASE}budget: {{num_trial: 3}}\n", "`budget.num_trial`", "3", "`num_trials`?"),
     "unknown key in a distribution": Broken(
-        space("algorithm.temperature", "{type: float, low: 1, high: 2, lgo: true}"),
-        "`space.algorithm.temperature.lgo`",
+        space("algorithm.temperature", "{type: float, low: 1, high: 2, logg: true}"),
+        "`space.algorithm.temperature.logg`",
         "True",
         "did you mean `log`?",
     ),
@@ -184,7 +184,7 @@ BROKEN = {
         "at least 1 item",
     ),
     "a list for a choice": Broken(
-        space("model.channels", "{type: categorical, choices: [[4, 8], [8, 8]]}"),
+        space("model.channels", "{type: categorical, choices: [[4, 8]]}"),
         "space.model.channels.choices[0]",
         "[4, 8]",
         "",

@@ -10,6 +10,12 @@ import subprocess
 import time
 
 import pytest
+import torch
+
+from supercm_ray.data import DeviceData, load_dataset, make_splits
+from supercm_ray.records import RunRecord
+from supercm_ray.study_file import load_study
+from supercm_ray.training import TrainState, fit
 
 from .conftest import Place
 
@@ -105,8 +111,21 @@ def test_a_worker_killed_in_mid_trial_is_replaced(place: Place) -> None:
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 0, output
     place.check_whole(num_trials=2, num_finalists=4)
-    undisturbed = place.folder.run("trials/0000").history()
-    assert [m["epoch"] for m in undisturbed] == list(range(1, 13))
+    for record in place.folder.runs("trial"):
+        disturbed = place.folder.run(record.key).history()
+        assert [_without_times(metrics) for metrics in disturbed] == _undisturbed(place, record, words)
+
+
+def _undisturbed(place: Place, record: RunRecord, words: tuple[str, ...]) -> list[dict[str, float]]:
+    """The metrics of the same trial trained here in one go."""
+    config = load_study(place.path / "tiny.yaml", words).base.replace(record.assignments)
+    dataset, device = load_dataset("digits"), torch.device("cpu")
+    data = DeviceData.of(dataset, make_splits(dataset.labels, config.data, config.seed), device)
+    return [_without_times(metrics) for metrics in fit(TrainState.create(config, dataset, device), data)]
+
+
+def _without_times(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name not in ("epoch_seconds", "timestamp_ms")}
 
 
 def _workers_below(root: int) -> list[str]:
@@ -116,7 +135,9 @@ def _workers_below(root: int) -> list[str]:
     below = {str(root)}
     for _ in range(5):
         below |= {pid for pid, parent, _ in rows if parent in below}
-    return [pid for pid, _, command in rows if pid in below and re.match(r"ray::(ResourceTrainable|TrialRunner)", command)]
+    return [
+        pid for pid, _, command in rows if pid in below and re.match(r"ray::(ResourceTrainable|TrialRunner)", command)
+    ]
 
 
 @pytest.mark.slow

@@ -110,7 +110,9 @@ def test_parent_has_the_artifacts_and_provenance(finished: Finished) -> None:
     assert client.list_artifacts(parent.info.run_id, "figures")
     tags = parent.data.tags
     assert tags["supercm.study_hash"] == load_study(place.path / "tiny.yaml").identity()
-    assert {"supercm.version.torch", "supercm.version.ray", "supercm.version.optuna", "supercm.version.mlflow"} <= set(tags)
+    assert {"supercm.version.torch", "supercm.version.ray", "supercm.version.optuna", "supercm.version.mlflow"} <= set(
+        tags
+    )
     child = next(run for run in place.runs() if run.data.tags.get("supercm.run") == "trials/0000")
     assert {item.path for item in client.list_artifacts(child.info.run_id)} == {"splits.npz"}
     assert child.data.params["algorithm.temperature"] == "1.0"

@@ -70,7 +70,9 @@ def test_the_best_of_each_level_is_found_among_full_budget_trials(small_study: P
     assert list(best) == [(0.05,), (0.1,)], "levels come in order"
 
 
-@pytest.mark.parametrize(("metric", "direction", "number"), [("val/accuracy", "maximize", 1), ("val/loss", "minimize", 2)])
+@pytest.mark.parametrize(
+    ("metric", "direction", "number"), [("val/accuracy", "maximize", 1), ("val/loss", "minimize", 2)]
+)
 def test_direction_decides_what_is_best(small_study: Path, metric: str, direction: str, number: int) -> None:
     study = one_objective(small_study, metric, direction)
     opened = in_memory(study)
@@ -92,7 +94,10 @@ def test_a_trial_stopped_early_is_never_the_best(small_study: Path) -> None:
 
 def test_the_primary_objective_decides_wherever_it_stands(small_study: Path) -> None:
     text = small_study.read_text()
-    lines = ["  - {metric: val/accuracy, direction: maximize}\n", "  - {metric: data.label_ratio, direction: minimize}\n"]
+    lines = [
+        "  - {metric: val/accuracy, direction: maximize}\n",
+        "  - {metric: data.label_ratio, direction: minimize}\n",
+    ]
     small_study.write_text(text.replace("".join(lines), "".join(reversed(lines))))
     study = load_study(small_study)
     assert study.objective[1].metric == "val/accuracy"

@@ -1,0 +1,95 @@
+"""What the README shows is what works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from supercm_ray.study_file import load_study
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("supercm-ray")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_each_command_is_understood(words: list[str], tmp_path: Path) -> None:
+    """`train` and `tune` as a dry run, the report without a study to report on; the others as they stand."""
+    extra = ["--dry-run"] if words[1] in ("train", "tune") else []
+    (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
+    done = subprocess.run(
+        [sys.executable, "-m", "supercm_ray.cli", *words[1:], *extra],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if words[1] == "report":
+        assert done.returncode == 2
+        assert "a study must have been begun in results/digits" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_the_verbs_are_all_shown() -> None:
+    assert {words[1] for words in commands()} == {"ls", "validate", "train", "tune", "report", "schema"}
+
+
+def test_the_plug_in_example_runs() -> None:
+    (example,) = [block for block in blocks("python") if "clustering_loss" in block]
+    code = example + "\nassert all(p.grad is not None for p in backbone.parameters())"
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('ray', 'mlflow', 'optuna', 'pydantic')))\n"
+    done = subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_study_file_example_is_valid(tmp_path: Path) -> None:
+    (example,) = blocks("yaml")
+    (tmp_path / "example.yaml").write_text(example)
+    assert load_study(tmp_path / "example.yaml").factors == ("data.label_ratio",)
+    assert set(yaml.safe_load(example)) >= {"base", "space", "objective", "budget", "control"}
+
+
+def test_the_make_targets_of_the_first_screen_exist() -> None:
+    first = blocks("sh")[0]
+    targets = re.findall(r"make (\S+)", first)
+    assert targets == ["demo", "test"]
+    for target in targets:
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_linked_file_exists() -> None:
+    links = re.findall(r"\]\((?!https)([^)]+)\)", README) + re.findall(r"`((?:search_spaces|docs)/[^` ]+)`", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links), links
+
+
+def test_nothing_names_a_package_index_or_what_users_do_not_have() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    names = [
+        name for name in listed if name.endswith((".md", ".txt", ".toml", ".yaml", ".py", ".sh", "Makefile", "run"))
+    ]
+    assert names
+    for name in names:
+        text = (ROOT / name).read_text()
+        assert not re.search("py" + "pi\\.org|--index-url|extra-index", text), name
+        if name != ".ci/run":
+            assert ("/" + "shared/") not in text, name
+    assert os.access(ROOT / "launch" / "local.sh", os.X_OK)
