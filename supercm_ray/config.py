@@ -42,7 +42,7 @@ class DataConfig(Frozen):
     """Share of all rows kept for validation. Their labels count towards the label budget."""
     test_fraction: float = Field(0.25, gt=0, lt=1)
     """Share of all rows kept for the test, read once at the end."""
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(0, ge=0, lt=2**32)
     """Decides the validation and test rows, the same for all seeds of a study."""
     shift_pixels: int = Field(1, ge=0)
     """Augmentation: each training image is shifted by up to this many pixels along each axis."""
@@ -125,7 +125,7 @@ class TrainingConfig(Frozen):
 class Config(Frozen):
     """Everything that one training run depends on."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Decides which rows are labeled, the initial weights, the batches and the augmentation."""
     data: DataConfig
     model: ModelConfig = ModelConfig()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -53,7 +54,9 @@ class FloatDistribution(Frozen):
 
     def contains(self, value: Any) -> bool:
         """Whether a point may take this value."""
-        return isinstance(value, float | int) and not isinstance(value, bool) and self.low <= value <= self.high
+        if not isinstance(value, float | int) or isinstance(value, bool) or not self.low <= value <= self.high:
+            return False
+        return self.step is None or math.isclose((value - self.low) / self.step, round((value - self.low) / self.step))
 
 
 class IntDistribution(Frozen):
@@ -80,7 +83,8 @@ class IntDistribution(Frozen):
 
     def contains(self, value: Any) -> bool:
         """Whether a point may take this value."""
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        inside = isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        return inside and (value - self.low) % self.step == 0
 
 
 class CategoricalDistribution(Frozen):
@@ -101,7 +105,7 @@ class CategoricalDistribution(Frozen):
 
     def contains(self, value: Any) -> bool:
         """Whether a point may take this value."""
-        return value in self.choices
+        return any(type(value) is type(choice) and value == choice for choice in self.choices)
 
 
 Distribution = Annotated[FloatDistribution | IntDistribution | CategoricalDistribution, Field(discriminator="type")]
@@ -132,7 +136,7 @@ class Sampler(Frozen):
     """Who proposes settings: an Optuna sampler."""
 
     name: Literal["tpe", "random", "qmc", "gp"] = "tpe"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     num_startup_trials: int = Field(10, ge=1)
     """Random trials before `tpe` or `gp` begins to model."""
 

@@ -80,10 +80,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise StudyError(f"cannot read the study file {path}: {reason}; give the path of a YAML file") from error
     try:
         tree = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise StudyError(f"not valid YAML in {path.name}{place}: {getattr(error, 'problem', error)}") from error
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise StudyError(f"not valid YAML in {path.name}{place}: {problem}") from error
     if not isinstance(tree, dict):
         got = "an empty file" if tree is None else type(tree).__name__
         raise StudyError(f"a mapping with the key `base` must stand in {path.name}, got {got}")
@@ -96,7 +97,7 @@ def _override(tree: dict[str, Any], override: str, file: str) -> None:
         raise StudyError(f"an override must be `key=value`, got {override!r}")
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StudyError(f"the value of an override must be YAML, got {override!r}") from error
     target = f"base.{key}" if key.split(".")[0] in Config.model_fields else key
     try:
@@ -113,12 +114,34 @@ def _validate(tree: dict[str, Any], file: str) -> Study:
     try:
         study = Study.model_validate_json(to_json(tree))
     except ValidationError as error:
-        lines = dict.fromkeys(_message(detail, tree, file) for detail in error.errors())
-        raise StudyError("\n".join(lines)) from error
-    except TypeError as error:
+        raise StudyError("\n".join(_messages(error.errors(), tree, file))) from error
+    except (TypeError, ValueError, RecursionError) as error:
         raise StudyError(f"plain values must stand in {file}, got {error}") from error
     study._source = file
     return study
+
+
+_PLAIN_TYPES = ("bool", "int", "float", "str")
+"""How pydantic marks the members of a union of plain values at the end of a place."""
+
+
+def _messages(details: Sequence[ErrorDetails], tree: Mapping[str, Any], file: str) -> list[str]:
+    """One message for each broken rule: not one for each member of a union, nor for what follows from another."""
+    unions = {detail["loc"][:-1] for detail in details if detail["loc"][-1:] == ("bool",)}
+    lines: dict[str, None] = {}
+    for detail in details:
+        loc = detail["loc"]
+        if loc[:-1] in unions and loc[-1] in _PLAIN_TYPES:
+            place, _, value = _locate(loc[:-1], tree)
+            lines[f"`{place}` must be a boolean, a number or a text in {file}, got {_show(value)}"] = None
+        elif not _follows(loc, detail["type"], details):
+            lines[_message(detail, tree, file)] = None
+    return list(lines)
+
+
+def _follows(loc: tuple[int | str, ...], kind: str, details: Sequence[ErrorDetails]) -> bool:
+    """Whether a list counts as too short only since its items are broken, each of which has its own message."""
+    return kind == "too_short" and any(len(d["loc"]) > len(loc) and d["loc"][: len(loc)] == loc for d in details)
 
 
 def _message(detail: ErrorDetails, tree: Mapping[str, Any], file: str) -> str:
@@ -138,7 +161,7 @@ def _message(detail: ErrorDetails, tree: Mapping[str, Any], file: str) -> str:
         tag = value.get("type") if isinstance(value, Mapping) else value
         remedy = nearest(str(tag), _MODELS_BY_TYPE)
         return f"`type` must be one of float, int, categorical for {place} in {file}, got {_show(tag)}; {remedy}"
-    rule = detail["msg"].removeprefix("Input should ")
+    rule = re.sub(r"^\w+ should ", "", detail["msg"])
     return f"`{place or 'the study'}` must {rule} in {file}, got {_show(value)}"
 
 

@@ -75,12 +75,12 @@ def clustering_loss(
         A scalar in fp32 or better. Without a seen class the distortion is 0.
 
     Raises:
-        ValueError: where the three shapes do not fit together.
+        ValueError: where the shapes do not fit together.
 
     Note:
         The work and the memory are those of one (B, K, D) tensor, which `torch.compile` fuses away.
     """
-    _check_shapes(features, assignments, centroids)
+    _check_shapes(features, assignments, centroids, {"balance_alpha": balance_alpha, "seen": seen})
     dtype = _at_least_fp32(features)
     x_BD, g_BK, mu_KD = features.to(dtype), assignments.to(dtype), centroids.to(dtype)
     distance_BK = (x_BD.unsqueeze(1) - mu_KD.unsqueeze(0)).square().sum(dim=2)
@@ -104,17 +104,22 @@ def balance_prior(assignments: Tensor, alpha: float | Tensor) -> Tensor:
 
 def _share_among_seen(assignments_BK: Tensor, seen_K: Tensor) -> Tensor:
     masked_BK = assignments_BK * seen_K.to(assignments_BK.dtype)
-    return masked_BK / masked_BK.sum(dim=1, keepdim=True).clamp_min(torch.finfo(masked_BK.dtype).tiny)
+    return masked_BK / masked_BK.sum(dim=1, keepdim=True).clamp_min(torch.finfo(masked_BK.dtype).eps)
 
 
 def _at_least_fp32(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _check_shapes(features: Tensor, assignments: Tensor, centroids: Tensor) -> None:
+def _check_shapes(
+    features: Tensor, assignments: Tensor, centroids: Tensor, vectors: dict[str, float | Tensor | None]
+) -> None:
     shapes = (tuple(features.shape), tuple(assignments.shape), tuple(centroids.shape))
     if any(len(shape) != 2 for shape in shapes):
         raise ValueError(f"features (B, D), assignments (B, K) and centroids (K, D) must be matrices, got {shapes}")
     (rows, dim), (rows_g, classes), (classes_mu, dim_mu) = shapes
+    for name, tensor in vectors.items():
+        if isinstance(tensor, Tensor) and tensor.ndim > 0 and tuple(tensor.shape) != (classes,):
+            raise ValueError(f"{name} must be (K,) = ({classes},), got {tuple(tensor.shape)}")
     if rows != rows_g or dim != dim_mu or classes != classes_mu:
         raise ValueError(f"features (B, D), assignments (B, K) and centroids (K, D) must agree, got {shapes}")

@@ -69,7 +69,16 @@ def _labeled_shares(labels: npt.NDArray[np.int64], data: DataConfig) -> dict[int
     if data.labels_per_class is not None:
         return {int(k): data.labels_per_class for k in np.unique(labels)}
     assert data.label_ratio is not None
-    return _shares(labels, round(data.label_ratio * len(labels)))
+    return _nested_shares(labels, round(data.label_ratio * len(labels)))
+
+
+def _nested_shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:
+    """Rows to take of each class so that they add up to `total`, no class fewer for a larger total (Sainte-Laguë)."""
+    classes, counts = np.unique(labels, return_counts=True)
+    place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+    owner, size = np.repeat(classes, counts), np.repeat(counts, counts)
+    first = np.lexsort((owner, size, place))[:total]
+    return {int(k): int((owner[first] == k).sum()) for k in classes}
 
 
 def _shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
 from supercm_ray import study as schema
@@ -23,7 +26,9 @@ def build_sampler(sampler: schema.Sampler) -> BaseSampler:
     if sampler.name == "random":
         return RandomSampler(seed=sampler.seed)
     if sampler.name == "qmc":
-        return QMCSampler(seed=sampler.seed, scramble=True)
+        with warnings.catch_warnings():  # Optuna calls it experimental each time
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return QMCSampler(seed=sampler.seed, scramble=True)
     if sampler.name == "gp":
         return GPSampler(seed=sampler.seed, n_startup_trials=sampler.num_startup_trials)
     return TPESampler(seed=sampler.seed, n_startup_trials=sampler.num_startup_trials)

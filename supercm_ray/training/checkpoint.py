@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -39,30 +38,46 @@ def load_checkpoint(path: Path, config: Config, dataset: Dataset, device: torch.
     saved = _read(path)
     if saved.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} is no checkpoint of this version (format {saved.get('format')!r}, not {_FORMAT})"
+            f"{path} is no checkpoint of this version (format {saved.get('format')!r}, not {_FORMAT}); "
+            "move it away to start afresh"
         )
-    if saved["config"] != _fingerprint(config):
-        differing = _differences(json.loads(saved["config"]), json.loads(_fingerprint(config)))
+    if saved.get("config") != _fingerprint(config):
+        differing = _differences(_leaves(saved.get("config")), json.loads(_fingerprint(config)))
         raise CheckpointError(f"{path} belongs to another configuration ({differing}); move it away to start afresh")
     state = TrainState.create(config, dataset, device)
     try:
         state.load_state_dict(saved)
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} does not fit the configured model: {error}") from error
+    except Exception as error:  # a damaged file can hold anything anywhere
+        raise CheckpointError(
+            f"{path} does not fit the configured model: {_first_line(error)}; move it away to start afresh"
+        ) from error
     return state
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"cannot load the checkpoint {path}: {reason}; move it away to start afresh") from error
+    except Exception as error:  # torch's unpickler lets IndexError, TypeError and more out for a damaged file
+        raise CheckpointError(
+            f"cannot load the checkpoint {path}: {_first_line(error)}; move it away to start afresh"
+        ) from error
     if not isinstance(saved, dict):
         raise CheckpointError(
             f"{path} is no checkpoint: it holds a {type(saved).__name__}; move it away to start afresh"
         )
     return saved
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _leaves(fingerprint: Any) -> dict[str, Any]:
+    try:
+        leaves = json.loads(fingerprint)
+    except (TypeError, ValueError):
+        return {}
+    return leaves if isinstance(leaves, dict) else {}
 
 
 def _fingerprint(config: Config) -> str:
