@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
-from supercm_ray.algorithms import get_algorithm
+from supercm_ray.checks import load_checked
 from supercm_ray.config import Config
-from supercm_ray.data import Dataset, load_dataset
+from supercm_ray.data import Dataset
 from supercm_ray.errors import InterruptedStudyError, StudyError
 from supercm_ray.finalists import Row
-from supercm_ray.models import Predictor, build_backbone
+from supercm_ray.models import Predictor
 from supercm_ray.records import RunRecord, StudyFolder, write_atomically
 from supercm_ray.report import Report, build_report
-from supercm_ray.runtime import Listener, Recorder, Run, Silent, check_data, ray_session, sigterm_as_interrupt, tuning
+from supercm_ray.runtime import Listener, Recorder, Run, Silent, check_interrupt, interruptible, ray_session, tuning
 from supercm_ray.study import Study
 from supercm_ray.study_file import load_study
 from supercm_ray.tracking import BackgroundTracker, Tracker, background, log_model, tracking_uri
@@ -39,6 +39,7 @@ class TuneResult:
     Attributes:
         rows: the table, mean and standard deviation over seeds for each factor level and arm.
         counts: trials by status.
+        failed_finalists: the reason of each finalist that came to no result.
         folder: the study's folder.
         report: the page and what is on it.
         mlflow_run_id: the parent run.
@@ -48,6 +49,7 @@ class TuneResult:
     study: Study
     rows: list[Row]
     counts: dict[str, int]
+    failed_finalists: dict[str, str]
     folder: StudyFolder
     report: Report
     mlflow_uri: str
@@ -83,20 +85,23 @@ def tune(study: Study, *, results: Path = DEFAULT_RESULTS, listener: Listener | 
     """
     if not study.space:
         raise StudyError(f"a study to tune must search something, got an empty `space` in {study.source}; use train")
-    dataset = _checked_data(study)
+    dataset = load_checked(study)
     folder = StudyFolder.open(results, study.name, study.identity())
-    with folder.lock(), sigterm_as_interrupt():
+    with folder.lock(), interruptible():
         write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
         tracker = Tracker(study, folder)
-        parent_id = tracker.open_parent()
         with background(tracker) as writer:
             recorder = Recorder(study, folder, dataset, listener or Silent(), writer.mirror)
-            _run_all(recorder, tracker, writer)
-        made = build_report(study, folder)
-        model_uri = _log_outcome(tracker, made, study, folder, dataset)
-        tracker.end_parent("complete")
+            with _closing_on_error(recorder, tracker, writer):
+                parent_id = tracker.open_parent()
+                _run_all(recorder, tracker, writer)
+                writer.flush()
+                made = build_report(study, folder)
+                model_uri = _log_outcome(tracker, made, study, folder, dataset)
+                tracker.end_parent("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
-    return TuneResult(study, made.rows, dict(counts), folder, made, tracking_uri(), parent_id, model_uri)
+    failed = {record.key: record.reason for record in folder.runs("finalist") if record.status == "failed"}
+    return TuneResult(study, made.rows, dict(counts), failed, folder, made, tracking_uri(), parent_id, model_uri)
 
 
 def train(
@@ -115,10 +120,10 @@ def train(
         DivergedError: where the loss is no longer a number.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
-    dataset = _checked_data(study)
+    dataset = load_checked(study)
     folder = StudyFolder.open(results / "train", f"{study.name}-{study.identity()[:8]}", study.identity())
     key = f"train/{study.name}"
-    with folder.lock(), sigterm_as_interrupt():
+    with folder.lock(), interruptible():
         tracker = Tracker(study, folder)
         with background(tracker) as writer:
             recorder = Recorder(study, folder, dataset, listener or Silent(), writer.mirror)
@@ -145,36 +150,11 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
     loaded = load_study(folder.path / "study.yaml")
     made = build_report(loaded, folder)
     tracker = Tracker(loaded, folder)
-    tracker.find_parent()
+    if tracker.find_parent():
+        tracker.mirror_all()
+        tracker.end_parent("interrupted" if made.best_run is None else "complete")
     _log_report(tracker, made, folder)
     return made
-
-
-def _checked_data(study: Study) -> Dataset:
-    """The data set, after everything was checked that can be before a cluster is started."""
-    try:
-        return _check_names_and_data(study)
-    except StudyError as error:
-        raise StudyError(f"{error} (in {study.source})") from error
-
-
-def _check_names_and_data(study: Study) -> Dataset:
-    get_algorithm(study.base.algorithm.name)
-    dataset = load_dataset(study.base.data.name)
-    for config in (study.base, *(study.base.replace({path: v}) for path, v in _names_varied(study))):
-        get_algorithm(config.algorithm.name)
-        build_backbone(dataset.images.shape[1], config.model)
-    check_data(study, dataset)
-    return dataset
-
-
-def _names_varied(study: Study) -> Iterator[tuple[str, Any]]:
-    """Searched and controlled names of algorithms and backbones, which registries must know."""
-    for path in ("algorithm.name", "model.name"):
-        if path in study.space:
-            yield from ((path, value) for value in study.space[path].ends().values())
-        if path in study.control:
-            yield path, study.control[path]
 
 
 def _run_all(recorder: Recorder, tracker: Tracker, writer: BackgroundTracker) -> None:
@@ -182,6 +162,7 @@ def _run_all(recorder: Recorder, tracker: Tracker, writer: BackgroundTracker) ->
     if not tuning.has_work(study, folder):
         tuning.settle(recorder)
         return
+    writer.flush()
     with ray_session(), _closing_on_error(recorder, tracker, writer):
         tuning.run_search(recorder)
         tuning.run_finalists(recorder, tuning.chosen(study, folder))
@@ -193,23 +174,24 @@ def _closing_on_error(recorder: Recorder, tracker: Tracker, writer: BackgroundTr
     try:
         yield
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
+        interrupted = isinstance(error, KeyboardInterrupt | InterruptedStudyError)
         recorder.interrupt()
         writer.call(lambda: tracker.end_parent("interrupted" if interrupted else "failed"))
         writer.flush()
-        if interrupted:
+        if isinstance(error, KeyboardInterrupt):
             raise InterruptedStudyError(f"{recorder.study.name} was interrupted; the same command resumes it") from None
         raise
 
 
 def _train_here(recorder: Recorder, key: str, open_test: bool) -> tuple[Run, RunRecord]:
-    recorder.listener.on_phase("train", 1, 1)
     former = recorder.folder.run(key).record()
+    recorder.phase("train", 1, [former])
     if former is None or former.status != "complete":
         recorder.begin(key, "train", {}, {})
     run = Run(recorder.folder.run(key), recorder.study.base, recorder.dataset)
     try:
         for metrics in run:
+            check_interrupt()
             recorder.epoch(key, metrics)
         summary = dict(former.summary) if former else {}
         if open_test and not summary:
@@ -237,13 +219,25 @@ def _log_outcome(tracker: Tracker, made: Report, study: Study, folder: StudyFold
     record = folder.run(made.best_run).record()
     assert record is not None
     config = study.base.replace(record.assignments)
+    uri = _log_model(tracker, tracker.parent_id, config, folder, made.best_run, dataset)
     tracker.set_tag(tracker.parent_id, "supercm.best_run", made.best_run)
-    return _log_model(tracker, tracker.parent_id, config, folder, made.best_run, dataset)
+    return uri
 
 
 def _log_report(tracker: Tracker, made: Report, folder: StudyFolder) -> None:
     artifacts = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
     tracker.log_artifacts({**artifacts, **dict.fromkeys(made.figures, "figures")})
+    tracker.log_figures(dict(figure for row in made.rows for figure in _figures(row)))
+
+
+def _figures(row: Row) -> Iterator[tuple[str, float]]:
+    """A row of the table as figures by name, such as `tuned/test_accuracy_mean/0.01`."""
+    level = "".join(f"/{value}" for value in row.level)
+    for name, (mean, std) in {"val_accuracy": row.val_accuracy, "test_accuracy": row.test_accuracy}.items():
+        yield f"{row.arm}/{name}_mean{level}", mean
+        yield f"{row.arm}/{name}_std{level}", std
+    if row.gains:
+        yield f"gain_mean{level}", statistics.mean(row.gains)
 
 
 def _log_model(tracker: Tracker, run_id: str, config: Config, folder: StudyFolder, key: str, dataset: Dataset) -> str:

@@ -49,8 +49,11 @@ def ls(
 
 @app.command()
 def validate(file: File, overrides: Overrides = None) -> None:
-    """Check a study file, without data and without Ray."""
+    """Check a study file and the names in it, without data and without Ray."""
+    from supercm_ray.checks import check_names
+
     study = load_study(file, overrides or ())
+    check_names(study)
     searched = ", ".join(study.space) or "nothing"
     console.print(
         f"{file} is valid: study {study.name}, {study.budget.num_trials} trials over {searched}", markup=False
@@ -140,13 +143,17 @@ def _print_yaml(tree: dict[str, object]) -> None:
 
 
 def _mlflow(uri: str) -> str:
-    return f"mlflow ui --backend-store-uri '{uri}'" if "://" in uri and not uri.startswith("http") else f"open {uri}"
+    from supercm_ray.tracking import without_credentials
+
+    shown = without_credentials(uri)
+    return f"open {shown}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
 
 
 def _ways_in(result: TuneResult) -> list[str]:
     trials = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
     return [
         f"trials   {sum(result.counts.values())}: {trials}",
+        *(f"failed   {key}: {reason}" for key, reason in sorted(result.failed_finalists.items())),
         f"report   {result.report.html}",
         f"model    {result.model_uri}",
         f"MLflow   {_mlflow(result.mlflow_uri)}",

@@ -26,6 +26,12 @@ class CheckpointError(SuperCMError):
     """A checkpoint that is truncated, foreign or of another configuration."""
 
 
+class TrackingError(SuperCMError):
+    """An MLflow that does not answer or cannot be used."""
+
+    exit_code = 2
+
+
 class InterruptedStudyError(SuperCMError):
     """A study stopped from outside; the same command resumes it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -27,7 +28,7 @@ class ProgressView:
         self._values: dict[str, float] = {}
         self._epochs: dict[str, int] = {}
         self._status: dict[str, str] = {}
-        self._phase, self._total, self._at_once = "", 0, 1
+        self._phase, self._total, self._done_before = "", 0, 0.0
         self._began = self._shown = time.monotonic()
 
     def __enter__(self) -> ProgressView:
@@ -42,18 +43,26 @@ class ProgressView:
         if self._live:
             self._live.stop()
 
-    def on_phase(self, name: str, total: int, at_once: int) -> None:
+    def on_phase(self, name: str, total: int, before: Sequence[tuple[RunRecord, dict[str, float]]]) -> None:
         """Begins a new line for a phase."""
         if self._phase:
             self._show(force=True)
             if self._live:
                 self._console.print(self.line())
-        self._phase, self._total, self._at_once = name, total, at_once
-        self._began = time.monotonic()
+        self._phase, self._total, self._began = name, total, time.monotonic()
         self._best, self._values, self._epochs, self._status = {}, {}, {}, {}
+        for record, metrics in before:
+            if record.status not in ("running", "interrupted"):
+                self._take_in(record, metrics or None)
+                self._take_in(record, None)
+        self._done_before = self._finished()
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
         """Takes in what became of a run."""
+        self._take_in(record, metrics)
+        self._show()
+
+    def _take_in(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
         if metrics is not None:
             self._epochs[record.key] = int(metrics["epoch"])
             self._values[record.key] = metrics.get(self._study.primary.metric, float("nan"))
@@ -61,7 +70,6 @@ class ProgressView:
             self._status[record.key] = record.status
         if record.kind == "trial" and record.status == "complete" and record.key in self._values:
             self._note_best(record)
-        self._show()
 
     def line(self) -> str:
         """What stands on the terminal."""
@@ -93,16 +101,22 @@ class ProgressView:
             texts.append(f"{value:.3f} at {name}" if name else f"{value:.3f}")
         return "; ".join(texts)
 
-    def _seconds_left(self, elapsed: float, done: int) -> float | None:
+    def _finished(self) -> float:
+        """Runs ended, and of those running the part that is done."""
         num_epochs = self._study.base.training.num_epochs
-        running = [key for key, status in self._status.items() if status == "running"]
-        finished = done + sum(self._epochs.get(key, 0) / num_epochs for key in running)
-        return elapsed * (self._total - finished) / finished if finished and done < self._total else None
+        return sum(
+            self._epochs.get(key, 0) / num_epochs if status == "running" else 1.0
+            for key, status in self._status.items()
+        )
+
+    def _seconds_left(self, elapsed: float, done: int) -> float | None:
+        gained = self._finished() - self._done_before
+        return elapsed * (self._total - self._finished()) / gained if gained > 0 and done < self._total else None
 
     def _show(self, *, force: bool = False) -> None:
         if self._live:
             self._live.update(Text(self.line()))
-        elif force or time.monotonic() - self._shown > _SECONDS_BETWEEN_LINES:
+        elif self._phase and (force or time.monotonic() - self._shown > _SECONDS_BETWEEN_LINES):
             self._shown = time.monotonic()
             self._console.print(self.line(), highlight=False, soft_wrap=True)
 

@@ -18,7 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -97,18 +97,22 @@ class RunFolder:
         """Adds the metrics of an epoch unless that epoch is there already; says whether it was added."""
         if metrics["epoch"] <= self.num_epochs():
             return False
+        self._cut_unfinished_line()
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({**metrics, "timestamp_ms": now_ms()}) + "\n")
         return True
 
     def history(self) -> list[dict[str, float]]:
-        """The metrics of each epoch, in order, with the key `timestamp_ms`. An unfinished last line is cut off."""
+        """The metrics of each epoch, in order, with the key `timestamp_ms`. An unfinished last line does not count."""
+        text = _read_text(self.path / "metrics.jsonl")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def _cut_unfinished_line(self) -> None:
+        """Takes away what a kill left of a line, so that the next one starts on its own."""
         path = self.path / "metrics.jsonl"
         text = _read_text(path)
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_atomically(path, whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        if not text.endswith("\n") and text:
+            write_atomically(path, text[: text.rfind("\n") + 1])
 
     def num_epochs(self) -> int:
         """Epochs recorded."""
@@ -135,8 +139,7 @@ class StudyFolder:
         text = _read_text(path / "study.json")
         if not text:
             path.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"study_id": os.urandom(8).hex(), "identity": identity})
-            write_atomically(path / "study.json", text)
+            text = _write_first(path / "study.json", {"study_id": os.urandom(8).hex(), "identity": identity})
         folder = cls(path, **json.loads(text))
         if folder.identity != identity:
             raise StudyError(
@@ -209,6 +212,16 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _write_first(path: Path, content: dict[str, str]) -> str:
+    """Makes a JSON file whole unless another process made it meanwhile, and returns what stands in it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    write_atomically(partial, json.dumps(content))
+    with suppress(FileExistsError):
+        path.hardlink_to(partial)
+    partial.unlink()
+    return path.read_text(encoding="utf-8")
 
 
 def _read_text(path: Path) -> str:

@@ -44,6 +44,9 @@ class FloatDistribution(Frozen):
     @model_validator(mode="after")
     def _check(self) -> FloatDistribution:
         _check_bounds(self.low, self.high, self.log)
+        if self.step is not None and self.step > self.high - self.low:
+            got = f"step={self.step:g}, low={self.low:g}, high={self.high:g}"
+            raise rule_error("`step <= high - low`", got, remedy="make the step smaller")
         if self.log and self.step is not None:
             raise rule_error("not both `log` and `step`", f"log=true, step={self.step}", remedy="omit one")
         return self
@@ -105,7 +108,10 @@ class CategoricalDistribution(Frozen):
 
     def contains(self, value: Any) -> bool:
         """Whether a point may take this value."""
-        return any(type(value) is type(choice) and value == choice for choice in self.choices)
+        return any(
+            value == choice and (type(value) is type(choice) or (type(value), type(choice)) == (int, float))
+            for choice in self.choices
+        )
 
 
 Distribution = Annotated[FloatDistribution | IntDistribution | CategoricalDistribution, Field(discriminator="type")]
@@ -158,7 +164,7 @@ def _as_list(value: Any) -> Any:
 class Study(Frozen):
     """The whole of a study file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     """Names the results folder and the MLflow parent run; by default the file's name."""
     base: Config
     """The configuration that `train` runs and that trials vary."""
@@ -236,6 +242,12 @@ class Study(Frozen):
             remedy = "add one of " + ", ".join(f"`{m}`" for m in SELECTABLE_METRICS)
             raise rule_error("at least one objective is a metric", repr(names), path="objective", remedy=remedy)
         for path in self.factors:
+            values = self.space[path].ends().values()
+            if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+                remedy = "leave it in the space and take it out of the objectives"
+                raise rule_error(
+                    "a searched objective is a number", _describe(self.space[path]), path=f"space.{path}", remedy=remedy
+                )
             if isinstance(self.space[path], FloatDistribution):
                 remedy = "make it categorical or int, so that trials can be compared within a level"
                 raise rule_error(

@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that reads `1e-3` as a number, a date as text, and refuses a key given twice."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML defines it as a plain mapping)
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float", ":int"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -42,6 +42,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
+    """A whole number as anyone would read it: `010` is ten, and `1:30` is a text."""
+    return int(str(loader.construct_scalar(node)))
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d+$"), list("-+0123456789"))
+_Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
@@ -161,6 +168,8 @@ def _message(detail: ErrorDetails, tree: Mapping[str, Any], file: str) -> str:
         tag = value.get("type") if isinstance(value, Mapping) else value
         remedy = nearest(str(tag), _MODELS_BY_TYPE)
         return f"`type` must be one of float, int, categorical for {place} in {file}, got {_show(tag)}; {remedy}"
+    if kind == "json_invalid":
+        return f"all text must be valid Unicode in {file}, got a lone surrogate such as \\ud800; remove it"
     rule = re.sub(r"^\w+ should ", "", detail["msg"])
     return f"`{place or 'the study'}` must {rule} in {file}, got {_show(value)}"
 

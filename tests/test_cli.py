@@ -41,6 +41,11 @@ BROKEN = {
     "type": ("learning_rate: 1e-3", "learning_rate: fast", "`base.training.learning_rate` must be a valid number"),
     "test metric": ("metric: val/accuracy", "metric: test/accuracy", "selection never sees test"),
     "seed searched": ("  algorithm.temperature: {", "  seed: {", "a setting must not be chosen by its luck"),
+    "control without labels": (
+        "control:\n",
+        "control:\n  data.label_ratio: 0.0001\n",
+        "every class must have a labeled row",
+    ),
     "syntax": ("seed: 0", "seed: [0", "not valid YAML in broken.yaml, line"),
 }
 
@@ -74,6 +79,15 @@ def test_a_missing_file_and_an_unknown_study(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert "no" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["unknown data", "unknown algorithm", "unknown backbone"])
+def test_validate_knows_the_names(name: str, tmp_path: Path) -> None:
+    old, new, expected = BROKEN[name]
+    (tmp_path / "broken.yaml").write_text(DIGITS.read_text().replace(old, new, 1))
+    done = supercm_ray(tmp_path, "validate", "broken.yaml")
+    assert done.returncode == 2
+    assert expected in done.stderr
 
 
 def test_validate_says_what_would_be_run(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Data sets, splits, augmentation and batches."""
 
 from supercm_ray.data.batches import Batch, DeviceData, draw_batch, epoch_rows
-from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, load_dataset
+from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, find_dataset, load_dataset
 from supercm_ray.data.splits import Splits, make_splits
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Splits",
     "draw_batch",
     "epoch_rows",
+    "find_dataset",
     "load_dataset",
     "make_splits",
 ]

@@ -1,7 +1,16 @@
 """Backbones and the classifier built on them."""
 
-from supercm_ray.models.backbones import BACKBONES, SmallCNN, build_backbone
+from supercm_ray.models.backbones import BACKBONES, SmallCNN, build_backbone, find_backbone
 from supercm_ray.models.classifier import Classifier, Outputs, build_classifier
 from supercm_ray.models.predictor import Predictor
 
-__all__ = ["BACKBONES", "Classifier", "Outputs", "Predictor", "SmallCNN", "build_backbone", "build_classifier"]
+__all__ = [
+    "BACKBONES",
+    "Classifier",
+    "Outputs",
+    "Predictor",
+    "SmallCNN",
+    "build_backbone",
+    "build_classifier",
+    "find_backbone",
+]

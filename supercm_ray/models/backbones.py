@@ -35,14 +35,17 @@ BACKBONES: dict[str, Callable[[int, ModelConfig], nn.Module]] = {
 """Backbones by name: functions of the image channels and the configuration, to a module with `num_features`."""
 
 
-def build_backbone(in_channels: int, config: ModelConfig) -> nn.Module:
-    """The backbone that the configuration names.
+def find_backbone(name: str) -> Callable[[int, ModelConfig], nn.Module]:
+    """What builds the backbone of this name.
 
     Raises:
         StudyError: for a name that is not registered.
     """
-    if config.name not in BACKBONES:
-        raise StudyError(
-            f"`model.name` must be a known backbone, got {config.name!r}; {nearest(config.name, BACKBONES)}"
-        )
-    return BACKBONES[config.name](in_channels, config)
+    if name not in BACKBONES:
+        raise StudyError(f"`model.name` must be a known backbone, got {name!r}; {nearest(name, BACKBONES)}")
+    return BACKBONES[name]
+
+
+def build_backbone(in_channels: int, config: ModelConfig) -> nn.Module:
+    """The backbone that the configuration names; see `find_backbone`."""
+    return find_backbone(config.name)(in_channels, config)

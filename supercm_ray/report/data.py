@@ -113,7 +113,7 @@ def gather(study: Study, folder: StudyFolder) -> ReportData:
     trials = [view_run(folder, record) for record in folder.runs("trial")]
     records = {finalist.key: folder.run(finalist.key).record() for finalist in planned}
     finalists = {key: view_run(folder, record) for key, record in records.items() if record is not None}
-    best = best_run(planned, finalists)
+    best = best_run(study, planned, finalists)
     outcome = _read_outcome(folder, best)
     rows = table(study, folder, planned)
     return ReportData(
@@ -145,8 +145,8 @@ def view_run(folder: StudyFolder, record: RunRecord) -> RunView:
     return RunView(record, history[-1] if history else {})
 
 
-def best_run(planned: list[Finalist], finalists: dict[str, RunView]) -> RunView | None:
-    """Of the tuned finalists at their end: the level best on average by validation, in it the seed best by it."""
+def best_run(study: Study, planned: list[Finalist], finalists: dict[str, RunView]) -> RunView | None:
+    """Of the tuned finalists: the best seed of the level that is best on average, by the primary objective."""
     levels: dict[Level, list[RunView]] = {}
     for finalist in planned:
         view = finalists.get(finalist.key)
@@ -154,8 +154,13 @@ def best_run(planned: list[Finalist], finalists: dict[str, RunView]) -> RunView 
             levels.setdefault(finalist.level, []).append(view)
     if not levels:
         return None
-    best = max(levels.values(), key=lambda views: statistics.mean(view.metrics["val/accuracy"] for view in views))
-    return max(best, key=lambda view: view.metrics["val/accuracy"])
+
+    def quality(view: RunView) -> float:
+        value = view.metrics[study.primary.metric]
+        return value if study.primary.direction == "maximize" else -value
+
+    best = max(levels.values(), key=lambda views: statistics.mean(map(quality, views)))
+    return max(best, key=quality)
 
 
 def _from_optuna(study: Study, folder: StudyFolder) -> tuple[list[Finalist], dict[str, float]]:

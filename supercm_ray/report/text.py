@@ -107,7 +107,7 @@ def _elsewhere(tuned: Sequence[Row]) -> str:
     gains = [100 * found[0] for row in tuned if (found := gain(row)) is not None]
     if len(gains) < 2:
         return ""
-    ends = " to ".join(f"{value:+.1f}".replace("-", "−") for value in (min(gains), max(gains)))
+    ends = " to ".join(f"{round(value, 1) + 0.0:+.1f}".replace("-", "−") for value in (min(gains), max(gains)))
     return f"; over the {len(gains)} levels compared the gain ranges from {ends} points"
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private import ray_constants
 
-from supercm_ray.errors import StudyError
-from supercm_ray.runtime.interrupt import sigterm_as_interrupt
+from supercm_ray.errors import StudyError, SuperCMError
+from supercm_ray.runtime.interrupt import interruptible
 from supercm_ray.study import Budget
 
 _DRIVER_ENVIRONMENT = {
@@ -22,6 +24,7 @@ _DRIVER_ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+_CONNECT_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -29,21 +32,66 @@ def ray_session() -> Iterator[None]:
     """A connection to Ray for the time of the block.
 
     Without RAY_ADDRESS a cluster of this machine is started on loopback, protected by a token of its own that lives
-    in the environment of its processes alone, and ends with this process however that ends.
+    in the environment of its processes alone, and ends with this process however that ends. Ray's processes inherit
+    none of MLflow's variables, credentials among them.
+
+    Raises:
+        SuperCMError: where RAY_ADDRESS names no cluster that answers, or Ray does not start.
     """
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS")
-    if not address:
+    if address:
+        _check_reachable(address)
+    else:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
-    local = {} if address else {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+    local = {} if address else {"include_dashboard": False}
+    try:
+        with _without_mlflow_variables(), _on_loopback(not address):
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+    except (ConnectionError, RuntimeError) as error:
+        raise SuperCMError(f"Ray does not start: {str(error).strip().splitlines()[0]}") from error
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        with sigterm_as_interrupt():  # again, since Ray has put a handler of its own in place
+        with interruptible():  # again, since Ray has put handlers of its own in place
             yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    host, separator, port = address.rpartition(":")
+    if not separator or "//" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise SuperCMError(
+            f"a Ray cluster must answer at RAY_ADDRESS, got {address!r}: {error}; start it, or unset RAY_ADDRESS to "
+            "run on this machine"
+        ) from error
+
+
+@contextmanager
+def _without_mlflow_variables() -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MLFLOW_")}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+@contextmanager
+def _on_loopback(wanted: bool) -> Iterator[None]:
+    """Has Ray take 127.0.0.1 for this node, as it does where clusters are switched off; asked for that address by
+    argument it would look up the one of the network.
+    """
+    former = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = former and not wanted
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = former
 
 
 def concurrency(budget: Budget) -> int:

@@ -1,4 +1,4 @@
-"""Being stopped from outside."""
+"""Being stopped from outside: by Ctrl-C, or by SIGTERM, with which clusters ask for the same."""
 
 from __future__ import annotations
 
@@ -8,19 +8,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_requested = threading.Event()
+
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Raises KeyboardInterrupt on SIGTERM too: clusters ask with it for what a person asks with Ctrl-C."""
+def interruptible() -> Iterator[None]:
+    """Within the block both signals raise KeyboardInterrupt, and are remembered for `check_interrupt`.
+
+    A signal that this process was started to ignore, as by `nohup`, is still ignored. May be nested, to put the
+    handlers back in place after a library took them.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, interrupt)
+    former = {sig: signal.getsignal(sig) for sig in (signal.SIGINT, signal.SIGTERM)}
+    for sig, handler in former.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(sig, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for sig, handler in former.items():
+            signal.signal(sig, handler)
+        if _interrupt not in former.values():
+            _requested.clear()
+
+
+def check_interrupt() -> None:
+    """Raises KeyboardInterrupt where a signal came whose own exception got lost, as happens within a finalizer."""
+    if _requested.is_set():
+        raise KeyboardInterrupt
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    _requested.set()
+    raise KeyboardInterrupt

@@ -15,7 +15,16 @@ from ray.tune.search.optuna import OptunaSearch
 from supercm_ray.finalists import Finalist
 from supercm_ray.records import StudyFolder
 from supercm_ray.runtime.trainable import FAILURE
-from supercm_ray.search import REASON, build_sampler, num_trials, objective_values, open_optuna, to_optuna, unfinished
+from supercm_ray.search import (
+    REASON,
+    build_sampler,
+    enqueue_points,
+    num_trials,
+    objective_values,
+    open_optuna,
+    to_optuna,
+    unfinished,
+)
 from supercm_ray.study import Study
 
 
@@ -51,12 +60,13 @@ class StudySearch(_WithoutSnapshots, OptunaSearch):
         """
         self._study, self._prepare = study, prepare
         self._optuna = open_optuna(study, folder)
+        enqueue_points(study, self._optuna)
         self._cut_off = list(unfinished(self._optuna))
         super().__init__(
             space=to_optuna(study),
             metric=[objective.metric for objective in study.objective],
             mode=[objective.direction[:3] for objective in study.objective],
-            sampler=build_sampler(study.sampler),
+            sampler=build_sampler(study.sampler, num_trials(self._optuna)),
             study_name=study.name,
             storage=self._optuna._storage,
         )
@@ -73,7 +83,7 @@ class StudySearch(_WithoutSnapshots, OptunaSearch):
         elif num_trials(self._optuna) >= self._study.budget.num_trials:
             return Searcher.FINISHED
         else:
-            self._ot_trials[trial_id] = self._optuna.ask()
+            self._ot_trials[trial_id] = self._ot_study.ask()
         trial = self._ot_trials[trial_id]
         assignments = {path: trial._suggest(path, space) for path, space in self._space.items()}
         key = trial_key(trial.number)

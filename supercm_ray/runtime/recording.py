@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -11,15 +11,21 @@ from ray.tune.experiment import Trial
 
 from supercm_ray.data import Dataset, make_splits
 from supercm_ray.records import Kind, RunRecord, StudyFolder, now_ms
+from supercm_ray.runtime.interrupt import check_interrupt
 from supercm_ray.runtime.trainable import FAILURE
 from supercm_ray.study import Study
+
+PROCESS_FAILED = "the worker process failed"
+"""How the reason begins of a run that failed by its process and not by what it computed."""
 
 
 class Listener(Protocol):
     """Who wants to know how a study comes along."""
 
-    def on_phase(self, name: str, total: int, at_once: int) -> None:
-        """A phase begins that is `total` runs in all, of which some may have ended before a resumption."""
+    def on_phase(self, name: str, total: int, before: Sequence[tuple[RunRecord, dict[str, float]]]) -> None:
+        """A phase begins that is `total` runs in all; `before` are those begun before a resumption, with the metrics
+        of their last epoch.
+        """
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
         """A run began, reported the metrics of an epoch, or came to its end."""
@@ -28,7 +34,7 @@ class Listener(Protocol):
 class Silent:
     """A listener that keeps quiet."""
 
-    def on_phase(self, name: str, total: int, at_once: int) -> None:
+    def on_phase(self, name: str, total: int, before: Sequence[tuple[RunRecord, dict[str, float]]]) -> None:
         """Nothing."""
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
@@ -48,6 +54,11 @@ class Recorder:
     dataset: Dataset
     listener: Listener
     changed: Callable[[str], None]
+
+    def phase(self, name: str, total: int, records: Iterable[RunRecord | None]) -> None:
+        """Tells the listener that a phase begins, of which these records are there already."""
+        known = [(record, self.folder.run(record.key).history()) for record in records if record is not None]
+        self.listener.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
 
     def begin(self, key: str, kind: Kind, assignments: dict[str, Any], labels: dict[str, Any]) -> None:
         """Writes the record and the splits of a run, or takes up those of a run that was cut off."""
@@ -110,6 +121,10 @@ class RecordKeeper(tune.Callback):
         """Nothing for Tune's own snapshots, which are never restored: what there is to know is in the records."""
         return {}
 
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune's loop goes round."""
+        check_interrupt()
+
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
@@ -131,8 +146,8 @@ class RecordKeeper(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The worker process died or raised."""
-        error = str(trial.get_pickled_error() or trial.get_error() or "the worker process died").strip()
-        self._recorder.end(trial.config["run"], "failed", error.splitlines()[-1])
+        error = str(trial.get_pickled_error() or trial.get_error() or "it died").strip().splitlines()[-1]
+        self._recorder.end(trial.config["run"], "failed", f"{PROCESS_FAILED}: {error}")
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:

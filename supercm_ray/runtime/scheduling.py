@@ -23,6 +23,7 @@ class LevelScheduler(FIFOScheduler):
         super().__init__()
         self._study = study
         self._levels: dict[tuple[Any, ...], TrialScheduler] = {}
+        self._passed: dict[str, int] = {}
 
     def _of(self, trial: Trial) -> TrialScheduler:
         level = self._study.level(trial.config["assignments"])
@@ -44,12 +45,17 @@ class LevelScheduler(FIFOScheduler):
         )
 
     def replay(self, folder: StudyFolder) -> None:
-        """Recalls the trials that ended before a resumption, so that later ones are measured against them too."""
+        """Recalls what was before a resumption: trials that ended, so that later ones are measured against them, and
+        how far those came that were cut off, so that they are not stopped at a rung they have passed.
+        """
         for record in folder.runs("trial"):
-            if record.status in ("complete", "pruned"):
+            history = folder.run(record.key).history()
+            if record.status in ("running", "interrupted"):
+                self._passed[record.key] = len(history)
+            elif record.status in ("complete", "pruned"):
                 past: Any = SimpleNamespace(trial_id=record.key, config={"assignments": record.assignments})
                 self.on_trial_add(None, past)
-                for metrics in folder.run(record.key).history():
+                for metrics in history:
                     self._of(past).on_trial_result(None, past, metrics)
 
     def on_trial_add(self, tune_controller: _Controller, trial: Trial) -> None:
@@ -64,7 +70,9 @@ class LevelScheduler(FIFOScheduler):
         """See TrialScheduler."""
         if FAILURE in result:
             return TrialScheduler.STOP
-        return self._of(trial).on_trial_result(tune_controller, trial, result)
+        decision = self._of(trial).on_trial_result(tune_controller, trial, result)
+        passed = self._passed.get(trial.config["run"], 0)
+        return TrialScheduler.CONTINUE if result["epoch"] <= passed else decision
 
     def on_trial_complete(self, tune_controller: _Controller, trial: Trial, result: dict[str, Any]) -> None:
         """See TrialScheduler."""

@@ -11,10 +11,10 @@ from ray.tune.search import Searcher
 from supercm_ray.data import Dataset, make_splits
 from supercm_ray.errors import SuperCMError
 from supercm_ray.finalists import Finalist, plan
-from supercm_ray.records import StudyFolder
+from supercm_ray.records import RunRecord, StudyFolder
 from supercm_ray.runtime.cluster import concurrency
 from supercm_ray.runtime.proposing import GivenRuns, StudySearch, trial_key
-from supercm_ray.runtime.recording import Recorder, RecordKeeper
+from supercm_ray.runtime.recording import PROCESS_FAILED, Recorder, RecordKeeper
 from supercm_ray.runtime.scheduling import LevelScheduler
 from supercm_ray.runtime.trainable import TrialRunner
 from supercm_ray.search import REASON, best_by_level, num_trials, open_optuna, unfinished
@@ -52,7 +52,12 @@ def chosen(study: Study, folder: StudyFolder) -> list[Finalist]:
 def open_finalists(folder: StudyFolder, finalists: list[Finalist]) -> list[Finalist]:
     """Those not yet run to an end."""
     records = {finalist.key: folder.run(finalist.key).record() for finalist in finalists}
-    return [f for f in finalists if (record := records[f.key]) is None or record.status in ("running", "interrupted")]
+    return [finalist for finalist in finalists if _is_open(records[finalist.key])]
+
+
+def _is_open(record: RunRecord | None) -> bool:
+    """Whether a run has no end yet, or one that was not its own: its process died."""
+    return record is None or record.status in ("running", "interrupted") or record.reason.startswith(PROCESS_FAILED)
 
 
 def run_search(recorder: Recorder) -> None:
@@ -63,16 +68,22 @@ def run_search(recorder: Recorder) -> None:
     scheduler = LevelScheduler(study)
     scheduler.replay(folder)
     at_once = concurrency(study.budget)
-    recorder.listener.on_phase("search", study.budget.num_trials, at_once)
+    recorder.phase("search", study.budget.num_trials, folder.runs("trial"))
     if search.num_left:
         test = make_splits(recorder.dataset.labels, study.base.data, study.base.seed).test
         _run(recorder, "search", recorder.dataset.seal(test), search, scheduler, search.num_left, at_once)
+    untold = unfinished(open_optuna(study, folder))
+    if untold:
+        raise SuperCMError(
+            f"the end of {len(untold)} trials could not be written to {folder.optuna_url}; see that it can be, then "
+            "give the same command again"
+        )
 
 
 def run_finalists(recorder: Recorder, finalists: list[Finalist]) -> None:
     """Runs those finalists that have not come to their end. Each reads the test split once, after its last epoch."""
     at_once = concurrency(recorder.study.budget)
-    recorder.listener.on_phase("finalists", len(finalists), at_once)
+    recorder.phase("finalists", len(finalists), [recorder.folder.run(finalist.key).record() for finalist in finalists])
     left = open_finalists(recorder.folder, finalists)
     if left:
         given = GivenRuns(left, lambda one: recorder.begin(one.key, "finalist", one.assignments, one.labels))
@@ -118,16 +129,3 @@ def settle(recorder: Recorder) -> None:
         status = _STATUS_OF_STATE.get(trial.state.name)
         if record is not None and status is not None and record.status in ("running", "interrupted"):
             recorder.end(record.key, status, str(trial.user_attrs.get(REASON, "")))
-
-
-def check_data(study: Study, dataset: Dataset) -> None:
-    """Makes the splits of every end of the space once, so that none fails later.
-
-    Raises:
-        StudyError: where a class would lack a row somewhere.
-    """
-    make_splits(dataset.labels, study.base.data, study.base.seed)
-    for path, distribution in study.space.items():
-        if path.startswith("data."):
-            for value in distribution.ends().values():
-                make_splits(dataset.labels, study.base.replace({path: value}).data, study.base.seed)

@@ -7,10 +7,10 @@ from collections import defaultdict
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from supercm_ray.records import StudyFolder
-from supercm_ray.search.space import build_sampler
 from supercm_ray.study import Study
 
 REASON = "reason"
@@ -20,19 +20,25 @@ Level = tuple[Any, ...]
 
 
 def open_optuna(study: Study, folder: StudyFolder) -> optuna.Study:
-    """Opens or makes the Optuna study in the folder, with the study's points to be tried first."""
+    """Opens or makes the Optuna study in the folder."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     opened = optuna.create_study(
         storage=folder.optuna_url,
         study_name=study.name,
         directions=[objective.direction for objective in study.objective],
-        sampler=build_sampler(study.sampler),
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
+    with warnings.catch_warnings():  # Optuna calls names of objectives experimental each time
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        opened.set_metric_names([objective.metric for objective in study.objective])
+    return opened
+
+
+def enqueue_points(study: Study, opened: optuna.Study) -> None:
+    """Has the study's points tried first, each once, however often this is called."""
     for point in study.points[: study.budget.num_trials]:
         opened.enqueue_trial(point, skip_if_exists=True)
-    return opened
 
 
 def num_trials(opened: optuna.Study) -> int:

@@ -7,9 +7,11 @@ misses is written at the end or by the next command.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import queue
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +24,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
+from supercm_ray.errors import TrackingError
 from supercm_ray.records import RunRecord, Status, StudyFolder, now_ms
 from supercm_ray.study import Study
 
@@ -36,6 +40,7 @@ _STATUS = {
     "interrupted": RunStatus.KILLED,
     "failed": RunStatus.FAILED,
 }
+_DESCRIBED = "supercm.described"  # the tag of a run whose parameters and splits are all there
 _BATCH = 1000  # MLflow's limit of metrics in one call
 
 
@@ -49,27 +54,46 @@ def experiment_name() -> str:
     return os.environ.get(EXPERIMENT_VARIABLE) or "supercm_ray"
 
 
+def without_credentials(text: str) -> str:
+    """The text with the user and password of any address in it hidden."""
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
+
+
 class Tracker:
     """The runs of one study in MLflow: a parent, and a child for each run folder."""
 
     def __init__(self, study: Study, folder: StudyFolder) -> None:
-        """Finds or makes the experiment; an MLflow that does not answer raises here, before anything is started."""
+        """Finds or makes the experiment.
+
+        Raises:
+            TrackingError: where MLflow does not answer or cannot be used, before anything is started.
+        """
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # seven take minutes, and records are kept anyway
         self._study, self._folder = study, folder
         for name in ("mlflow", "alembic"):  # which announce each table of a new database
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._client = MlflowClient(tracking_uri())
-        self._experiment_id = self._find_experiment()
+        try:
+            self._client = MlflowClient(tracking_uri())
+            self._experiment_id = self._find_experiment()
+        except (MlflowException, OSError, ImportError, SQLAlchemyError) as error:
+            reason = without_credentials(str(error).strip().splitlines()[0])
+            raise TrackingError(
+                f"MLflow must be usable at {without_credentials(tracking_uri())}, got: {reason}; set "
+                "MLFLOW_TRACKING_URI to another place, or unset it to use mlflow.db in this directory"
+            ) from error
         self._recalled = False
         self._children: dict[str, str] = {}
+        self._described: set[str] = set()
         self._written: dict[str, int] = {}
         self._last: dict[str, RunRecord] = {}
         self.parent_id: str | None = None
 
     def open_parent(self) -> str:
         """Finds or makes the parent run, of which all runs written from now on are children, and sets it running."""
-        run_id = self.find_parent()
-        self._set_status(run_id, "running", None)
-        return run_id
+        self.find_parent()
+        assert self.parent_id is not None
+        self._set_status(self.parent_id, "running", None)
+        return self.parent_id
 
     def mirror(self, key: str) -> None:
         """Writes what MLflow lacks of the run with this key, its epochs in one batch, and its status."""
@@ -91,8 +115,9 @@ class Tracker:
             self.mirror(record.key)
 
     def end_parent(self, status: Status) -> None:
-        """Closes the parent run."""
-        assert self.parent_id is not None
+        """Closes the parent run, where there is one."""
+        if self.parent_id is None:
+            return
         self._client.set_tag(self.parent_id, "supercm.status", status)
         self._set_status(self.parent_id, status, now_ms())
 
@@ -101,6 +126,12 @@ class Tracker:
         assert self.parent_id is not None
         for path, folder in paths.items():
             self._client.log_artifact(self.parent_id, str(path), folder or None)
+
+    def log_figures(self, figures: dict[str, float]) -> None:
+        """Logs figures of the whole study as metrics of the parent run, for comparing studies."""
+        assert self.parent_id is not None
+        entities = [Metric(name, value, now_ms(), 0) for name, value in figures.items() if math.isfinite(value)]
+        self._client.log_batch(self.parent_id, metrics=entities)
 
     def set_tag(self, run_id: str, name: str, value: str) -> None:
         """Tags a run."""
@@ -127,8 +158,8 @@ class Tracker:
                 raise
             return str(made.experiment_id)
 
-    def find_parent(self) -> str:
-        """Finds or makes the parent run and leaves its status as it is."""
+    def find_parent(self) -> bool:
+        """Finds or makes the parent run, leaves the status of one found as it is, and says whether it was made."""
         study, folder = self._study, self._folder
         tags = {
             "supercm.kind": "study",
@@ -137,40 +168,46 @@ class Tracker:
             "supercm.study_hash": folder.identity,
             "supercm.num_trials": str(study.budget.num_trials),
             "supercm.num_seeds": str(study.num_seeds),
-            **provenance(),
         }
         found = self._search(f"tags.`supercm.study_id` = '{folder.study_id}' and tags.`supercm.kind` = 'study'")
+        described = bool(found) and _DESCRIBED in found[0].data.tags
+        self.parent_id = str(found[0].info.run_id) if found else self._create(study.name, {**tags, **provenance()})
         if found:
-            self.parent_id = str(found[0].info.run_id)
             self._client.log_batch(self.parent_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        else:
-            self.parent_id = self._create(study.name, tags)
+        if not described:
             space = {f"space.{path}": distribution.model_dump() for path, distribution in study.space.items()}
             self._log_params(self.parent_id, {**study.base.leaves(), **space})
-        return self.parent_id
+            self._client.set_tag(self.parent_id, _DESCRIBED, "1")
+        return not found
 
     def _child(self, record: RunRecord) -> str:
+        """The MLflow run of a record, made where there is none, and described where a kill came in between."""
         key = record.key
+        if not self._recalled:
+            self._recall_children()
         if key not in self._children:
-            if not self._recalled:
-                self._recall_children()
-            if key not in self._children:
-                tags = {
-                    **({"mlflow.parentRunId": self.parent_id} if self.parent_id else {}),
-                    "supercm.kind": record.kind,
-                    "supercm.study": self._study.name,
-                    "supercm.study_id": self._folder.study_id,
-                    "supercm.study_hash": self._folder.identity,
-                    "supercm.run": key,
-                    "supercm.label_budget": str(record.label_budget),
-                    **{f"supercm.{name}": str(value) for name, value in record.labels.items()},
-                    **provenance(),
-                }
-                self._children[key] = self._create(key, tags, record.started_ms)
-                self._written[key] = 0
-                self._log_params(self._children[key], {**record.params, "label_budget": record.label_budget})
-                self._client.log_artifact(self._children[key], str(self._folder.run(key).splits))
-        return self._children[key]
+            self._children[key] = self._create(key, self._child_tags(record), record.started_ms)
+            self._written[key] = 0
+        run_id = self._children[key]
+        if key not in self._described:
+            self._log_params(run_id, {**record.params, "label_budget": record.label_budget})
+            self._client.log_artifact(run_id, str(self._folder.run(key).splits))
+            self._client.set_tag(run_id, _DESCRIBED, "1")
+            self._described.add(key)
+        return run_id
+
+    def _child_tags(self, record: RunRecord) -> dict[str, str]:
+        return {
+            **({"mlflow.parentRunId": self.parent_id} if self.parent_id else {}),
+            "supercm.kind": record.kind,
+            "supercm.study": self._study.name,
+            "supercm.study_id": self._folder.study_id,
+            "supercm.study_hash": self._folder.identity,
+            "supercm.run": record.key,
+            "supercm.label_budget": str(record.label_budget),
+            **{f"supercm.{name}": str(value) for name, value in record.labels.items()},
+            **provenance(),
+        }
 
     def _recall_children(self) -> None:
         """Asks MLflow which runs of the study it has, and how many epochs of each."""
@@ -180,6 +217,8 @@ class Tracker:
             if key:
                 self._children[key] = run.info.run_id
                 self._written[key] = int(run.data.metrics.get("epoch", 0))
+                if _DESCRIBED in run.data.tags:
+                    self._described.add(key)
 
     def _search(self, condition: str) -> list[Run]:
         page = self._client.search_runs([self._experiment_id], condition, max_results=1000)
@@ -269,9 +308,10 @@ class BackgroundTracker:
     def _attempt(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # whatever is wrong with MLflow, training is not to suffer from it
             if not self._failed:
-                logger.warning("MLflow does not take what it is sent, the study goes on and sends it later: %s", error)
+                reason = without_credentials(str(error))
+                logger.warning("MLflow does not take what it is sent, the study goes on and sends it later: %s", reason)
             self._failed = True
 
 
@@ -302,7 +342,10 @@ def provenance() -> dict[str, str]:
 def _git(*words: str) -> str:
     folders = (Path(__file__).resolve().parent, Path.cwd())
     for folder in folders:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+        except OSError:  # no git on this machine
+            return ""
         if done.returncode == 0:
             return done.stdout.strip()
     return ""

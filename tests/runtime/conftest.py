@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
@@ -49,11 +49,17 @@ STUDY = {
 }
 
 
+def _listen_to_ctrl_c() -> None:
+    """As on a terminal, also where the tests run in the background of a shell, which ignores SIGINT there."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass
 class Place:
     """A directory in which commands are given, as a newcomer's would be."""
 
     path: Path
+    more: dict[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> StudyFolder:
@@ -64,7 +70,7 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
-        return {**kept, "HOME": str(self.path / "home"), "PYTHONWARNINGS": "ignore"}
+        return {**kept, "HOME": str(self.path / "home"), "PYTHONWARNINGS": "ignore", **self.more}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -75,6 +81,7 @@ class Place:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_listen_to_ctrl_c,  # noqa: PLW1509 (the tests start no threads)
         )
 
     def run(self, *words: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:

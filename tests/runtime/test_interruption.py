@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import subprocess
 import time
@@ -18,6 +17,7 @@ from supercm_ray.study_file import load_study
 from supercm_ray.training import TrainState, fit
 
 from .conftest import Place
+from .processes import trial_runners
 
 
 def _stop(process: subprocess.Popen[str], sig: signal.Signals) -> str:
@@ -104,10 +104,10 @@ def test_a_worker_killed_in_mid_trial_is_replaced(place: Place) -> None:
     words = ("training.num_epochs=12", "training.steps_per_epoch=25", "budget.num_trials=2", "scheduler.name=none")
     process = place.start("tune", "tiny.yaml", *words, "num_seeds=1", "budget.max_concurrent_trials=1")
     place.wait_for(process, "trials/0000/checkpoint.pt", 1)
-    workers = _workers_below(process.pid)
+    workers = trial_runners(process.pid)
     assert workers
     for pid in workers:
-        os.kill(int(pid), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 0, output
     place.check_whole(num_trials=2, num_finalists=4)
@@ -126,18 +126,6 @@ def _undisturbed(place: Place, record: RunRecord, words: tuple[str, ...]) -> lis
 
 def _without_times(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in ("epoch_seconds", "timestamp_ms")}
-
-
-def _workers_below(root: int) -> list[str]:
-    """Process ids of the trial runners among the descendants of a process."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,cmd="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    below = {str(root)}
-    for _ in range(5):
-        below |= {pid for pid, parent, _ in rows if parent in below}
-    return [
-        pid for pid, _, command in rows if pid in below and re.match(r"ray::(ResourceTrainable|TrialRunner)", command)
-    ]
 
 
 @pytest.mark.slow

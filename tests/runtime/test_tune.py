@@ -113,6 +113,12 @@ def test_parent_has_the_artifacts_and_provenance(finished: Finished) -> None:
     assert {"supercm.version.torch", "supercm.version.ray", "supercm.version.optuna", "supercm.version.mlflow"} <= set(
         tags
     )
+    for level in ("0.02", "0.1"):
+        finalists = [
+            r for r in place.folder.runs("finalist") if [level, TUNED] == [str(r.labels["level"][0]), r.labels["arm"]]
+        ]
+        mean = np.mean([r.summary["test/accuracy"] for r in finalists])
+        assert parent.data.metrics[f"tuned/test_accuracy_mean/{level}"] == pytest.approx(mean)
     child = next(run for run in place.runs() if run.data.tags.get("supercm.run") == "trials/0000")
     assert {item.path for item in client.list_artifacts(child.info.run_id)} == {"splits.npz"}
     assert child.data.params["algorithm.temperature"] == "1.0"
@@ -175,6 +181,15 @@ def test_a_trial_that_can_never_fit_is_refused(place: Place) -> None:
     assert {run.info.status for run in place.runs()} == {"FAILED"}
 
 
+def test_a_failed_finalist_is_said_with_its_reason(place: Place) -> None:
+    place.write(control={"training.learning_rate": 1e30}, budget={"num_trials": 2}, num_seeds=1)
+    output = place.tune()
+    assert "failed   finalists/label_ratio=0.02-control-seed1" in output
+    assert "the training loss became" in output
+    again = place.tune()
+    assert "finalists:" not in again, "a run that diverged would diverge again"
+
+
 def test_all_trials_failing_is_said_with_the_reason(place: Place) -> None:
     place.write(
         space={"training.learning_rate": {"type": "categorical", "choices": [1e30]}},
@@ -183,9 +198,11 @@ def test_all_trials_failing_is_said_with_the_reason(place: Place) -> None:
         budget={"num_trials": 2},
     )
     done = place.run("tune", "tiny.yaml")
-    assert done.returncode == 1, done.stdout
-    assert "the training loss became" in done.stdout.splitlines()[-1]
-    assert "Traceback" not in done.stdout
+    again = place.run("tune", "tiny.yaml")
+    for one in (done, again):
+        assert one.returncode == 1, one.stdout
+        assert "the training loss became" in one.stdout.splitlines()[-1]
+        assert "Traceback" not in one.stdout
     assert {run.info.status for run in place.runs()} == {"FAILED"}
 
 
@@ -214,6 +231,8 @@ def test_a_larger_budget_goes_on_where_the_smaller_ended(place: Place) -> None:
     assert len(before) == 4
     assert len(after) == 6
     assert before.items() <= after.items()
+    sampled = [params["algorithm.clustering_weight"] for params in after.values()]
+    assert len(set(sampled)) == len(sampled), "a resumed sampler proposes new settings"
 
 
 @pytest.mark.skipif("MLFLOW_TRACKING_URI" in os.environ, reason="the default place is what is tested")

@@ -12,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 from supercm_ray.records import StudyFolder
 from supercm_ray.search import (
     best_by_level,
+    enqueue_points,
     importances,
     num_trials,
     objective_values,
@@ -111,11 +112,13 @@ def test_points_are_enqueued_once(small_study: Path, folder: StudyFolder) -> Non
     study = load_study(small_study)
     for _ in range(2):
         opened = open_optuna(study, folder)
+        enqueue_points(study, opened)
         assert [trial.state for trial in opened.trials] == [TrialState.WAITING]
         assert num_trials(opened) == 0
     first = opened.ask(to_optuna(study))
     assert first.params == study.points[0]
     opened.tell(first, [0.5, 0.1])
+    enqueue_points(study, opened)
     assert len(open_optuna(study, folder).trials) == 1, "a point that was tried is not tried again"
     second = opened.ask(to_optuna(study))
     assert second.params != study.points[0]

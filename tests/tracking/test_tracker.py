@@ -128,6 +128,43 @@ def test_failing_writes_are_warned_of_once_and_made_up_for(
     assert set(runs_of(folder)) == {"study", "trials/0000", "trials/0001", "trials/0002"}
 
 
+class InterruptedTracker(Tracker):
+    """Is cut off after a run was made and before it was described."""
+
+    def _log_params(self, run_id: str, params: dict[str, object]) -> None:
+        if "label_budget" in params:
+            raise MlflowException("cut off")
+        super()._log_params(run_id, params)
+
+
+def test_a_run_that_was_made_but_not_described_is_described_later(study: Study, folder: StudyFolder) -> None:
+    write_run(folder, study, "trials/0000", 2)
+    cut_off = InterruptedTracker(study, folder)
+    with pytest.raises(MlflowException):
+        cut_off.mirror_all()
+    assert not runs_of(folder)["trials/0000"].data.params
+    Tracker(study, folder).mirror_all()
+    run = runs_of(folder)["trials/0000"]
+    assert run.data.params["algorithm.clustering_weight"] == "1.0"
+    client = MlflowClient(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+    assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["splits.npz"]
+    assert len(runs_of(folder)) == 1
+
+
+class BrokenTracker(Tracker):
+    """Fails in a way nobody thought of."""
+
+    def mirror(self, key: str) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_writer_that_fails_in_any_way_does_not_hang(study: Study, folder: StudyFolder) -> None:
+    write_run(folder, study, "trials/0000", 1)
+    with background(BrokenTracker(study, folder)) as writer:
+        writer.mirror("trials/0000")
+        writer.flush()
+
+
 def test_nothing_secret_goes_in(study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "s3cret-token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "s3cret-ray")

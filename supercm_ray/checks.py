@@ -1,0 +1,55 @@
+"""What of a study can be checked only with the registries or the data at hand, and still before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from supercm_ray.algorithms import get_algorithm
+from supercm_ray.config import Config
+from supercm_ray.data import Dataset, find_dataset, load_dataset, make_splits
+from supercm_ray.errors import StudyError
+from supercm_ray.models import find_backbone
+from supercm_ray.study import Study
+
+
+def check_names(study: Study) -> None:
+    """Looks up every data set, algorithm and backbone that a study names.
+
+    Raises:
+        StudyError: for a name that is not registered.
+    """
+    for config in _variants(study, ("algorithm.", "model.")):
+        try:
+            find_dataset(config.data.name)
+            get_algorithm(config.algorithm.name)
+            find_backbone(config.model.name)
+        except StudyError as error:
+            raise StudyError(f"{error} (in {study.source})") from error
+
+
+def load_checked(study: Study) -> Dataset:
+    """The data set of a study, after its splits were made once at every end of the space, with and without the control.
+
+    Raises:
+        StudyError: for an unknown name, and where a class would lack a row somewhere.
+    """
+    check_names(study)
+    try:
+        dataset = load_dataset(study.base.data.name)
+        for config in _variants(study, ("data.",)):
+            make_splits(dataset.labels, config.data, config.seed)
+    except StudyError as error:
+        raise StudyError(f"{error} (in {study.source})") from error
+    return dataset
+
+
+def _variants(study: Study, prefixes: tuple[str, ...]) -> Iterator[Config]:
+    """The base and each end of the searched paths with these prefixes, each also with the control's overrides."""
+    ends: list[Mapping[str, Any]] = [{}]
+    for path, distribution in study.space.items():
+        if path.startswith(prefixes):
+            ends += [{path: value} for value in distribution.ends().values()]
+    for end in ends:
+        yield study.base.replace(end)
+        yield study.base.replace({**end, **study.control})
