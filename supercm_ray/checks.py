@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from supercm_ray.algorithms import get_algorithm
+from supercm_ray.algorithms import find_algorithm
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, find_dataset, load_dataset, make_splits
 from supercm_ray.errors import StudyError
@@ -22,7 +22,7 @@ def check_names(study: Study) -> None:
     for config in _variants(study, ("algorithm.", "model.")):
         try:
             find_dataset(config.data.name)
-            get_algorithm(config.algorithm.name)
+            find_algorithm(config.algorithm.name)
             find_backbone(config.model.name)
         except StudyError as error:
             raise StudyError(f"{error} (in {study.source})") from error

@@ -45,7 +45,15 @@ class DataConfig(Frozen):
     split_seed: int = Field(0, ge=0, lt=2**32)
     """Decides the validation and test rows, the same for all seeds of a study."""
     shift_pixels: int = Field(1, ge=0)
-    """Augmentation: each training image is shifted by up to this many pixels along each axis."""
+    """Weak augmentation: each training image is shifted by up to this many pixels along each axis."""
+    flip: bool = False
+    """Weak augmentation: each training image is mirrored left to right with probability one half."""
+    noise_std: float = Field(0.0, ge=0)
+    """Weak augmentation: standard deviation of Gaussian noise, with pixels in [0, 1]."""
+    cutout_fraction: float = Field(0.4, ge=0, le=1)
+    """Strong augmentation: side of the square that is blanked, as a share of the image's side."""
+    strength: float = Field(0.5, ge=0, le=1)
+    """Strong augmentation: from nothing to the full range of rotation, shear, scale, contrast and brightness."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
@@ -84,6 +92,18 @@ class AlgorithmConfig(Frozen):
     """Weight of the clustering loss beside a cross-entropy that is a mean over labeled rows. 0 switches it off."""
     temperature: float = Field(1.0, gt=0)
     """Divides the logits everywhere."""
+    consistency_weight: float = Field(1.0, ge=0)
+    """Weight of the host's own terms beside the cross-entropy."""
+    consistency_warmup_steps: int = Field(0, ge=0)
+    """Steps over which the consistency weight rises to its value."""
+    confidence_threshold: float = Field(0.95, ge=0, le=1)
+    """Of `pseudo_label` and `fixmatch`: the probability from which a prediction is taken for a label."""
+    teacher_decay: float = Field(0.95, ge=0, lt=1)
+    """Of `mean_teacher`: decay per step of the teacher's parameters."""
+    vat_epsilon: float = Field(6.0, gt=0)
+    """Of `vat`: L2 length of the perturbation of an image, in standardised pixels."""
+    vat_xi: float = Field(0.1, gt=0)
+    """Of `vat`: L2 length of the step by which its direction is found. The published 1e-6 vanishes in fp32."""
     balance_alpha: float = Field(1.0, gt=0)
     """Dirichlet parameter of the balance prior; 1 switches it off, above 1 favours balanced clusters."""
     clustering_warmup_steps: int = Field(0, ge=0)

@@ -1,6 +1,8 @@
 """Host algorithms, by name."""
 
-from supercm_ray.algorithms import supervised as _supervised  # noqa: F401 (registers it)
-from supercm_ray.algorithms.base import ALGORITHMS, Algorithm, get_algorithm
+from supercm_ray.algorithms import consistency as _consistency  # noqa: F401 (registers its hosts)
+from supercm_ray.algorithms import pseudo_labels as _pseudo_labels  # noqa: F401 (registers its hosts)
+from supercm_ray.algorithms import supervised as _supervised  # noqa: F401 (registers itself)
+from supercm_ray.algorithms.base import ALGORITHMS, Host, Step, Terms, build_algorithm, find_algorithm, register
 
-__all__ = ["ALGORITHMS", "Algorithm", "get_algorithm"]
+__all__ = ["ALGORITHMS", "Host", "Step", "Terms", "build_algorithm", "find_algorithm", "register"]

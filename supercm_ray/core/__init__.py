@@ -6,6 +6,7 @@ loss = supervised_loss(logits[:num_labeled], labels)
 loss = loss + clustering_weight * clustering_loss(features, assignments, centroids.value, seen=centroids.seen)
 """
 
+from supercm_ray.core.averages import update_average
 from supercm_ray.core.centroids import CentroidRule, RunningCentroids, class_sums
 from supercm_ray.core.clustering import ClusteringModule, balance_prior, clustering_loss
 from supercm_ray.core.losses import supervised_loss
@@ -20,4 +21,5 @@ __all__ = [
     "clustering_loss",
     "gaussian_ramp",
     "supervised_loss",
+    "update_average",
 ]

@@ -1,5 +1,6 @@
 """Data sets, splits, augmentation and batches."""
 
+from supercm_ray.data.augment import strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, draw_batch, epoch_rows
 from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, find_dataset, load_dataset
 from supercm_ray.data.splits import Splits, make_splits
@@ -16,4 +17,6 @@ __all__ = [
     "find_dataset",
     "load_dataset",
     "make_splits",
+    "strong_view",
+    "weak_view",
 ]

@@ -1,15 +1,61 @@
-"""Augmentation on the device: batched, drawn anew for each sample. Shapes: B rows, C channels, H by W pixels."""
+"""Augmentation on the device: batched, drawn anew for each sample. Shapes: B rows, C channels, H by W pixels, [0, 1]."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from supercm_ray.config import DataConfig
+
+_NUM_OPERATIONS = 2
+_RANGES = {
+    "rotate": math.radians(30),
+    "shear_x": 0.3,
+    "shear_y": 0.3,
+    "scale": 0.3,
+    "shift_x": 0.3,
+    "shift_y": 0.3,
+    "brightness": 0.5,
+    "contrast": 0.5,
+}
+"""Operations of the strong augmentation and the magnitude of each at full strength; shifts are shares of the side."""
+
+
+def weak_view(images: Tensor, data: DataConfig, generator: torch.Generator) -> Tensor:
+    """Shifted, mirrored and noisy images (B, C, H, W), as far as the configuration asks for it."""
+    images = random_shift(images, data.shift_pixels, generator)
+    if data.flip:
+        images = random_flip(images, generator)
+    if data.noise_std:
+        noise = torch.randn(images.shape, generator=generator, device=images.device)
+        images = images + data.noise_std * noise
+    return images
+
+
+def strong_view(images: Tensor, data: DataConfig, generator: torch.Generator) -> Tensor:
+    """A weak view (B, C, H, W) to which each sample's own two operations of RandAugment's kind and Cutout are added.
+
+    Source: Cubuk et al. 2020, "RandAugment" (arXiv 1909.13719), with magnitudes drawn evenly from the whole range;
+    DeVries and Taylor 2017, "Cutout" (arXiv 1708.04552).
+    """
+    images = weak_view(images, data, generator)
+    rows = len(images)
+    draws = torch.rand(2, rows, len(_RANGES), generator=generator, device=images.device)
+    chosen = draws[0] >= draws[0].topk(_NUM_OPERATIONS, dim=1).values[:, -1:]
+    ranges = torch.tensor(list(_RANGES.values()), device=images.device)
+    magnitudes = (2 * draws[1] - 1) * ranges * data.strength * chosen
+    values = dict(zip(_RANGES, magnitudes.unbind(dim=1), strict=True))
+    images = _affine(images, values)
+    images = _photometric(images, values["brightness"], values["contrast"])
+    return cutout(images, data.cutout_fraction, generator)
+
 
 def random_shift(images: Tensor, max_pixels: int, generator: torch.Generator) -> Tensor:
-    """Shifts each image of (B, C, H, W) by its own whole number of pixels in [-max_pixels, max_pixels] along each
-    axis; what comes in at the border is 0, the background.
+    """Shifts each image by its own whole number of pixels in [-max_pixels, max_pixels] along each axis; what comes in
+    at the border is 0, the background.
     """
     if max_pixels == 0:
         return images
@@ -20,3 +66,38 @@ def random_shift(images: Tensor, max_pixels: int, generator: torch.Generator) ->
     x_BW = offsets_2B[1, :, None] + torch.arange(width, device=images.device)
     row_B = torch.arange(rows, device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[row_B, y_BH[:, :, None], x_BW[:, None, :]].permute(0, 3, 1, 2)
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirrors each image left to right with probability one half."""
+    flipped = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    return torch.where(flipped[:, None, None, None], images.flip(3), images)
+
+
+def cutout(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """Sets a square of each image to 0: its side is this share of the image's, its centre anywhere in the image."""
+    rows, _, height, width = images.shape
+    centres_2B = torch.rand(2, rows, generator=generator, device=images.device)
+    y_BH = (_positions(height, images) - centres_2B[0, :, None]).abs() < fraction / 2
+    x_BW = (_positions(width, images) - centres_2B[1, :, None]).abs() < fraction / 2
+    return images * ~(y_BH[:, None, :, None] & x_BW[:, None, None, :])
+
+
+def _positions(side: int, images: Tensor) -> Tensor:
+    """The middles of `side` pixels in [0, 1]."""
+    return (torch.arange(side, device=images.device) + 0.5) / side
+
+
+def _affine(images: Tensor, values: dict[str, Tensor]) -> Tensor:
+    cosine, sine = values["rotate"].cos(), values["rotate"].sin()
+    scale = 1.0 + values["scale"]
+    first = torch.stack([scale * cosine, values["shear_x"] - sine, 2 * values["shift_x"]], dim=1)
+    second = torch.stack([values["shear_y"] + sine, scale * cosine, 2 * values["shift_y"]], dim=1)
+    grid = functional.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _photometric(images: Tensor, brightness_B: Tensor, contrast_B: Tensor) -> Tensor:
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    brightness, contrast = (values[:, None, None, None] for values in (brightness_B, contrast_B))
+    return ((images - mean) * (1.0 + contrast) + mean * (1.0 + brightness)).clamp(0.0, 1.0)

@@ -11,20 +11,21 @@ import torch
 from torch import Tensor
 
 from supercm_ray.config import Config
-from supercm_ray.data.augment import random_shift
+from supercm_ray.data.augment import weak_view
 from supercm_ray.data.dataset import Dataset
 from supercm_ray.data.splits import Splits
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows: labeled images (B, C, H, W) as they are and augmented, their labels (B,), and augmented
-    unlabeled images (U, C, H, W); fp32 in [0, 1].
+    """One step's rows: labeled images (B, C, H, W) as they are and weakly augmented, their labels (B,), and unlabeled
+    images (U, C, H, W) likewise; fp32 in [0, 1].
     """
 
     labeled_clean: Tensor
     labeled: Tensor
     labels: Tensor
+    unlabeled_clean: Tensor
     unlabeled: Tensor
 
 
@@ -63,10 +64,10 @@ def draw_batch(
     data: DeviceData, labeled: Tensor, unlabeled: Tensor, config: Config, generator: torch.Generator
 ) -> Batch:
     """The batch of these row numbers, augmented."""
-    shift = config.data.shift_pixels
-    clean = data.pixels(labeled)
-    images = random_shift(torch.cat([clean, data.pixels(unlabeled)]), shift, generator)
-    return Batch(clean, images[: len(labeled)], data.labels[labeled], images[len(labeled) :])
+    clean = data.pixels(torch.cat([labeled, unlabeled]))
+    weak = weak_view(clean, config.data, generator)
+    count = len(labeled)
+    return Batch(clean[:count], weak[:count], data.labels[labeled], clean[count:], weak[count:])
 
 
 def _shared(array: npt.NDArray[np.generic]) -> Tensor:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from supercm_ray.core import clustering_loss, gaussian_ramp
+from supercm_ray.algorithms import Step, Terms
+from supercm_ray.core import clustering_loss, gaussian_ramp, supervised_loss, update_average
 from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_rows
 from supercm_ray.errors import DivergedError
 from supercm_ray.models import Outputs
@@ -71,7 +72,8 @@ def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor]:
     if algorithm.centroid_source == "batch":
         state.centroids.update(outputs.features[: len(batch.labels)], batch.labels)
 
-    terms = state.algorithm(outputs, batch)
+    supervised = supervised_loss(outputs.logits[: len(batch.labels)], batch.labels)
+    terms: Terms = state.algorithm(Step(state.model, batch, outputs, state.config, state.generator))
     clustering = clustering_loss(
         outputs.features,
         outputs.assignments,
@@ -79,15 +81,22 @@ def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor]:
         balance_alpha=algorithm.balance_alpha,
         seen=state.centroids.seen,
     )
-    ramp = gaussian_ramp(state.centroids.num_updates, algorithm.clustering_warmup_steps)
-    loss = torch.stack(list(terms.values())).sum() + state.hyper.clustering_weight * ramp * clustering
+    step = state.centroids.num_updates
+    loss = (
+        supervised + state.hyper.clustering_weight * gaussian_ramp(step, algorithm.clustering_warmup_steps) * clustering
+    )
+    for term in terms.values():
+        loss = loss + state.hyper.consistency_weight * gaussian_ramp(step, algorithm.consistency_warmup_steps) * term
 
     state.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
     state.step += 1
-    _update_average(state)
-    return {name: term.detach() for name, term in {"loss": loss, **terms, "clustering": clustering}.items()}
+    update_average(state.average, state.model, _average_decay(state))
+    return {
+        name: term.detach()
+        for name, term in {"loss": loss, "supervised": supervised, "clustering": clustering, **terms}.items()
+    }
 
 
 @torch.no_grad()
@@ -99,10 +108,6 @@ def _clean_features(state: TrainState, images: Tensor) -> Tensor:
     return features
 
 
-@torch.no_grad()
-def _update_average(state: TrainState) -> None:
-    """Moves the average towards the parameters, faster in the first steps so that the start is soon forgotten."""
-    decay = min(state.config.training.ema_decay, state.step / (state.step + 9))
-    torch._foreach_lerp_(list(state.average.parameters()), list(state.model.parameters()), 1.0 - decay)
-    for average, current in zip(state.average.buffers(), state.model.buffers(), strict=True):
-        average.copy_(current)
+def _average_decay(state: TrainState) -> float:
+    """The decay of the average, less in the first steps, so that the start is soon forgotten."""
+    return min(state.config.training.ema_decay, state.step / (state.step + 9))

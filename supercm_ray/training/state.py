@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from supercm_ray.algorithms import Algorithm, get_algorithm
+from supercm_ray.algorithms import build_algorithm
 from supercm_ray.config import AlgorithmConfig, Config
 from supercm_ray.core import RunningCentroids
 from supercm_ray.data import Dataset
@@ -21,11 +21,13 @@ class Hyperparameters:
     """The weights that enter a step, as scalar tensors on the device. (The temperature is the model's buffer.)"""
 
     clustering_weight: Tensor
+    consistency_weight: Tensor
 
     @classmethod
     def of(cls, config: AlgorithmConfig, device: torch.device) -> Hyperparameters:
         """The weights of a configuration."""
-        return cls(torch.tensor(config.clustering_weight, device=device))
+        weights = (config.clustering_weight, config.consistency_weight)
+        return cls(*(torch.tensor(weight, device=device) for weight in weights))
 
 
 @dataclass
@@ -45,7 +47,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     hyper: Hyperparameters
-    algorithm: Algorithm
+    algorithm: nn.Module
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -55,6 +57,7 @@ class TrainState:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = build_classifier(config, dataset).to(device)
+            algorithm = build_algorithm(model, config.algorithm).to(device)
         centroids = RunningCentroids(
             model.clustering.head.in_features,
             dataset.num_classes,
@@ -67,10 +70,10 @@ class TrainState:
             model=model,
             average=copy.deepcopy(model).requires_grad_(False).eval(),
             centroids=centroids,
-            optimizer=_optimizer(model, config),
+            optimizer=_optimizer(nn.ModuleList([model, algorithm]), config),
             generator=torch.Generator(device).manual_seed(config.seed),
             hyper=Hyperparameters.of(config.algorithm, device),
-            algorithm=get_algorithm(config.algorithm.name),
+            algorithm=algorithm,
         )
 
     @property
@@ -84,6 +87,7 @@ class TrainState:
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "centroids": self.centroids.state_dict(),
+            "algorithm": self.algorithm.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "step": self.step,
@@ -95,6 +99,7 @@ class TrainState:
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.centroids.load_state_dict(state["centroids"])
+        self.algorithm.load_state_dict(state["algorithm"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.step, self.history = state["step"], state["history"]
@@ -107,8 +112,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+def _optimizer(trained: nn.Module, config: Config) -> torch.optim.Optimizer:
     training = config.training
-    return torch.optim.AdamW(
-        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-    )
+    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from supercm_ray.algorithms import get_algorithm
+from supercm_ray.algorithms import find_algorithm
 from supercm_ray.data import load_dataset, make_splits
 from supercm_ray.models import build_backbone
 from supercm_ray.search import build_sampler, to_optuna
@@ -50,7 +50,7 @@ def test_a_study_file_loads_and_samples_valid_configurations(path: Path) -> None
 def test_what_a_study_file_names_exists(path: Path) -> None:
     study = load_study(path)
     names = [setting.base.algorithm.name for setting in (study,)]
-    assert all(get_algorithm(name) for name in names)
+    assert all(find_algorithm(name) for name in names)
     dataset = load_dataset(study.base.data.name)
     build_backbone(dataset.images.shape[1], study.base.model)
     for each in [{}, *study.points, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:

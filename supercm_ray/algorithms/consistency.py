@@ -1,0 +1,88 @@
+"""Hosts that want the same prediction for two views of an unlabeled image. Shapes: U unlabeled rows, K classes."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms, frozen_statistics, register
+from supercm_ray.config import AlgorithmConfig
+from supercm_ray.core import update_average
+from supercm_ray.models import Classifier
+
+
+@register("pi_model")
+def pi_model(step: Step) -> Terms:
+    """Pi-model: mean squared difference between the softmaxes of two weak views; the second is the target.
+
+    Source: Laine and Aila 2017, "Temporal ensembling" (arXiv 1610.02242).
+    """
+    with torch.no_grad(), frozen_statistics(step.model):
+        target_UK = step.model(step.weak_view()).assignments
+    return {"consistency": functional.mse_loss(step.unlabeled_logits.softmax(dim=1), target_UK)}
+
+
+class MeanTeacher(nn.Module):
+    """Mean Teacher: like the Pi-model, the target from a moving average of the network.
+
+    Source: Tarvainen and Valpola 2017, "Mean teachers are better role models" (arXiv 1703.01780).
+    """
+
+    def __init__(self, model: Classifier, config: AlgorithmConfig) -> None:
+        """Args: the network, from which the teacher starts, and the decay of the average."""
+        super().__init__()
+        self.teacher = copy.deepcopy(model).requires_grad_(False)
+
+    def forward(self, step: Step) -> Terms:
+        """The term, after the teacher has followed the network's last step."""
+        update_average(self.teacher, step.model, step.config.algorithm.teacher_decay)
+        with torch.no_grad(), frozen_statistics(self.teacher):
+            target_UK = self.teacher(step.weak_view()).assignments
+        return {"consistency": functional.mse_loss(step.unlabeled_logits.softmax(dim=1), target_UK)}
+
+
+ALGORITHMS["mean_teacher"] = MeanTeacher
+
+
+@register("vat")
+def vat(step: Step) -> Terms:
+    """Virtual adversarial training: KL(p(x + r) || p(x)) for the direction r of length `vat_epsilon` that changes
+    the prediction most, found by one power iteration in fp32. Lengths are in units of standardised pixels.
+
+    Source: Miyato et al. 2018, "Virtual adversarial training" (arXiv 1704.03976); the direction of the divergence is
+    that of the published SuperCM code.
+    """
+    images, model = step.batch.unlabeled, step.model
+    clean_UK = step.unlabeled_logits.detach()
+    noise = torch.randn(images.shape, generator=step.generator, device=images.device)
+    with frozen_statistics(model):
+        direction = _steepest(model, images, clean_UK, _unit(noise), step.config.algorithm.vat_xi)
+        perturbed_UK = model(images + step.config.algorithm.vat_epsilon * direction * model.std).logits
+    return {"consistency": _kl(perturbed_UK, clean_UK)}
+
+
+def _steepest(model: Classifier, images: Tensor, clean_UK: Tensor, start: Tensor, xi: float) -> Tensor:
+    """The unit direction along which the divergence from the clean prediction grows fastest; training gets no
+    gradient from the search for it.
+    """
+    with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        offset = (xi * start).requires_grad_()
+        divergence = _kl(model(images + offset * model.std).logits, clean_UK)
+        (gradient,) = torch.autograd.grad(divergence, offset)
+    return _unit(gradient)
+
+
+def _unit(images: Tensor) -> Tensor:
+    """Each image divided by its own L2 norm."""
+    norm_U = images.flatten(1).norm(dim=1).clamp_min(torch.finfo(images.dtype).tiny)
+    unit: Tensor = images / norm_U.view(-1, 1, 1, 1)
+    return unit
+
+
+def _kl(logits_UK: Tensor, reference_UK: Tensor) -> Tensor:
+    """KL(softmax(logits) || softmax(reference)), the mean over rows."""
+    log_p, log_q = logits_UK.log_softmax(dim=1), reference_UK.log_softmax(dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()

@@ -1,0 +1,105 @@
+"""Data sets that torchvision reads, with their own test rows. They lie in `data.root` or in SUPERCM_DATA."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from supercm_ray.config import DataConfig
+from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
+from supercm_ray.errors import StudyError
+
+ROOT_VARIABLE = "SUPERCM_DATA"
+
+
+def data_root(data: DataConfig) -> Path:
+    """The folder of the data sets: `data.root`, or what SUPERCM_DATA names.
+
+    Raises:
+        StudyError: where neither is set, or the folder does not exist.
+    """
+    named = data.root or os.environ.get(ROOT_VARIABLE)
+    if not named:
+        raise StudyError(
+            f"`data.root` must name the folder of the data for {data.name}, got nothing; set it, or {ROOT_VARIABLE}"
+        )
+    root = Path(named).expanduser()
+    if not root.is_dir() and not data.download:
+        raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; make it, or set data.root to another")
+    return root
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How a data set of torchvision is asked for: the name of its class there, the folder below the root that it is
+    given, how its two parts are named, and whom to cite.
+    """
+
+    cls: str
+    folder: str
+    parts: tuple[dict[str, Any], dict[str, Any]]
+    citation: str
+
+    def __call__(self, data: DataConfig) -> Dataset:
+        train, test = (self._read(data, part) for part in self.parts)
+        images = np.concatenate([_images(train), _images(test)])
+        labels = np.concatenate([_labels(train), _labels(test)])
+        mean, std = channel_statistics(_images(train))
+        return Dataset(
+            name=data.name,
+            images=images,
+            labels=labels,
+            class_names=_class_names(train, labels),
+            mean=mean,
+            std=std,
+            citation=self.citation,
+            test_rows=np.arange(len(_images(train)), len(images)),
+        )
+
+    def _read(self, data: DataConfig, part: dict[str, Any]) -> Any:
+        import torchvision.datasets  # seconds of import, which only these sets need
+
+        folder = data_root(data) / self.folder
+        try:
+            return getattr(torchvision.datasets, self.cls)(root=str(folder), download=data.download, **part)
+        except (RuntimeError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise StudyError(
+                f"`data.name: {data.name}` must be found in {folder}, got {reason!r}; put its files there, or set "
+                "data.download=true where there is a network"
+            ) from error
+
+
+_TRAIN_TEST = ({"train": True}, {"train": False})
+_SOURCES = {
+    "mnist": _Source("MNIST", "", _TRAIN_TEST, "LeCun, Bottou, Bengio, Haffner 1998"),
+    "fashion_mnist": _Source("FashionMNIST", "", _TRAIN_TEST, "Xiao, Rasul, Vollgraf 2017 (arXiv 1708.07747)"),
+    "usps": _Source("USPS", "USPS", _TRAIN_TEST, "Hull 1994"),
+    "svhn": _Source("SVHN", "SVHN", ({"split": "train"}, {"split": "test"}), "Netzer et al. 2011"),
+    "cifar10": _Source("CIFAR10", "", _TRAIN_TEST, "Krizhevsky 2009"),
+    "cifar100": _Source("CIFAR100", "", _TRAIN_TEST, "Krizhevsky 2009"),
+}
+_readers: dict[str, Callable[[DataConfig], Dataset]] = {**_SOURCES}
+DATASETS.update(_readers)
+
+
+def _images(part: Any) -> npt.NDArray[np.uint8]:
+    """(N, C, H, W); torchvision keeps (N, H, W), (N, H, W, C) or, for SVHN, (N, C, H, W)."""
+    images = np.asarray(part.data, dtype=np.uint8)
+    if images.ndim == 3:
+        return images[:, None]
+    return images if images.shape[1] in (1, 3) else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _labels(part: Any) -> npt.NDArray[np.int64]:
+    return np.asarray(part.targets if hasattr(part, "targets") else part.labels, dtype=np.int64)
+
+
+def _class_names(part: Any, labels: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    return tuple(getattr(part, "classes", None) or (str(k) for k in range(int(labels.max()) + 1)))

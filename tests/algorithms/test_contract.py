@@ -1,0 +1,55 @@
+"""Every registered host keeps the contract, and so does one that a user adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from torch.nn import functional
+
+from supercm_ray.algorithms import ALGORITHMS, Step, Terms, register
+
+from .contract import AlgorithmContract
+
+
+class TestSupervised(AlgorithmContract):
+    name = "supervised"
+
+
+class TestPiModel(AlgorithmContract):
+    name = "pi_model"
+
+
+class TestMeanTeacher(AlgorithmContract):
+    name = "mean_teacher"
+
+
+class TestVat(AlgorithmContract):
+    name = "vat"
+
+
+class TestPseudoLabel(AlgorithmContract):
+    name = "pseudo_label"
+
+
+class TestFixMatch(AlgorithmContract):
+    name = "fixmatch"
+
+
+class TestAddedByAUser(AlgorithmContract):
+    name = "entropy_minimisation"
+
+    @pytest.fixture(autouse=True)
+    def registered(self) -> Iterator[None]:
+        @register(self.name)
+        def entropy_minimisation(step: Step) -> Terms:
+            log_p = functional.log_softmax(step.unlabeled_logits, dim=1)
+            return {"consistency": -(log_p.exp() * log_p).sum(dim=1).mean()}
+
+        yield
+        del ALGORITHMS[self.name]
+
+
+def test_every_host_is_under_contract() -> None:
+    covered = {cls.name for cls in AlgorithmContract.__subclasses__()}
+    assert covered >= set(ALGORITHMS)

@@ -1,0 +1,138 @@
+"""Each host's term against its equation, computed by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from supercm_ray.algorithms import Step, build_algorithm
+from supercm_ray.algorithms.base import frozen_statistics
+from supercm_ray.data import Batch, draw_batch, epoch_rows
+from supercm_ray.training import TrainState
+
+from .contract import AlgorithmContract
+
+
+class _Maker(AlgorithmContract):
+    """For its toy configuration, under no contract of its own."""
+
+    __test__ = False
+    name = "supervised"
+    settings: dict[str, object] = {}
+
+
+def make_step(name: str, **settings: object) -> tuple[TrainState, Step]:
+    maker = _Maker()
+    config = maker.config(algorithm__name=name, **settings)
+    state, data = maker.start(config)
+    rows = epoch_rows(data.labeled, 1, 6, state.generator)[0]
+    others = epoch_rows(data.unlabeled, 1, 10, state.generator)[0]
+    batch: Batch = draw_batch(data, rows, others, config, state.generator)
+    outputs = state.model(torch.cat([batch.labeled, batch.unlabeled]))
+    return state, Step(state.model, batch, outputs, config, state.generator)
+
+
+def replayed(step: Step) -> Step:
+    """The same step with the generator as it stands now, to draw the same views once more."""
+    generator = torch.Generator()
+    generator.set_state(step.generator.get_state())
+    return Step(copy.deepcopy(step.model), step.batch, step.outputs, step.config, generator)
+
+
+def term(state: TrainState, step: Step) -> Tensor:
+    (value,) = state.algorithm(step).values()
+    return value
+
+
+def test_supervised_adds_nothing() -> None:
+    state, step = make_step("supervised")
+    assert state.algorithm(step) == {}
+
+
+def test_pi_model_is_the_mean_squared_difference_of_softmaxes() -> None:
+    state, step = make_step("pi_model")
+    again = replayed(step)
+    target = again.model(again.weak_view()).logits.softmax(1).detach()
+    ours = step.outputs.logits[6:].detach().softmax(1)
+    expected = sum((a - b) ** 2 for p, q in zip(ours, target, strict=True) for a, b in zip(p, q, strict=True)) / 30
+    assert term(state, step).item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_mean_teacher_follows_by_its_decay_and_gives_the_target() -> None:
+    state, step = make_step("mean_teacher", algorithm__teacher_decay=0.75)
+    with torch.no_grad():
+        for parameter in state.model.parameters():
+            parameter.add_(0.1)
+    teacher = copy.deepcopy(state.algorithm.teacher)
+    with torch.no_grad():
+        for ours, theirs in zip(teacher.parameters(), state.model.parameters(), strict=True):
+            ours.copy_(0.75 * ours + 0.25 * theirs)
+        for ours, theirs in zip(teacher.buffers(), state.model.buffers(), strict=True):
+            ours.copy_(theirs)
+    target = teacher(replayed(step).weak_view()).logits.softmax(1)
+    expected = (step.outputs.logits[6:].softmax(1) - target).square().mean()
+    value = term(state, step)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert not any(parameter.requires_grad for parameter in state.algorithm.parameters())
+
+
+def test_vat_finds_a_direction_of_the_right_length_that_changes_more_than_chance() -> None:
+    state, step = make_step("vat", algorithm__vat_epsilon=1.0)
+    seen: list[Tensor] = []
+    state.model.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    value = term(state, step)
+    moved = (seen[-1] - step.batch.unlabeled) / state.model.std
+    assert torch.allclose(moved.flatten(1).norm(dim=1), torch.ones(10), atol=1e-4)
+
+    def divergence(images: Tensor) -> Tensor:
+        with torch.no_grad(), frozen_statistics(state.model):
+            p = state.model(images).logits.log_softmax(1)
+        q = step.outputs.logits[6:].log_softmax(1)
+        return sum((p[i, k].exp() * (p[i, k] - q[i, k])) for i in range(10) for k in range(3)) / 10
+
+    assert value.item() == pytest.approx(divergence(seen[-1]).item(), rel=1e-4)
+    random = [torch.randn(10, 1, 8, 8) for _ in range(20)]
+    chance = [r / r.flatten(1).norm(dim=1).view(-1, 1, 1, 1) * state.model.std for r in random]
+    assert value > max(divergence(step.batch.unlabeled + r) for r in chance)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.34, 0.36, 1.0])
+def test_pseudo_label_counts_confident_rows_over_all_rows(threshold: float) -> None:
+    state, step = make_step("pseudo_label", algorithm__confidence_threshold=threshold)
+    expected = 0.0
+    for row in step.outputs.logits[6:].softmax(1):
+        if row.max() >= threshold:
+            expected += -row.max().log().item() / 10
+    assert term(state, step).item() == pytest.approx(expected, rel=1e-5, abs=1e-8)
+
+
+def test_fixmatch_teaches_the_strong_view_the_label_of_the_weak_one() -> None:
+    state, step = make_step("fixmatch", algorithm__confidence_threshold=0.35)
+    again = replayed(step)
+    strong = again.model(again.strong_view()).logits.log_softmax(1)
+    expected = 0.0
+    for weak, row in zip(step.outputs.logits[6:].softmax(1), strong, strict=True):
+        if weak.max() >= 0.35:
+            expected += -row[weak.argmax()].item() / 10
+    assert expected > 0
+    assert term(state, step).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_weight_ramp_and_term_enter_the_loss() -> None:
+    from supercm_ray.training import train_step
+
+    settings = {"algorithm__consistency_weight": 3.0, "algorithm__consistency_warmup_steps": 4}
+    state, step = make_step("pseudo_label", algorithm__confidence_threshold=0.0, **settings)
+    terms = train_step(state, step.batch)
+    ramp = torch.exp(torch.tensor(-5.0 * (1 - 1 / 4) ** 2))
+    expected = terms["supervised"] + terms["clustering"] + 3.0 * ramp * terms["consistency"]
+    assert terms["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_build_algorithm_gives_each_run_its_own_state() -> None:
+    state, _ = make_step("mean_teacher")
+    other = build_algorithm(state.model, state.config.algorithm)
+    assert other.teacher is not state.algorithm.teacher
