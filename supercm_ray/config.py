@@ -72,9 +72,11 @@ class ModelConfig(Frozen):
     """The backbone that maps images to features."""
 
     name: str = "small_cnn"
-    """The backbone, by its registered name."""
+    """The backbone: small_cnn, mlp, wrn_28_2, wrn_28_8 or a classification model of torchvision by its name."""
     channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
-    """Output channels of each convolution; the last is the feature dimension."""
+    """Of `small_cnn` and `mlp`: the width of each layer; the last is the feature dimension."""
+    weights: str | None = None
+    """Of torchvision's models: a local file with their `state_dict`. None for random weights."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

@@ -41,6 +41,12 @@ class Dataset:
         """K."""
         return len(self.class_names)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
     def seal(self, rows: npt.NDArray[np.int64]) -> Dataset:
         """A copy in which these rows are blank and their labels hidden, for those who must not read them."""
         images, labels = self.images.copy(), self.labels.copy()

@@ -45,7 +45,7 @@ class Classifier(nn.Module):
 
 def build_classifier(config: Config, dataset: Dataset) -> Classifier:
     """The network for this configuration and data set, with fresh weights from torch's global generator."""
-    backbone = build_backbone(dataset.images.shape[1], config.model)
+    backbone = build_backbone(dataset.shape, config.model)
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
     module = ClusteringModule(num_features, dataset.num_classes, temperature=config.algorithm.temperature)
     return Classifier(backbone, module, dataset.mean, dataset.std)

@@ -47,4 +47,4 @@ def test_the_predictor_gives_class_probabilities(digits: Dataset) -> None:
 
 def test_an_unknown_backbone_is_answered_with_the_nearest() -> None:
     with pytest.raises(StudyError, match=r"`model\.name` .* got 'smal_cnn'; did you mean `small_cnn`"):
-        build_backbone(1, ModelConfig(name="smal_cnn"))
+        build_backbone((1, 8, 8), ModelConfig(name="smal_cnn"))

@@ -52,7 +52,7 @@ def test_what_a_study_file_names_exists(path: Path) -> None:
     names = [setting.base.algorithm.name for setting in (study,)]
     assert all(find_algorithm(name) for name in names)
     dataset = load_dataset(study.base.data.name)
-    build_backbone(dataset.images.shape[1], study.base.model)
+    build_backbone(dataset.shape, study.base.model)
     for each in [{}, *study.points, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
         config = study.base.replace(each)
         make_splits(dataset.labels, config.data, config.seed + study.num_seeds)

@@ -1,0 +1,75 @@
+"""Every backbone maps images to features, with the sizes its source gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision.models
+from torch import nn
+
+from supercm_ray.config import ModelConfig
+from supercm_ray.errors import StudyError
+from supercm_ray.models import build_backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "num_parameters", "num_features"), [("wrn_28_2", 1_467_610, 128), ("wrn_28_8", None, 512)]
+)
+def test_wide_resnets_have_the_published_size(name: str, num_parameters: int | None, num_features: int) -> None:
+    backbone = build_backbone((3, 32, 32), ModelConfig(name=name))
+    assert backbone.num_features == num_features
+    if num_parameters is not None:
+        head = nn.Linear(num_features, 10)
+        counted = sum(p.numel() for module in (backbone, head) for p in module.parameters())
+        assert counted == num_parameters
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "mlp", "wrn_28_2", "resnet18", "mobilenet_v3_small", "vgg11"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_features_have_the_promised_shape_and_gradients(name: str, channels: int) -> None:
+    side = 32 if name != "vgg11" else 64
+    backbone = build_backbone((channels, side, side), ModelConfig(name=name))
+    images = torch.randn(2, channels, side, side, requires_grad=True)
+    features = backbone(images)
+    assert features.shape == (2, backbone.num_features)
+    features.square().sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
+def test_the_mlp_takes_ready_made_features() -> None:
+    backbone = build_backbone((1024, 1, 1), ModelConfig(name="mlp", channels=(128,)))
+    assert backbone(torch.randn(5, 1024, 1, 1)).shape == (5, 128)
+
+
+def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
+    source = torchvision.models.resnet18()
+    torch.save(source.state_dict(), tmp_path / "resnet18.pt")
+    config = ModelConfig(name="resnet18", weights=str(tmp_path / "resnet18.pt"))
+    backbone = build_backbone((3, 64, 64), config).eval()
+    source.fc = nn.Identity()
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(backbone(images), source.eval()(images))
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "other.pt")
+    (tmp_path / "broken.pt").write_bytes(b"nonsense")
+    for name in ("other.pt", "broken.pt", "missing.pt"):
+        with pytest.raises(StudyError, match=r"model\.weights.*state_dict of torchvision's resnet18"):
+            build_backbone((3, 64, 64), ModelConfig(name="resnet18", weights=str(tmp_path / name)))
+    with pytest.raises(StudyError, match="must be left out for small_cnn"):
+        build_backbone((3, 64, 64), ModelConfig(weights="x.pt"))
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_0", "googlenet"])
+def test_models_without_one_linear_output_are_refused(name: str) -> None:
+    with pytest.raises(StudyError, match="take another, such as resnet18"):
+        build_backbone((3, 64, 64), ModelConfig(name=name))
+
+
+def test_an_unknown_name_gives_the_nearest() -> None:
+    with pytest.raises(StudyError, match="did you mean `resnet50`"):
+        build_backbone((3, 64, 64), ModelConfig(name="resnet5O"))
