@@ -7,9 +7,9 @@ from typing import Any
 
 from supercm_ray.algorithms import find_algorithm
 from supercm_ray.config import Config
-from supercm_ray.data import Dataset, find_dataset, load_dataset, make_splits
+from supercm_ray.data import Dataset, find_dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
-from supercm_ray.models import find_backbone
+from supercm_ray.models import build_backbone, find_backbone
 from supercm_ray.study import Study
 
 
@@ -36,9 +36,11 @@ def load_checked(study: Study) -> Dataset:
     """
     check_names(study)
     try:
-        dataset = load_dataset(study.base.data.name)
+        dataset = load_dataset(study.base.data)
+        for config in _variants(study, ("model.",)):
+            build_backbone(dataset.shape, config.model)
         for config in _variants(study, ("data.",)):
-            make_splits(dataset.labels, config.data, config.seed)
+            split_dataset(dataset, config)
     except StudyError as error:
         raise StudyError(f"{error} (in {study.source})") from error
     return dataset

@@ -29,19 +29,53 @@ def rule_error(rule: str, got: str, *, path: str = "", remedy: str = "") -> Pyda
     return PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "path": path, "remedy": remedy})
 
 
+class ArraysConfig(Frozen):
+    """Where the data set `arrays` finds its arrays: npz files, or mat files up to version 7."""
+
+    train_file: str
+    """File of the rows to split, relative to `data.root`."""
+    test_file: str | None = None
+    """File of the test rows; None to take them from the other file by `test_fraction`."""
+    input_key: str = "images"
+    """Name of the inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8, vectors (N, D), or, with
+    `offsets_key`, the bytes of encoded images one after the other."""
+    offsets_key: str | None = None
+    """Name of the N + 1 places at which encoded images begin and the last one ends."""
+    label_key: str = "labels"
+    """Name of the labels, N whole numbers."""
+    first_label: int = 0
+    """The label of the first class."""
+    l2_normalise: bool = False
+    """Divide each vector by its Euclidean length."""
+
+
 class DataConfig(Frozen):
     """Which rows there are and which of them carry a label."""
 
     name: str = "digits"
-    """The data set, by its registered name."""
+    """The data set, by its registered name: digits, mnist, fashion_mnist, usps, svhn, cifar10, cifar100, image_folder
+    or arrays."""
+    root: str | None = None
+    """The folder where the data lie; by default what SUPERCM_DATA names. `digits` needs none."""
+    download: bool = False
+    """Fetch what is missing in `root`, for those sets that torchvision can fetch."""
+    image_size: int | None = Field(None, ge=1)
+    """Of `image_folder`: side to which images are scaled and cropped."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, with a warning that counts them, instead of refusing the data set."""
+    arrays: ArraysConfig | None = None
+    """Of `arrays`: which files, and where in them."""
     label_ratio: float | None = Field(None, gt=0, lt=1)
     """Labeled rows as a share of the training rows (labeled and unlabeled). Set this or `labels_per_class`."""
     labels_per_class: int | None = Field(None, ge=1)
     """Labeled rows of each class. Set this or `label_ratio`."""
     val_fraction: float = Field(0.1, gt=0, lt=1)
     """Share of all rows kept for validation. Their labels count towards the label budget."""
+    num_val: int | None = Field(None, ge=1)
+    """Rows kept for validation, in place of `val_fraction`."""
     test_fraction: float = Field(0.25, gt=0, lt=1)
-    """Share of all rows kept for the test, read once at the end."""
+    """Share of all rows kept for the test, read once at the end; without effect where a data set has test rows of its
+    own."""
     split_seed: int = Field(0, ge=0, lt=2**32)
     """Decides the validation and test rows, the same for all seeds of a study."""
     shift_pixels: int = Field(1, ge=0)

@@ -20,6 +20,7 @@ FIXED_PATHS: Mapping[str, str] = {
     "seed": "a setting must not be chosen by its luck",
     "data.name": "all trials share one validation and one test split",
     "data.split_seed": "all trials share one validation and one test split",
+    "data.num_val": "all trials share one validation and one test split",
     "data.val_fraction": "all trials share one validation and one test split",
     "data.test_fraction": "all trials share one validation and one test split",
     "training.num_epochs": "all trials share one budget",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from supercm_ray.config import DataConfig
 from supercm_ray.data import Dataset, load_dataset
 
 torch.set_num_threads(1)
@@ -41,7 +42,7 @@ num_seeds: 2
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """The digits data set."""
-    return load_dataset("digits")
+    return load_dataset(DataConfig(label_ratio=0.1))
 
 
 @pytest.fixture

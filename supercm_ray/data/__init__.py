@@ -1,9 +1,11 @@
 """Data sets, splits, augmentation and batches."""
 
+from supercm_ray.data import arrays as _arrays  # noqa: F401 (registers its data sets)
+from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
 from supercm_ray.data.augment import strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, draw_batch, epoch_rows
 from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, find_dataset, load_dataset
-from supercm_ray.data.splits import Splits, make_splits
+from supercm_ray.data.splits import Splits, make_splits, split_dataset
 
 __all__ = [
     "DATASETS",
@@ -17,6 +19,7 @@ __all__ = [
     "find_dataset",
     "load_dataset",
     "make_splits",
+    "split_dataset",
     "strong_view",
     "weak_view",
 ]

@@ -1,4 +1,4 @@
-"""Augmentation on the device: batched, drawn anew for each sample. Shapes: B rows, C channels, H by W pixels, [0, 1]."""
+"""Augmentation on the device: batched, drawn anew for each sample. Shapes: B rows, C channels, H by W pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _RANGES = {
 
 
 def weak_view(images: Tensor, data: DataConfig, generator: torch.Generator) -> Tensor:
-    """Shifted, mirrored and noisy images (B, C, H, W), as far as the configuration asks for it."""
+    """Shifted, mirrored and noisy images (B, C, H, W), as far as the configuration asks for it; vectors stay."""
+    if images.shape[2:] == (1, 1):
+        return images
     images = random_shift(images, data.shift_pixels, generator)
     if data.flip:
         images = random_flip(images, generator)
@@ -42,6 +44,8 @@ def strong_view(images: Tensor, data: DataConfig, generator: torch.Generator) ->
     DeVries and Taylor 2017, "Cutout" (arXiv 1708.04552).
     """
     images = weak_view(images, data, generator)
+    if images.shape[2:] == (1, 1):
+        return images
     rows = len(images)
     draws = torch.rand(2, rows, len(_RANGES), generator=generator, device=images.device)
     chosen = draws[0] >= draws[0].topk(_NUM_OPERATIONS, dim=1).values[:, -1:]

@@ -48,8 +48,9 @@ class DeviceData:
         return cls(images.to(device), labels.to(device), *(torch.as_tensor(part, device=device) for part in parts))
 
     def pixels(self, rows: Tensor) -> Tensor:
-        """Images of these rows, fp32 in [0, 1]."""
-        return self.images[rows].float() / 255.0
+        """Images of these rows in fp32: pixels in [0, 1], or what the data set holds where that is no pixels."""
+        images = self.images[rows]
+        return images.float() / 255.0 if images.dtype == torch.uint8 else images
 
 
 def epoch_rows(rows: Tensor, num_steps: int, batch_size: int, generator: torch.Generator) -> Tensor:

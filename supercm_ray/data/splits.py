@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from supercm_ray.config import DataConfig
+from supercm_ray.config import Config, DataConfig
+from supercm_ray.data.dataset import Dataset
 from supercm_ray.errors import StudyError
 
 Indices = npt.NDArray[np.int64]
@@ -39,7 +40,12 @@ class Splits:
             return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
-def make_splits(labels: npt.NDArray[np.int64], data: DataConfig, seed: int) -> Splits:
+def split_dataset(dataset: Dataset, config: Config) -> Splits:
+    """The splits of a data set under a configuration; see `make_splits`."""
+    return make_splits(dataset.labels, config.data, config.seed, dataset.test_rows)
+
+
+def make_splits(labels: Indices, data: DataConfig, seed: int, test_rows: Indices | None = None) -> Splits:
     """Splits rows by class: test and validation by `data.split_seed` alone, the labeled ones by `seed` as well.
 
     So all seeds and trials of a study share their test and validation rows, and no row that one trained on is
@@ -49,14 +55,20 @@ def make_splits(labels: npt.NDArray[np.int64], data: DataConfig, seed: int) -> S
         labels: (N,) class numbers.
         data: the fractions, and `label_ratio` or `labels_per_class`.
         seed: decides which training rows are labeled.
+        test_rows: the test split where the data set has one of its own.
 
     Raises:
         StudyError: where a class would be left without a labeled, validation or test row.
     """
     rng = np.random.default_rng((data.split_seed, 0))
     rows = rng.permutation(len(labels)).astype(np.int64)
-    num_test, num_val = round(data.test_fraction * len(rows)), round(data.val_fraction * len(rows))
-    test, rest = _take(rows, labels, _shares(labels[rows], num_test))
+    if test_rows is None:
+        test, rest = _take(rows, labels, _shares(labels[rows], round(data.test_fraction * len(rows))))
+    else:
+        test, rest = test_rows, rows[~np.isin(rows, test_rows)]
+    num_val = data.num_val or round(data.val_fraction * len(rows))
+    if num_val >= len(rest):
+        raise StudyError(f"rows must be left to train on for data.num_val, got {num_val} of {len(rest)} rows; lower it")
     val, train = _take(rest, labels, _shares(labels[rest], num_val))
     train = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     labeled, unlabeled = _take(train, labels, _labeled_shares(labels[train], data))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,26 +10,8 @@ import numpy.typing as npt
 
 from supercm_ray.config import DataConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
+from supercm_ray.data.folders import data_root
 from supercm_ray.errors import StudyError
-
-ROOT_VARIABLE = "SUPERCM_DATA"
-
-
-def data_root(data: DataConfig) -> Path:
-    """The folder of the data sets: `data.root`, or what SUPERCM_DATA names.
-
-    Raises:
-        StudyError: where neither is set, or the folder does not exist.
-    """
-    named = data.root or os.environ.get(ROOT_VARIABLE)
-    if not named:
-        raise StudyError(
-            f"`data.root` must name the folder of the data for {data.name}, got nothing; set it, or {ROOT_VARIABLE}"
-        )
-    root = Path(named).expanduser()
-    if not root.is_dir() and not data.download:
-        raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; make it, or set data.root to another")
-    return root
 
 
 @dataclass(frozen=True)
@@ -85,8 +64,7 @@ _SOURCES = {
     "cifar10": _Source("CIFAR10", "", _TRAIN_TEST, "Krizhevsky 2009"),
     "cifar100": _Source("CIFAR100", "", _TRAIN_TEST, "Krizhevsky 2009"),
 }
-_readers: dict[str, Callable[[DataConfig], Dataset]] = {**_SOURCES}
-DATASETS.update(_readers)
+DATASETS.update(_SOURCES)
 
 
 def _images(part: Any) -> npt.NDArray[np.uint8]:

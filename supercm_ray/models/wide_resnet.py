@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,7 +27,8 @@ class _Block(nn.Module):
         active = functional.leaky_relu(self.norm1(x), _SLOPE)
         branch = self.conv2(functional.leaky_relu(self.norm2(self.conv1(active)), _SLOPE))
         shortcut: Tensor = self.shortcut(active if self.activate_input else x)
-        return shortcut + branch
+        total: Tensor = shortcut + branch
+        return total
 
 
 class WideResNet(nn.Module):
@@ -40,7 +43,7 @@ class WideResNet(nn.Module):
         channels = (16, 16 * width, 32 * width, 64 * width)
         num_blocks = (depth - 4) // 6
         blocks: list[nn.Module] = []
-        for group, (fan_in, fan_out) in enumerate(zip(channels, channels[1:], strict=False)):
+        for group, (fan_in, fan_out) in enumerate(pairwise(channels)):
             for i in range(num_blocks):
                 stride = 2 if group > 0 and i == 0 else 1
                 blocks.append(_Block(fan_in if i == 0 else fan_out, fan_out, stride, activate_input=group == i == 0))

@@ -195,7 +195,7 @@ def _class_names(study: Study, outcome: Outcome | None) -> tuple[str, ...]:
     """The data set's names, or numbers where it has none that fit."""
     num_classes: Any = len(outcome.confusion) if outcome else 0
     try:
-        names = load_dataset(study.base.data.name).class_names if outcome else ()
+        names = load_dataset(study.base.data).class_names if outcome else ()
     except SuperCMError:
         names = ()
     return names if len(names) == num_classes else tuple(map(str, range(num_classes)))

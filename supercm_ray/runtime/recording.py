@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.experiment import Trial
 
-from supercm_ray.data import Dataset, make_splits
+from supercm_ray.data import Dataset, split_dataset
 from supercm_ray.records import Kind, RunRecord, StudyFolder, now_ms
 from supercm_ray.runtime.interrupt import check_interrupt
 from supercm_ray.runtime.trainable import FAILURE
@@ -66,7 +66,7 @@ class Recorder:
         record = run.record()
         if record is None:
             config = self.study.base.replace(assignments)
-            splits = make_splits(self.dataset.labels, config.data, config.seed)
+            splits = split_dataset(self.dataset, config)
             run.path.mkdir(parents=True, exist_ok=True)
             splits.save(run.splits)
             record = RunRecord(

@@ -8,7 +8,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from supercm_ray.data import Dataset, make_splits
+from supercm_ray.data import Dataset, split_dataset
 from supercm_ray.errors import SuperCMError
 from supercm_ray.finalists import Finalist, plan
 from supercm_ray.records import RunRecord, StudyFolder
@@ -70,7 +70,7 @@ def run_search(recorder: Recorder) -> None:
     at_once = concurrency(study.budget)
     recorder.phase("search", study.budget.num_trials, folder.runs("trial"))
     if search.num_left:
-        test = make_splits(recorder.dataset.labels, study.base.data, study.base.seed).test
+        test = split_dataset(recorder.dataset, study.base).test
         _run(recorder, "search", recorder.dataset.seal(test), search, scheduler, search.num_left, at_once)
     untold = unfinished(open_optuna(study, folder))
     if untold:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ class AlgorithmContract:
     """
 
     name = ""
-    settings: dict[str, object] = {"algorithm.confidence_threshold": 0.0}
+    settings: ClassVar[dict[str, object]] = {"algorithm.confidence_threshold": 0.0}
 
     def config(self, **assignments: object) -> Config:
         base = Config(

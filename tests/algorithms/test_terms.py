@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import ClassVar
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ class _Maker(AlgorithmContract):
 
     __test__ = False
     name = "supervised"
-    settings: dict[str, object] = {}
+    settings: ClassVar[dict[str, object]] = {}
 
 
 def make_step(name: str, **settings: object) -> tuple[TrainState, Step]:

@@ -12,6 +12,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from supercm_ray import search
+from supercm_ray.config import DataConfig
 from supercm_ray.data import load_dataset, make_splits
 from supercm_ray.finalists import CONTROL, Finalist, plan
 from supercm_ray.records import Kind, RunRecord, Status, StudyFolder
@@ -32,7 +33,7 @@ class Maker:
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
-        self.labels = load_dataset("digits").labels
+        self.labels = load_dataset(DataConfig(label_ratio=0.1)).labels
 
     def trials(self, num: int = 24, status_of: Callable[[int], Status] | None = None) -> Maker:
         """Trials as the search would have left them, in Optuna and as records."""

@@ -51,7 +51,7 @@ def test_what_a_study_file_names_exists(path: Path) -> None:
     study = load_study(path)
     names = [setting.base.algorithm.name for setting in (study,)]
     assert all(find_algorithm(name) for name in names)
-    dataset = load_dataset(study.base.data.name)
+    dataset = load_dataset(study.base.data)
     build_backbone(dataset.shape, study.base.model)
     for each in [{}, *study.points, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
         config = study.base.replace(each)

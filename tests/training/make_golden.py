@@ -38,7 +38,7 @@ def losses(algorithm: AlgorithmConfig) -> dict[str, list[float]]:
         algorithm=algorithm,
         training=TrainingConfig(device="cpu", labeled_batch_size=20, unlabeled_batch_size=20),
     )
-    dataset, cpu = load_dataset("digits"), torch.device("cpu")
+    dataset, cpu = load_dataset(DataConfig(label_ratio=0.1)), torch.device("cpu")
     data = DeviceData.of(dataset, make_splits(dataset.labels, config.data, config.seed), cpu)
     state = TrainState.create(config, dataset, cpu)
     rows = [epoch_rows(part, NUM_STEPS, 20, state.generator) for part in (data.labeled, data.unlabeled)]

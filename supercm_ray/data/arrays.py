@@ -1,0 +1,190 @@
+"""Data sets of one's own: arrays in npz or mat files, folders of images. Shapes: N rows, C channels, H by W pixels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from supercm_ray.config import ArraysConfig, DataConfig
+from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
+from supercm_ray.data.folders import data_root
+from supercm_ray.errors import StudyError
+
+logger = logging.getLogger(__name__)
+
+Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+def _load_arrays(data: DataConfig) -> Dataset:
+    if data.arrays is None:
+        raise StudyError("`data.arrays` must say which files `arrays` reads, got nothing; give at least train_file")
+    train, train_labels = _read_part(data, data.arrays, data.arrays.train_file)
+    if data.arrays.test_file is None:
+        return _dataset(data, train, train_labels, num_train=None)
+    test, test_labels = _read_part(data, data.arrays, data.arrays.test_file)
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
+        raise StudyError(
+            f"`data.arrays` must give inputs of one shape and type, got {train.shape[1:]} {train.dtype} in "
+            f"{data.arrays.train_file} and {test.shape[1:]} {test.dtype} in {data.arrays.test_file}"
+        )
+    return _dataset(
+        data, np.concatenate([train, test]), np.concatenate([train_labels, test_labels]), num_train=len(train)
+    )
+
+
+def _load_image_folder(data: DataConfig) -> Dataset:
+    root = data_root(data)
+    if data.image_size is None:
+        raise StudyError("`data.image_size` must be given for image_folder, got nothing; all images get this side")
+    classes = sorted(path.name for path in root.iterdir() if path.is_dir())
+    files = [(path, k) for k, name in enumerate(classes) for path in sorted((root / name).iterdir()) if path.is_file()]
+    if len(classes) < 2 or not files:
+        raise StudyError(
+            f"`data.root` must hold a folder of images for each class, got {len(classes)} folders in {root}"
+        )
+    images, kept = _decode(((path, str(path)) for path, _ in files), data)
+    labels = np.array([k for _, k in files], dtype=np.int64)[kept]
+    return _dataset(data, images, labels, num_train=None, class_names=tuple(classes))
+
+
+DATASETS["arrays"] = _load_arrays
+DATASETS["image_folder"] = _load_image_folder
+
+
+def _dataset(
+    data: DataConfig, inputs: Inputs, labels: Labels, *, num_train: int | None, class_names: tuple[str, ...] = ()
+) -> Dataset:
+    num_classes = int(labels.max()) + 1
+    missing = np.setdiff1d(np.arange(num_classes), labels)
+    if labels.min() < 0 or len(missing):
+        got = f"no row of class {missing[0]}" if len(missing) else f"the label {labels.min()}"
+        raise StudyError(
+            f"labels of {data.name} must count the classes from 0 to {num_classes - 1}, got {got}; see "
+            "data.arrays.first_label"
+        )
+    pixels = inputs.dtype == np.uint8
+    # without test rows of its own, what standardises must not come from rows that are yet to become the test split
+    statistics = channel_statistics(inputs[:num_train]) if pixels and num_train else None  # type: ignore[arg-type]
+    mean, std = statistics or ((0.5,) * inputs.shape[1], (0.5,) * inputs.shape[1]) if pixels else ((0.0,), (1.0,))
+    return Dataset(
+        name=data.name,
+        images=inputs,
+        labels=labels,
+        class_names=class_names or tuple(str(k) for k in range(num_classes)),
+        mean=mean,
+        std=std,
+        test_rows=None if num_train is None else np.arange(num_train, len(inputs)),
+    )
+
+
+def _read_part(data: DataConfig, arrays: ArraysConfig, file: str) -> tuple[Inputs, Labels]:
+    found = _read_file(data_root(data) / file)
+    labels = _member(found, arrays.label_key, file).ravel()
+    if not np.all(labels == labels.astype(np.int64)):
+        raise StudyError(f"labels must be whole numbers for {arrays.label_key} in {file}, got {labels.dtype}")
+    inputs = _member(found, arrays.input_key, file)
+    kept = np.arange(len(labels))
+    if arrays.offsets_key is not None:
+        offsets = _member(found, arrays.offsets_key, file).ravel().astype(np.int64)
+        parts = pairwise(offsets)
+        encoded = ((BytesIO(inputs[a:b].tobytes()), f"row {i} of {file}") for i, (a, b) in enumerate(parts))
+        inputs, kept = _decode(encoded, data)
+        if len(offsets) != len(labels) + 1:
+            raise StudyError(
+                f"`{arrays.offsets_key}` must have one place more than there are labels in {file}, got {len(offsets)} "
+                f"for {len(labels)}"
+            )
+    if len(inputs) != len(kept):
+        raise StudyError(f"as many labels as inputs must stand in {file}, got {len(labels)} and {len(inputs)}")
+    return _as_images(inputs, arrays, file), labels.astype(np.int64)[kept] - arrays.first_label
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        if path.suffix == ".mat":
+            from scipy.io import loadmat  # needed for such files alone
+
+            return dict(loadmat(str(path)))
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StudyError(f"`data.arrays` must name npz or mat files, got {str(path)!r}: {reason}") from error
+
+
+def _member(found: dict[str, Any], key: str, file: str) -> npt.NDArray[Any]:
+    if key not in found:
+        known = ", ".join(f"`{name}`" for name in sorted(found) if not name.startswith("__"))
+        raise StudyError(f"the array `{key}` must stand in {file}, got {known}; set data.arrays to one of these")
+    return np.asarray(found[key])
+
+
+def _as_images(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> Inputs:
+    """(N, C, H, W) from the layouts that are in use."""
+    if inputs.ndim == 2:
+        return _as_vectors(inputs, arrays, file)
+    if inputs.dtype != np.uint8 or inputs.ndim not in (3, 4):
+        raise StudyError(
+            f"inputs must be vectors (N, D) or uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W) for "
+            f"{arrays.input_key} in {file}, got {inputs.dtype} {inputs.shape}"
+        )
+    if inputs.ndim == 3:
+        return inputs[:, None]
+    return inputs if inputs.shape[1] in (1, 3) else np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
+
+
+def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> npt.NDArray[np.float32]:
+    vectors = inputs.astype(np.float32)
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(broken):
+        raise StudyError(
+            f"every value must be a number for {arrays.input_key} in {file}, got none in {len(broken)} rows, the first "
+            f"of which is {broken[0]}; mend or leave out these rows"
+        )
+    if arrays.l2_normalise:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return vectors[:, :, None, None]
+
+
+def _decode(sources: Iterable[tuple[Any, str]], data: DataConfig) -> tuple[npt.NDArray[np.uint8], Labels]:
+    """Images (N, C, H, W) and the numbers of those that could be decoded."""
+    images, kept, skipped = [], [], []
+    for i, (source, place) in enumerate(sources):
+        try:
+            images.append(_pixels(source, data.image_size))
+            kept.append(i)
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            if not data.skip_corrupt:
+                raise StudyError(
+                    f"every image must be readable for {data.name}, got {place}: {error}; mend it, or set "
+                    "data.skip_corrupt=true to leave such images out"
+                ) from error
+            skipped.append(place)
+    if skipped:
+        logger.warning("left out %d images that cannot be decoded, the first is %s", len(skipped), skipped[0])
+    shapes = {image.shape for image in images}
+    if len(shapes) != 1:
+        raise StudyError(f"all images must have one size for {data.name}, got {len(shapes)} sizes; set data.image_size")
+    return np.stack(images).transpose(0, 3, 1, 2), np.array(kept, dtype=np.int64)
+
+
+def _pixels(source: Any, side: int | None) -> npt.NDArray[np.uint8]:
+    """(H, W, C); with a side, scaled so that the shorter side fits and cropped in the middle."""
+    with Image.open(source) as opened:
+        image = opened.convert("L" if opened.mode in ("1", "L", "I", "I;16") else "RGB")
+    if side is not None:
+        scale = side / min(image.size)
+        image = image.resize((max(side, round(image.width * scale)), max(side, round(image.height * scale))))
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels

@@ -1,0 +1,28 @@
+"""Where data sets lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from supercm_ray.config import DataConfig
+from supercm_ray.errors import StudyError
+
+ROOT_VARIABLE = "SUPERCM_DATA"
+
+
+def data_root(data: DataConfig) -> Path:
+    """The folder of the data sets: `data.root`, or what SUPERCM_DATA names.
+
+    Raises:
+        StudyError: where neither is set, or the folder does not exist.
+    """
+    named = data.root or os.environ.get(ROOT_VARIABLE)
+    if not named:
+        raise StudyError(
+            f"`data.root` must name the folder of the data for {data.name}, got nothing; set it, or {ROOT_VARIABLE}"
+        )
+    root = Path(named).expanduser()
+    if not root.is_dir() and not data.download:
+        raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; make it, or set data.root to another")
+    return root

@@ -1,0 +1,231 @@
+"""Data sets from files: torchvision's, arrays and folders of images, real ones where SUPERCM_DATA names them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from supercm_ray.config import ArraysConfig, DataConfig
+from supercm_ray.data import Dataset, load_dataset, split_dataset
+from supercm_ray.errors import StudyError
+
+REAL = Path(os.environ.get("SUPERCM_DATA", ""))
+needs_real_data = pytest.mark.skipif(
+    "SUPERCM_DATA" not in os.environ, reason="SUPERCM_DATA does not name the data sets"
+)
+
+
+def arrays(root: Path, **settings: object) -> DataConfig:
+    return DataConfig(name="arrays", root=str(root), label_ratio=0.3, arrays=ArraysConfig(**settings))
+
+
+def refusal(data: DataConfig) -> str:
+    with pytest.raises(StudyError) as caught:
+        load_dataset(data)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    return np.tile(np.arange(3), 10)
+
+
+@pytest.mark.parametrize("shape", [(30, 5, 6), (30, 5, 6, 3), (30, 3, 5, 6)])
+def test_arrays_of_images_in_each_layout(shape: tuple[int, ...], labels: np.ndarray, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    dataset = load_dataset(arrays(tmp_path, train_file="a.npz"))
+    assert dataset.images.shape == (30, 1 if len(shape) == 3 else 3, 5, 6)
+    index = {3: (4, 2, 3), 4: (4, 2, 3, 1)}[len(shape)] if shape[-1] != 6 or len(shape) == 3 else (4, 1, 2, 3)
+    expected = images[index]
+    assert dataset.images[4, 0 if len(shape) == 3 else 1, 2, 3] == expected
+    assert np.array_equal(dataset.labels, labels)
+    assert dataset.test_rows is None
+
+
+@pytest.mark.parametrize("suffix", ["npz", "mat"])
+def test_arrays_of_vectors_one_based_and_normalised(suffix: str, labels: np.ndarray, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(30, 7))
+    content = {"fts": vectors, "y": labels + 1}
+    save = (lambda path, found: np.savez(path, **found)) if suffix == "npz" else savemat
+    save(tmp_path / f"a.{suffix}", content)
+    settings = {"input_key": "fts", "label_key": "y", "first_label": 1, "l2_normalise": True}
+    dataset = load_dataset(arrays(tmp_path, train_file=f"a.{suffix}", **settings))
+    assert dataset.images.shape == (30, 7, 1, 1)
+    assert dataset.images.dtype == np.float32
+    expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert np.allclose(dataset.images[:, :, 0, 0], expected, atol=1e-6)
+    assert np.array_equal(dataset.labels, labels)
+
+
+def test_test_rows_of_their_own_file_stay_the_test_split(labels: np.ndarray, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, shift in (("train", 0), ("test", 100)):
+        images = rng.integers(shift, shift + 50, (30, 4, 4)).astype(np.uint8)
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
+    data = arrays(tmp_path, train_file="train.npz", test_file="test.npz")
+    dataset = load_dataset(data)
+    assert np.array_equal(dataset.test_rows, np.arange(30, 60))
+    assert dataset.mean[0] == pytest.approx(dataset.images[:30].mean() / 255)
+    assert dataset.std[0] == pytest.approx((dataset.images[:30] / 255).std())
+    from supercm_ray.config import Config
+
+    splits = split_dataset(dataset, Config(data=data.model_copy(update={"num_val": 6})))
+    assert np.array_equal(splits.test, np.arange(30, 60))
+    assert len(splits.val) == 6
+    assert sorted(np.concatenate([splits.labeled, splits.unlabeled, splits.val])) == list(range(30))
+
+
+def encoded(images: np.ndarray, broken: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    parts = []
+    for i, image in enumerate(images):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="PNG")
+        parts.append(b"no image" if i == broken else buffer.getvalue())
+    return np.frombuffer(b"".join(parts), dtype=np.uint8), np.cumsum([0, *map(len, parts)])
+
+
+def test_encoded_images_are_decoded(labels: np.ndarray, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 5, 3)).astype(np.uint8)
+    data, places = encoded(images)
+    np.savez(tmp_path / "a.npz", png=data, at=places, labels=labels)
+    dataset = load_dataset(arrays(tmp_path, train_file="a.npz", input_key="png", offsets_key="at"))
+    assert np.array_equal(dataset.images, images.transpose(0, 3, 1, 2))
+
+
+def test_a_corrupt_image_is_refused_or_counted_and_left_out(
+    labels: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 5, 3)).astype(np.uint8)
+    data, places = encoded(images, broken=7)
+    np.savez(tmp_path / "a.npz", png=data, at=places, labels=labels)
+    config = arrays(tmp_path, train_file="a.npz", input_key="png", offsets_key="at")
+    assert "row 7 of a.npz" in refusal(config)
+    assert "data.skip_corrupt=true" in refusal(config)
+    with caplog.at_level(logging.WARNING):
+        dataset = load_dataset(config.model_copy(update={"skip_corrupt": True}))
+    assert "left out 1 images" in caplog.text
+    assert np.array_equal(dataset.labels, np.delete(labels, 7))
+    assert np.array_equal(dataset.images[7], images[8].transpose(2, 0, 1))
+
+
+def test_what_is_wrong_with_arrays_is_said(labels: np.ndarray, tmp_path: Path) -> None:
+    vectors = np.ones((30, 4), dtype=np.float32)
+    poisoned = vectors.copy()
+    poisoned[11, 2] = np.nan
+    files = {
+        "nan.npz": {"images": poisoned, "labels": labels},
+        "short.npz": {"images": vectors[:20], "labels": labels},
+        "nolabels.npz": {"images": vectors},
+        "gap.npz": {"images": vectors, "labels": labels * 2},
+        "negative.npz": {"images": vectors, "labels": labels - 1},
+        "halves.npz": {"images": vectors, "labels": labels / 2},
+        "floats.npz": {"images": np.ones((30, 4, 4)), "labels": labels},
+        "object.npz": {"images": np.array([{}] * 30, dtype=object), "labels": labels},
+    }
+    for name, content in files.items():
+        np.savez(tmp_path / name, **content)
+    (tmp_path / "text.npz").write_text("no archive")
+    messages = {name: refusal(arrays(tmp_path, train_file=name)) for name in [*files, "text.npz", "missing.npz"]}
+    assert "the first of which is 11" in messages["nan.npz"]
+    assert "got 30 and 20" in messages["short.npz"]
+    assert "got `images`" in messages["nolabels.npz"]
+    assert "no row of class 1" in messages["gap.npz"]
+    assert "the label -1" in messages["negative.npz"]
+    assert "whole numbers" in messages["halves.npz"]
+    assert "uint8 images" in messages["floats.npz"]
+    for name in ("object.npz", "text.npz", "missing.npz"):
+        assert name in messages[name]
+
+
+def test_a_folder_of_images_is_scaled_and_cropped(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i, size in enumerate([(20, 30), (30, 20), (16, 16)]):
+            pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    dataset = load_dataset(data)
+    assert dataset.images.shape == (6, 3, 8, 8)
+    assert dataset.class_names == ("cat", "dog")
+    assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    (tmp_path / "dog" / "broken.png").write_bytes(b"no image")
+    assert "broken.png" in refusal(data)
+    assert "data.image_size" in refusal(data.model_copy(update={"image_size": None}))
+
+
+def test_a_missing_folder_or_file_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUPERCM_DATA", raising=False)
+    assert "SUPERCM_DATA" in refusal(DataConfig(name="mnist", label_ratio=0.1))
+    assert "make it" in refusal(DataConfig(name="mnist", label_ratio=0.1, root=str(tmp_path / "no")))
+    for name in ("mnist", "fashion_mnist", "usps", "svhn", "cifar10", "cifar100"):
+        message = refusal(DataConfig(name=name, label_ratio=0.1, root=str(tmp_path)))
+        assert str(tmp_path) in message
+        assert "data.download=true" in message
+    monkeypatch.setenv("SUPERCM_DATA", str(tmp_path))
+    assert str(tmp_path) in refusal(DataConfig(name="usps", label_ratio=0.1))
+
+
+def check(dataset: Dataset, num_train: int, num_test: int, shape: tuple[int, int, int], num_classes: int = 10) -> None:
+    assert dataset.images.shape == (num_train + num_test, *shape)
+    assert np.array_equal(dataset.test_rows, np.arange(num_train, num_train + num_test))
+    assert dataset.num_classes == num_classes
+    assert set(dataset.labels.tolist()) == set(range(num_classes))
+
+
+@needs_real_data
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_mnist_and_fashion_mnist_are_unpacked_and_read(name: str, tmp_path: Path) -> None:
+    folder = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[name]
+    shutil.copytree(REAL / folder, tmp_path / folder, copy_function=shutil.copy)
+    for path in (tmp_path / folder).rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (tmp_path / folder).chmod(0o755)
+    data = DataConfig(name=name, root=str(tmp_path), labels_per_class=1, download=True)
+    check(load_dataset(data), 60_000, 10_000, (1, 28, 28))
+    check(load_dataset(data.model_copy(update={"download": False})), 60_000, 10_000, (1, 28, 28))
+
+
+@needs_real_data
+def test_usps_is_read() -> None:
+    check(load_dataset(DataConfig(name="usps", root=str(REAL), labels_per_class=1)), 7_291, 2_007, (1, 16, 16))
+
+
+@needs_real_data
+def test_jpegs_in_an_npz_are_read_without_a_special_case() -> None:
+    data = DataConfig(
+        name="arrays",
+        root=str(REAL / "CIFAR10"),
+        labels_per_class=4,
+        arrays=ArraysConfig(
+            train_file="cifar10_jpegq75_train.npz",
+            test_file="cifar10_jpegq75_test.npz",
+            input_key="jpeg",
+            offsets_key="offsets",
+        ),
+    )
+    check(load_dataset(data), 50_000, 10_000, (3, 32, 32))
+
+
+@needs_real_data
+def test_deep_features_in_a_mat_file_are_as_their_readme_says() -> None:
+    """1-nearest-neighbour from amazon to webcam finds 84.1 % on normalised rows."""
+    found = {}
+    for domain in ("amazon", "webcam"):
+        settings = {"input_key": "fts", "label_key": "labels", "first_label": 1, "l2_normalise": True}
+        file = f"OfficeCaltech10/features/GoogleNet1024_{domain}.mat"
+        found[domain] = load_dataset(arrays(REAL, train_file=file, **settings))
+    source, target = found["amazon"], found["webcam"]
+    nearest = (target.images[:, :, 0, 0] @ source.images[:, :, 0, 0].T).argmax(axis=1)
+    assert (source.labels[nearest] == target.labels).mean() == pytest.approx(0.841, abs=5e-4)
