@@ -125,7 +125,7 @@ class AlgorithmConfig(Frozen):
     name: str = "supervised"
     """The host algorithm, by its registered name. `supervised` with the clustering loss is SuperCM on its own."""
     clustering_weight: float = Field(1.0, ge=0)
-    """Weight of the clustering loss beside a cross-entropy that is a mean over labeled rows. 0 switches it off."""
+    """Weight of the clustering loss. 0 switches it off."""
     temperature: float = Field(1.0, gt=0)
     """Divides the logits everywhere."""
     consistency_weight: float = Field(1.0, ge=0)
@@ -140,17 +140,23 @@ class AlgorithmConfig(Frozen):
     """Of `vat`: L2 length of the perturbation of an image, in standardised pixels."""
     vat_xi: float = Field(0.1, gt=0)
     """Of `vat`: L2 length of the step by which its direction is found. The published 1e-6 vanishes in fp32."""
+    mean_over: Literal["own_rows", "all_rows"] = "own_rows"
+    """What the cross-entropy and the host's terms are averaged over: each over its own rows, labeled or unlabeled; or,
+    as published, both over all rows of the batch, which makes a clustering weight count the more."""
     balance_alpha: float = Field(1.0, gt=0)
     """Dirichlet parameter of the balance prior; 1 switches it off, above 1 favours balanced clusters."""
     clustering_warmup_steps: int = Field(0, ge=0)
     """Steps over which the clustering weight rises to its value; 0, as published, for none."""
+    centroid_mode: Literal["labeled", "pseudo_labeled", "learned"] = "labeled"
+    """What centroids are made of: labeled rows; these and unlabeled rows that are predicted with confidence
+    (`confidence_threshold`); or parameters that the clustering loss trains."""
     centroid_rule: Literal["running_mean", "class_count", "ema"] = "running_mean"
-    """How labeled centroids follow the class means; `running_mean` is the published rule."""
+    """How centroids follow the class means; `running_mean` is the published rule."""
     centroid_decay: float = Field(0.99, ge=0, lt=1)
     """Decay per step of the `ema` rule."""
     centroid_source: Literal["eval_pass", "batch"] = "eval_pass"
-    """Features the centroids learn from: an extra forward of the clean labeled rows in eval mode (as published), or
-    the step's own labeled features, which saves that forward."""
+    """Features the centroids follow: those of an extra forward of the clean rows in eval mode (as published), or the
+    step's own, which saves that forward."""
 
 
 class TrainingConfig(Frozen):

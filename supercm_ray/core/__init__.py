@@ -7,7 +7,7 @@ loss = loss + clustering_weight * clustering_loss(features, assignments, centroi
 """
 
 from supercm_ray.core.averages import update_average
-from supercm_ray.core.centroids import CentroidRule, RunningCentroids, class_sums
+from supercm_ray.core.centroids import CentroidRule, LearnedCentroids, RunningCentroids, class_sums
 from supercm_ray.core.clustering import ClusteringModule, balance_prior, clustering_loss
 from supercm_ray.core.losses import supervised_loss
 from supercm_ray.core.schedules import gaussian_ramp
@@ -15,6 +15,7 @@ from supercm_ray.core.schedules import gaussian_ramp
 __all__ = [
     "CentroidRule",
     "ClusteringModule",
+    "LearnedCentroids",
     "RunningCentroids",
     "balance_prior",
     "class_sums",

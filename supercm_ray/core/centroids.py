@@ -81,6 +81,31 @@ class RunningCentroids(nn.Module):
         self.weight.copy_(weight_K)
 
 
+class LearnedCentroids(nn.Module):
+    """Centroids (K, D) that are parameters, trained by the clustering loss: the mode `lcen` of the published code.
+
+    They stand in for `RunningCentroids`: every class counts as seen, and labels do not move them.
+    """
+
+    num_updates: Tensor
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        """Args: D and K. The centroids start at random, with lengths of about one."""
+        super().__init__()
+        self.value = nn.Parameter(torch.randn(num_classes, num_features) / num_features**0.5)
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def seen(self) -> Tensor:
+        """(K,) booleans, all true."""
+        return torch.ones(len(self.value), dtype=torch.bool, device=self.value.device)
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Counts the step."""
+        self.num_updates += 1
+
+
 @torch.no_grad()
 def class_sums(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """Sums (K, D) of features (B, D) by class and the counts (K,), in fp32 or better, without synchronisation."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from supercm_ray.algorithms import Step, Terms
 from supercm_ray.core import clustering_loss, gaussian_ramp, supervised_loss, update_average
-from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_rows
+from supercm_ray.data import HIDDEN_LABEL, Batch, DeviceData, draw_batch, epoch_rows
 from supercm_ray.errors import DivergedError
 from supercm_ray.models import Outputs
 from supercm_ray.training.evaluate import evaluate
@@ -67,13 +67,18 @@ def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor]:
     """One optimizer step. Returns the detached terms and their weighted sum `loss`, scalars on the device."""
     algorithm = state.config.algorithm
     if algorithm.centroid_source == "eval_pass":
-        state.centroids.update(_clean_features(state, batch.labeled_clean), batch.labels)
+        update_centroids(state, batch, _clean_outputs(state, batch))
     outputs: Outputs = state.model(torch.cat([batch.labeled, batch.unlabeled]))
     if algorithm.centroid_source == "batch":
-        state.centroids.update(outputs.features[: len(batch.labels)], batch.labels)
+        update_centroids(state, batch, outputs)
 
-    supervised = supervised_loss(outputs.logits[: len(batch.labels)], batch.labels)
+    num_labeled, num_rows = len(batch.labels), len(outputs.logits)
+    over_all = algorithm.mean_over == "all_rows"
+    supervised = supervised_loss(outputs.logits[:num_labeled], batch.labels) * (
+        num_labeled / num_rows if over_all else 1
+    )
     terms: Terms = state.algorithm(Step(state.model, batch, outputs, state.config, state.generator))
+    terms = {name: term * (1 - num_labeled / num_rows if over_all else 1) for name, term in terms.items()}
     clustering = clustering_loss(
         outputs.features,
         outputs.assignments,
@@ -99,13 +104,28 @@ def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor]:
     }
 
 
+def update_centroids(state: TrainState, batch: Batch, outputs: Outputs) -> None:
+    """Moves the centroids by outputs on labeled rows, and on unlabeled ones too where the mode takes them and they
+    are predicted with confidence.
+    """
+    labels = batch.labels
+    if state.config.algorithm.centroid_mode == "pseudo_labeled":
+        confidence, predicted = outputs.assignments[len(labels) :].detach().max(dim=1)
+        confident = confidence > state.config.algorithm.confidence_threshold
+        labels = torch.cat([labels, predicted.where(confident, torch.full_like(predicted, HIDDEN_LABEL))])
+    state.centroids.update(outputs.features[: len(labels)], labels)
+
+
 @torch.no_grad()
-def _clean_features(state: TrainState, images: Tensor) -> Tensor:
-    """Features (B, D) in eval mode, as BatchNorm will see them at evaluation."""
+def _clean_outputs(state: TrainState, batch: Batch) -> Outputs:
+    """Outputs on the rows that the centroids follow, as they are, in eval mode, as evaluation will see them."""
+    images = batch.labeled_clean
+    if state.config.algorithm.centroid_mode == "pseudo_labeled":
+        images = torch.cat([images, batch.unlabeled_clean])
     state.model.eval()
-    features: Tensor = state.model(images).features
+    outputs: Outputs = state.model(images)
     state.model.train()
-    return features
+    return outputs
 
 
 def _average_decay(state: TrainState) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from supercm_ray.algorithms import build_algorithm
 from supercm_ray.config import AlgorithmConfig, Config
-from supercm_ray.core import RunningCentroids
+from supercm_ray.core import LearnedCentroids, RunningCentroids
 from supercm_ray.data import Dataset
 from supercm_ray.models import Classifier, build_classifier
 
@@ -43,7 +43,7 @@ class TrainState:
     device: torch.device
     model: Classifier
     average: Classifier
-    centroids: RunningCentroids
+    centroids: RunningCentroids | LearnedCentroids
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     hyper: Hyperparameters
@@ -58,19 +58,14 @@ class TrainState:
             torch.manual_seed(config.seed)
             model = build_classifier(config, dataset).to(device)
             algorithm = build_algorithm(model, config.algorithm).to(device)
-        centroids = RunningCentroids(
-            model.clustering.head.in_features,
-            dataset.num_classes,
-            rule=config.algorithm.centroid_rule,
-            decay=config.algorithm.centroid_decay,
-        ).to(device)
+            centroids = _centroids(model, config.algorithm).to(device)
         return cls(
             config=config,
             device=device,
             model=model,
             average=copy.deepcopy(model).requires_grad_(False).eval(),
             centroids=centroids,
-            optimizer=_optimizer(nn.ModuleList([model, algorithm]), config),
+            optimizer=_optimizer(nn.ModuleList([model, algorithm, centroids]), config),
             generator=torch.Generator(device).manual_seed(config.seed),
             hyper=Hyperparameters.of(config.algorithm, device),
             algorithm=algorithm,
@@ -110,6 +105,13 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def _centroids(model: Classifier, config: AlgorithmConfig) -> RunningCentroids | LearnedCentroids:
+    head = model.clustering.head
+    if config.centroid_mode == "learned":
+        return LearnedCentroids(head.in_features, head.out_features)
+    return RunningCentroids(head.in_features, head.out_features, rule=config.centroid_rule, decay=config.centroid_decay)
 
 
 def _optimizer(trained: nn.Module, config: Config) -> torch.optim.Optimizer:

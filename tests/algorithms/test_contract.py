@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 from torch.nn import functional
@@ -34,6 +35,19 @@ class TestPseudoLabel(AlgorithmContract):
 
 class TestFixMatch(AlgorithmContract):
     name = "fixmatch"
+
+
+class TestPseudoLabeledCentroids(AlgorithmContract):
+    name = "supervised"
+    settings: ClassVar[dict[str, object]] = {
+        "algorithm.centroid_mode": "pseudo_labeled",
+        "algorithm.confidence_threshold": 0.3,
+    }
+
+
+class TestLearnedCentroids(AlgorithmContract):
+    name = "supervised"
+    settings: ClassVar[dict[str, object]] = {"algorithm.centroid_mode": "learned"}
 
 
 class TestAddedByAUser(AlgorithmContract):

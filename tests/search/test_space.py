@@ -5,15 +5,18 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
+import torch
 
-from supercm_ray.algorithms import find_algorithm
-from supercm_ray.data import load_dataset, make_splits
-from supercm_ray.models import build_backbone
+from supercm_ray.checks import check_names
+from supercm_ray.config import DataConfig
+from supercm_ray.data import Dataset, DeviceData, load_dataset, split_dataset
 from supercm_ray.search import build_sampler, to_optuna
 from supercm_ray.study import Sampler
 from supercm_ray.study_file import load_study
+from supercm_ray.training import TrainState, train_epoch
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 
@@ -46,16 +49,32 @@ def test_a_study_file_loads_and_samples_valid_configurations(path: Path) -> None
         assert all(leaves[name] == value for name, value in {**each, **study.control}.items())
 
 
+SHAPES = {"mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32), "cifar10": (3, 32, 32)}
+
+
+def stand_in(data: DataConfig) -> Dataset:
+    """The data set itself where it needs no files, else noise of its shape, with as many rows as the labels take."""
+    if data.name not in SHAPES:
+        return load_dataset(data)
+    per_class = (data.labels_per_class or 10) + (data.num_val or 0) // 10 + 20
+    labels = np.repeat(np.arange(10), per_class + 2)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), *SHAPES[data.name])).astype(np.uint8)
+    channels = SHAPES[data.name][0]
+    test_rows = np.flatnonzero(np.arange(len(labels)) % (per_class + 2) < 2)
+    return Dataset(data.name, images, labels, tuple("0123456789"), (0.5,) * channels, (0.5,) * channels, "", test_rows)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_what_a_study_file_names_exists(path: Path) -> None:
-    study = load_study(path)
-    names = [setting.base.algorithm.name for setting in (study,)]
-    assert all(find_algorithm(name) for name in names)
-    dataset = load_dataset(study.base.data)
-    build_backbone(dataset.shape, study.base.model)
+def test_a_study_file_trains_two_steps(path: Path) -> None:
+    study = load_study(path, ["training.steps_per_epoch=2", "training.num_epochs=1", "scheduler.grace_period=1"])
+    check_names(study)
+    dataset, cpu = stand_in(study.base.data), torch.device("cpu")
     for each in [{}, *study.points, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
-        config = study.base.replace(each)
-        make_splits(dataset.labels, config.data, config.seed + study.num_seeds)
+        split_dataset(dataset, study.base.replace(each))
+    state = TrainState.create(study.base, dataset, cpu)
+    data = DeviceData.of(dataset, split_dataset(dataset, study.base), cpu)
+    assert all(np.isfinite(value) for value in train_epoch(state, data).values())
+    assert state.step == 2
 
 
 SPACE = """\
