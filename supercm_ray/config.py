@@ -49,12 +49,12 @@ class ArraysConfig(Frozen):
     """Divide each vector by its Euclidean length."""
 
 
-class DataConfig(Frozen):
-    """Which rows there are and which of them carry a label."""
+class PlaceConfig(Frozen):
+    """Which data set, and where it lies."""
 
     name: str = "digits"
-    """The data set, by its registered name: digits, mnist, fashion_mnist, usps, svhn, cifar10, cifar100, image_folder
-    or arrays."""
+    """The data set, by its registered name: digits, digits_even, digits_odd_blurred, mnist, fashion_mnist, usps, svhn,
+    cifar10, cifar100, image_folder or arrays."""
     root: str | None = None
     """The folder where the data lie; by default what SUPERCM_DATA names. `digits` needs none."""
     download: bool = False
@@ -65,8 +65,17 @@ class DataConfig(Frozen):
     """Leave out images that cannot be decoded, with a warning that counts them, instead of refusing the data set."""
     arrays: ArraysConfig | None = None
     """Of `arrays`: which files, and where in them."""
+
+
+class DataConfig(PlaceConfig):
+    """Which rows there are and which of them carry a label."""
+
+    target: PlaceConfig | None = None
+    """The target domain, for domain adaptation: labeled and validation rows come from the data set above, the source;
+    unlabeled and test rows from this one. Its images are scaled to the source's size."""
     label_ratio: float | None = Field(None, gt=0, lt=1)
-    """Labeled rows as a share of the training rows (labeled and unlabeled). Set this or `labels_per_class`."""
+    """Labeled rows as a share of the training rows (labeled and unlabeled). Set this or `labels_per_class`; with a
+    `target` neither, to use all labels of the source."""
     labels_per_class: int | None = Field(None, ge=1)
     """Labeled rows of each class. Set this or `label_ratio`."""
     val_fraction: float = Field(0.1, gt=0, lt=1)
@@ -91,7 +100,8 @@ class DataConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
-        if (self.label_ratio is None) == (self.labels_per_class is None):
+        num_set = (self.label_ratio is not None) + (self.labels_per_class is not None)
+        if num_set == 2 or (num_set == 0 and self.target is None):
             got = f"label_ratio={self.label_ratio}, labels_per_class={self.labels_per_class}"
             raise rule_error(
                 "exactly one of `label_ratio` and `labels_per_class`", got, remedy="set one, omit the other"
@@ -136,6 +146,10 @@ class AlgorithmConfig(Frozen):
     """Of `pseudo_label` and `fixmatch`: the probability from which a prediction is taken for a label."""
     teacher_decay: float = Field(0.95, ge=0, lt=1)
     """Of `mean_teacher`: decay per step of the teacher's parameters."""
+    discriminator_width: int = Field(128, ge=1)
+    """Of `dann` and `cdan`: units of each of the discriminator's two hidden layers."""
+    entropy_conditioning: bool = True
+    """Of `cdan`: count rows that are predicted with certainty for more (CDAN+E)."""
     vat_epsilon: float = Field(6.0, gt=0)
     """Of `vat`: L2 length of the perturbation of an image, in standardised pixels."""
     vat_xi: float = Field(0.1, gt=0)

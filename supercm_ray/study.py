@@ -27,8 +27,11 @@ FIXED_PATHS: Mapping[str, str] = {
 }
 """Leaves of `base` that neither the space nor the control may vary, and why."""
 
-SELECTABLE_METRICS = ("val/accuracy", "val/loss")
-"""What a trial may be selected by: figures of the validation split. Test and oracle figures never are."""
+TARGET_METRICS = ("target/entropy", "target/information_maximisation", "target/snd", "target/distortion")
+"""What a trial may be selected by where there is a target domain: figures that need none of its labels."""
+
+SELECTABLE_METRICS = ("val/accuracy", "val/loss", *TARGET_METRICS)
+"""What a trial may be selected by. Test and oracle figures never are."""
 
 
 class FloatDistribution(Frozen):
@@ -231,6 +234,11 @@ class Study(Frozen):
                 remedy = "select by validation: " + ", ".join(f"`{m}`" for m in SELECTABLE_METRICS)
                 raise rule_error(
                     "selection never sees test or oracle figures", repr(objective.metric), path=place, remedy=remedy
+                )
+            if objective.metric in TARGET_METRICS and self.base.data.target is None:
+                remedy = "give base.data.target, or select by `val/accuracy`"
+                raise rule_error(
+                    "a figure of the target needs a target", repr(objective.metric), path=place, remedy=remedy
                 )
             if objective.metric not in SELECTABLE_METRICS and objective.metric not in self.space:
                 rule = "an objective is a metric or a searched path"

@@ -393,3 +393,8 @@ def test_whole_numbers_are_decimal(write, text: str, value: int) -> None:
 
 def test_sixty_based_numbers_are_text(write) -> None:
     assert "valid integer" in refusal(write("base: {seed: 1:30, data: {label_ratio: 0.1}}"))
+
+
+def test_a_figure_of_the_target_needs_a_target(write) -> None:
+    text = BASE + SPACE + "objective: {metric: target/entropy, direction: minimize}\n"
+    assert "a figure of the target needs a target must hold for objective[0].metric" in refusal(write(text))

@@ -30,6 +30,7 @@ class Step:
         outputs: of the network on the B labeled rows, then the U unlabeled ones, weakly augmented.
         config: the run's.
         generator: for further views and noise.
+        progress: the share of training done, in [0, 1).
     """
 
     model: Classifier
@@ -37,6 +38,7 @@ class Step:
     outputs: Outputs
     config: Config
     generator: torch.Generator
+    progress: float
 
     def weak_view(self) -> Tensor:
         """The unlabeled images (U, C, H, W), weakly augmented anew."""

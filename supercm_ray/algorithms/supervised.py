@@ -1,4 +1,6 @@
-"""Cross-entropy alone: the host adds nothing. With the clustering loss this is SuperCM on its own."""
+"""Cross-entropy alone: the host adds nothing. With the clustering loss this is SuperCM on its own; with a target domain
+it is what the field calls source only.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from supercm_ray.data import arrays as _arrays  # noqa: F401 (registers its data
 from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
 from supercm_ray.data.augment import strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, draw_batch, epoch_rows
-from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, find_dataset, load_dataset
+from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, find_dataset, join_domains, load_dataset
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "draw_batch",
     "epoch_rows",
     "find_dataset",
+    "join_domains",
     "load_dataset",
     "make_splits",
     "split_dataset",

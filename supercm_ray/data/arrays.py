@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from supercm_ray.config import ArraysConfig, DataConfig
+from supercm_ray.config import ArraysConfig, PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
 from supercm_ray.errors import StudyError
@@ -24,7 +24,7 @@ Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-def _load_arrays(data: DataConfig) -> Dataset:
+def _load_arrays(data: PlaceConfig) -> Dataset:
     if data.arrays is None:
         raise StudyError("`data.arrays` must say which files `arrays` reads, got nothing; give at least train_file")
     train, train_labels = _read_part(data, data.arrays, data.arrays.train_file)
@@ -41,7 +41,7 @@ def _load_arrays(data: DataConfig) -> Dataset:
     )
 
 
-def _load_image_folder(data: DataConfig) -> Dataset:
+def _load_image_folder(data: PlaceConfig) -> Dataset:
     root = data_root(data)
     if data.image_size is None:
         raise StudyError("`data.image_size` must be given for image_folder, got nothing; all images get this side")
@@ -61,7 +61,7 @@ DATASETS["image_folder"] = _load_image_folder
 
 
 def _dataset(
-    data: DataConfig, inputs: Inputs, labels: Labels, *, num_train: int | None, class_names: tuple[str, ...] = ()
+    data: PlaceConfig, inputs: Inputs, labels: Labels, *, num_train: int | None, class_names: tuple[str, ...] = ()
 ) -> Dataset:
     num_classes = int(labels.max()) + 1
     missing = np.setdiff1d(np.arange(num_classes), labels)
@@ -86,7 +86,7 @@ def _dataset(
     )
 
 
-def _read_part(data: DataConfig, arrays: ArraysConfig, file: str) -> tuple[Inputs, Labels]:
+def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Inputs, Labels]:
     found = _read_file(data_root(data) / file)
     labels = _member(found, arrays.label_key, file).ravel()
     if not np.all(labels == labels.astype(np.int64)):
@@ -155,7 +155,7 @@ def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> np
     return vectors[:, :, None, None]
 
 
-def _decode(sources: Iterable[tuple[Any, str]], data: DataConfig) -> tuple[npt.NDArray[np.uint8], Labels]:
+def _decode(sources: Iterable[tuple[Any, str]], data: PlaceConfig) -> tuple[npt.NDArray[np.uint8], Labels]:
     """Images (N, C, H, W) and the numbers of those that could be decoded."""
     images, kept, skipped = [], [], []
     for i, (source, place) in enumerate(sources):

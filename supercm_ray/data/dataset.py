@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional
 
-from supercm_ray.config import DataConfig
+from supercm_ray.config import DataConfig, PlaceConfig
 from supercm_ray.errors import StudyError, nearest
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 HIDDEN_LABEL = -1
 """Stands where a label is not to be seen."""
@@ -28,16 +32,18 @@ class Dataset:
         mean, std: what standardises pixels divided by 255, by channel; never taken from test rows.
         citation: whom to cite.
         test_rows: the rows that the data set itself keeps for the test, or None.
+        target_rows: the rows of the target domain, or None where there is one domain.
     """
 
     name: str
-    images: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    images: Pixels
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     citation: str = ""
     test_rows: npt.NDArray[np.int64] | None = None
+    target_rows: npt.NDArray[np.int64] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -57,11 +63,11 @@ class Dataset:
         return replace(self, images=images, labels=labels)
 
 
-DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {}
+DATASETS: dict[str, Callable[[PlaceConfig], Dataset]] = {}
 """Data sets by name. A new one is a function registered here."""
 
 
-def find_dataset(name: str) -> Callable[[DataConfig], Dataset]:
+def find_dataset(name: str) -> Callable[[PlaceConfig], Dataset]:
     """What loads the data set of this name.
 
     Raises:
@@ -73,12 +79,58 @@ def find_dataset(name: str) -> Callable[[DataConfig], Dataset]:
 
 
 def load_dataset(data: DataConfig) -> Dataset:
-    """The data set that a configuration names.
+    """The data set that a configuration names, or the two domains that it names as one.
 
     Raises:
         StudyError: for a name that is not registered, missing or damaged files, and values that are no numbers.
     """
-    return find_dataset(data.name)(data)
+    source = find_dataset(data.name)(data)
+    return source if data.target is None else join_domains(source, find_dataset(data.target.name)(data.target))
+
+
+def join_domains(source: Dataset, target: Dataset) -> Dataset:
+    """Both domains as one data set, source rows first, the target's images in the source's shape.
+
+    Raises:
+        StudyError: where the classes differ, or the shapes cannot be made alike.
+    """
+    if not _same_classes(source.class_names, target.class_names):
+        differing = sorted(set(source.class_names) ^ set(target.class_names)) or ["their order"]
+        raise StudyError(
+            f"both domains must have the same classes for data.target, got {len(source.class_names)} in {source.name} "
+            f"and {len(target.class_names)} in {target.name} that differ in {', '.join(differing[:5])}"
+        )
+    images = _in_shape(target.images, source)
+    first = len(source.labels)
+    return replace(
+        source,
+        name=f"{source.name} to {target.name}",
+        images=np.concatenate([source.images, images]),
+        labels=np.concatenate([source.labels, target.labels]),
+        citation=f"{source.citation}; {target.citation}",
+        test_rows=None if target.test_rows is None else target.test_rows + first,
+        target_rows=np.arange(first, first + len(target.labels)),
+    )
+
+
+def _same_classes(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether two data sets have the same classes in the same order; mere numbers fit any names as many."""
+    unnamed = all(name.isdigit() for name in names) or all(name.isdigit() for name in others)
+    return len(names) == len(others) if unnamed else names == others
+
+
+def _in_shape(images: Pixels, source: Dataset) -> Pixels:
+    if images.shape[1:] == source.images.shape[1:] and images.dtype == source.images.dtype:
+        return images
+    if images.dtype != np.uint8 or source.images.dtype != np.uint8:
+        raise StudyError(
+            f"both domains must hold images, or vectors of one length, for data.target, got {images.shape[1:]} "
+            f"{images.dtype} for {source.images.shape[1:]} {source.images.dtype}"
+        )
+    channels, height, width = source.shape
+    grey = images.mean(axis=1, keepdims=True) if channels < images.shape[1] else images
+    scaled = functional.interpolate(torch.from_numpy(grey).float(), (height, width), mode="bilinear", antialias=True)
+    return scaled.round().clamp(0, 255).to(torch.uint8).expand(-1, channels, -1, -1).numpy()
 
 
 def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -107,4 +159,17 @@ def _load_digits() -> Dataset:
     )
 
 
+def _half_of_digits(first: int, *, blurred: bool) -> Dataset:
+    """Every second image of digits from `first`; blurred, each pixel is the mean of the nine around it."""
+    digits = _load_digits()
+    images, labels = digits.images[first::2], digits.labels[first::2]
+    if blurred:
+        images = (
+            functional.avg_pool2d(torch.from_numpy(images).float(), 3, 1, padding=1).round().to(torch.uint8).numpy()
+        )
+    return replace(digits, images=images, labels=labels)
+
+
 DATASETS["digits"] = lambda data: _load_digits()
+DATASETS["digits_even"] = lambda data: _half_of_digits(0, blurred=False)
+DATASETS["digits_odd_blurred"] = lambda data: _half_of_digits(1, blurred=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from supercm_ray.config import DataConfig
+from supercm_ray.config import PlaceConfig
 from supercm_ray.errors import StudyError
 
 ROOT_VARIABLE = "SUPERCM_DATA"
 
 
-def data_root(data: DataConfig) -> Path:
+def data_root(data: PlaceConfig) -> Path:
     """The folder of the data sets: `data.root`, or what SUPERCM_DATA names.
 
     Raises:

@@ -42,7 +42,27 @@ class Splits:
 
 def split_dataset(dataset: Dataset, config: Config) -> Splits:
     """The splits of a data set under a configuration; see `make_splits`."""
-    return make_splits(dataset.labels, config.data, config.seed, dataset.test_rows)
+    if dataset.target_rows is None:
+        return make_splits(dataset.labels, config.data, config.seed, dataset.test_rows)
+    return _split_domains(dataset, config.data, config.seed)
+
+
+def _split_domains(dataset: Dataset, data: DataConfig, seed: int) -> Splits:
+    """Labeled and validation rows of the source, unlabeled and test rows of the target, whose labels decide nothing."""
+    assert dataset.target_rows is not None
+    target = np.random.default_rng((data.split_seed, 2)).permutation(dataset.target_rows)
+    own = dataset.test_rows
+    test = target[: round(data.test_fraction * len(target))] if own is None else own
+    unlabeled = target[~np.isin(target, test)]
+    labels = dataset.labels
+    source = np.random.default_rng((data.split_seed, 0)).permutation(np.setdiff1d(np.arange(len(labels)), target))
+    val, train = _take(source, labels, _shares(labels[source], data.num_val or round(data.val_fraction * len(source))))
+    labeled = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
+    if data.label_ratio is not None or data.labels_per_class is not None:
+        labeled, _ = _take(labeled, labels, _labeled_shares(labels[labeled], data))
+    splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
+    _check_every_class(splits, labels, data, ("labeled", "val"))
+    return splits
 
 
 def make_splits(labels: Indices, data: DataConfig, seed: int, test_rows: Indices | None = None) -> Splits:
@@ -73,7 +93,7 @@ def make_splits(labels: Indices, data: DataConfig, seed: int, test_rows: Indices
     train = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     labeled, unlabeled = _take(train, labels, _labeled_shares(labels[train], data))
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
-    _check_every_class(splits, labels, data)
+    _check_every_class(splits, labels, data, ("labeled", "val", "test"))
     return splits
 
 
@@ -111,29 +131,31 @@ def _take(rows: Indices, labels: npt.NDArray[np.int64], shares: dict[int, int]) 
     return rows[taken], rows[~taken]
 
 
-def _check_every_class(splits: Splits, labels: npt.NDArray[np.int64], data: DataConfig) -> None:
+def _check_every_class(splits: Splits, labels: Indices, data: DataConfig, names: tuple[str, ...]) -> None:
+    """Looks for a class without a row in the splits of these names, whose labels are known."""
     classes = np.unique(labels)
-    asked = (
-        f"label_ratio={data.label_ratio}"
-        if data.label_ratio is not None
-        else f"labels_per_class={data.labels_per_class}"
-    )
-    got = {"labeled": asked, "val": f"val_fraction={data.val_fraction}", "test": f"test_fraction={data.test_fraction}"}
-    for name, setting in got.items():
-        rows = getattr(splits, name)
+    settings = {"labeled": _labeled_setting(data), "val": "val_fraction", "test": "test_fraction"}
+    if data.num_val is not None:
+        settings["val"] = "num_val"
+    for name in names:
+        rows, setting = getattr(splits, name), settings[name]
         lacking = np.setdiff1d(classes, labels[rows])
         if len(lacking):
             raise StudyError(
-                f"every class must have a {name} row for data.{setting.split('=')[0]}, got {setting}, which gives "
-                f"{len(rows)} {name} rows for {len(classes)} classes and none for class {lacking[0]}; raise it"
+                f"every class must have a {name} row for data.{setting}, got {setting}={getattr(data, setting)}, which "
+                f"gives {len(rows)} {name} rows for {len(classes)} classes and none for class {lacking[0]}; raise it"
             )
+    setting = _labeled_setting(data)
+    got = f"{setting}={getattr(data, setting)}"
     if data.labels_per_class is not None and len(splits.labeled) < data.labels_per_class * len(classes):
         counts = np.bincount(labels[splits.labeled])[classes]
         raise StudyError(
-            f"every class must have data.labels_per_class training rows, got {asked}, with only {counts.min()} in "
+            f"every class must have data.labels_per_class training rows, got {got}, with only {counts.min()} in "
             f"class {classes[counts.argmin()]}; lower it"
         )
     if not len(splits.unlabeled):
-        raise StudyError(
-            f"at least one unlabeled row must be left for data.{asked.split('=', maxsplit=1)[0]}, got {asked}; lower it"
-        )
+        raise StudyError(f"at least one unlabeled row must be left for data.{setting}, got {got}; lower it")
+
+
+def _labeled_setting(data: DataConfig) -> str:
+    return "labels_per_class" if data.labels_per_class is not None else "label_ratio"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from supercm_ray.config import DataConfig
+from supercm_ray.config import PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
 from supercm_ray.errors import StudyError
@@ -25,7 +25,7 @@ class _Source:
     parts: tuple[dict[str, Any], dict[str, Any]]
     citation: str
 
-    def __call__(self, data: DataConfig) -> Dataset:
+    def __call__(self, data: PlaceConfig) -> Dataset:
         train, test = (self._read(data, part) for part in self.parts)
         images = np.concatenate([_images(train), _images(test)])
         labels = np.concatenate([_labels(train), _labels(test)])
@@ -41,7 +41,7 @@ class _Source:
             test_rows=np.arange(len(_images(train)), len(images)),
         )
 
-    def _read(self, data: DataConfig, part: dict[str, Any]) -> Any:
+    def _read(self, data: PlaceConfig, part: dict[str, Any]) -> Any:
         import torchvision.datasets  # seconds of import, which only these sets need
 
         folder = data_root(data) / self.folder

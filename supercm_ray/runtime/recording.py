@@ -152,7 +152,7 @@ class RecordKeeper(tune.Callback):
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:
     """The figures of this package in a result of Tune's, without those that Tune adds."""
-    ours = ("train/", "val/", "test/", "oracle/")
+    ours = ("train/", "val/", "target/", "test/", "oracle/")
     return {
         name: float(value)
         for name, value in result.items()

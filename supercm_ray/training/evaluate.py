@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supercm_ray.data import DeviceData
+from supercm_ray.models import Outputs
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,26 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 1024) -> Evaluation:
-    """Evaluates the model in eval mode on these rows (row numbers of `data`) and leaves its mode as it was."""
+def predict(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 1024) -> Outputs:
+    """Outputs of the model in eval mode on these rows (row numbers of `data`); its mode is left as it was."""
     was_training = model.training
     model.eval()
-    outputs = [model(data.pixels(part)) for part in torch.split(rows, batch_size)]
+    parts: list[Outputs] = [model(data.pixels(part)) for part in torch.split(rows, batch_size)]
     model.train(was_training)
-    features_ND = torch.cat([output.features for output in outputs])
-    logits_NK = torch.cat([output.logits for output in outputs])
-    labels_N, predictions_N = data.labels[rows], logits_NK.argmax(dim=1)
-    num_classes = logits_NK.shape[1]
+    return Outputs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def evaluate(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 1024) -> Evaluation:
+    """Evaluates the model in eval mode on these rows (row numbers of `data`) against their labels."""
+    outputs = predict(model, data, rows, batch_size)
+    labels_N, predictions_N = data.labels[rows], outputs.logits.argmax(dim=1)
+    num_classes = outputs.logits.shape[1]
     confusion_KK = torch.bincount(labels_N * num_classes + predictions_N, minlength=num_classes**2)
     return Evaluation(
         accuracy=(predictions_N == labels_N).double().mean().item(),
-        loss=functional.cross_entropy(logits_NK, labels_N).item(),
+        loss=functional.cross_entropy(outputs.logits, labels_N).item(),
         confusion=confusion_KK.view(num_classes, num_classes),
-        features=features_ND,
+        features=outputs.features,
         labels=labels_N,
         predictions=predictions_N,
     )

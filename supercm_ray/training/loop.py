@@ -14,8 +14,9 @@ from supercm_ray.core import clustering_loss, gaussian_ramp, supervised_loss, up
 from supercm_ray.data import HIDDEN_LABEL, Batch, DeviceData, draw_batch, epoch_rows
 from supercm_ray.errors import DivergedError
 from supercm_ray.models import Outputs
-from supercm_ray.training.evaluate import evaluate
+from supercm_ray.training.evaluate import evaluate, predict
 from supercm_ray.training.state import TrainState
+from supercm_ray.training.validators import target_figures
 
 
 def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
@@ -37,17 +38,29 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
                 f"the training loss became {terms['loss']} in epoch {state.epoch + 1} of "
                 f"{state.config.training.num_epochs}; lower training.learning_rate or algorithm.clustering_weight"
             )
-        val = evaluate(state.average, data, data.val)
         state.history.append(
             {
                 "epoch": state.epoch + 1,
                 **{f"train/{name}": value for name, value in terms.items()},
-                "val/accuracy": val.accuracy,
-                "val/loss": val.loss,
+                **validate(state, data),
                 "epoch_seconds": time.perf_counter() - started,
             }
         )
         yield state.history[-1]
+
+
+def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
+    """Figures of the moving average by which a run may be judged and, with a target domain, `oracle/accuracy`: that on
+    the unlabeled target rows, which nothing may be selected by.
+    """
+    val = evaluate(state.average, data, data.val)
+    figures = {"val/accuracy": val.accuracy, "val/loss": val.loss}
+    if state.config.data.target is None:
+        return figures
+    outputs = predict(state.average, data, data.unlabeled)
+    oracle = (outputs.logits.argmax(dim=1) == data.labels[data.unlabeled]).double().mean().item()
+    target = target_figures(outputs, state.centroids.value, state.centroids.seen)
+    return {**figures, **target, "oracle/accuracy": oracle}
 
 
 def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
@@ -77,7 +90,7 @@ def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor]:
     supervised = supervised_loss(outputs.logits[:num_labeled], batch.labels) * (
         num_labeled / num_rows if over_all else 1
     )
-    terms: Terms = state.algorithm(Step(state.model, batch, outputs, state.config, state.generator))
+    terms: Terms = state.algorithm(Step(state.model, batch, outputs, state.config, state.generator, state.progress))
     terms = {name: term * (1 - num_labeled / num_rows if over_all else 1) for name, term in terms.items()}
     clustering = clustering_loss(
         outputs.features,

@@ -76,6 +76,12 @@ class TrainState:
         """Epochs done."""
         return len(self.history)
 
+    @property
+    def progress(self) -> float:
+        """The share of training done, in [0, 1)."""
+        training = self.config.training
+        return self.step / (training.num_epochs * training.steps_per_epoch)
+
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain values, all of which load with `weights_only=True`."""
         return {

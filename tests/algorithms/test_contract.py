@@ -37,6 +37,23 @@ class TestFixMatch(AlgorithmContract):
     name = "fixmatch"
 
 
+class TestDann(AlgorithmContract):
+    name = "dann"
+
+
+class TestCdan(AlgorithmContract):
+    name = "cdan"
+
+
+class TestCdanWithoutEntropy(AlgorithmContract):
+    name = "cdan"
+    settings: ClassVar[dict[str, object]] = {"algorithm.entropy_conditioning": False}
+
+
+class TestMcc(AlgorithmContract):
+    name = "mcc"
+
+
 class TestPseudoLabeledCentroids(AlgorithmContract):
     name = "supervised"
     settings: ClassVar[dict[str, object]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import ClassVar
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from supercm_ray.algorithms import Step, build_algorithm
+from supercm_ray.algorithms.adversarial import reverse_gradient, warm_start
 from supercm_ray.algorithms.base import frozen_statistics
 from supercm_ray.data import Batch, draw_batch, epoch_rows
 from supercm_ray.training import TrainState
@@ -33,14 +35,14 @@ def make_step(name: str, **settings: object) -> tuple[TrainState, Step]:
     others = epoch_rows(data.unlabeled, 1, 10, state.generator)[0]
     batch: Batch = draw_batch(data, rows, others, config, state.generator)
     outputs = state.model(torch.cat([batch.labeled, batch.unlabeled]))
-    return state, Step(state.model, batch, outputs, config, state.generator)
+    return state, Step(state.model, batch, outputs, config, state.generator, 0.5)
 
 
 def replayed(step: Step) -> Step:
     """The same step with the generator as it stands now, to draw the same views once more."""
     generator = torch.Generator()
     generator.set_state(step.generator.get_state())
-    return Step(copy.deepcopy(step.model), step.batch, step.outputs, step.config, generator)
+    return Step(copy.deepcopy(step.model), step.batch, step.outputs, step.config, generator, step.progress)
 
 
 def term(state: TrainState, step: Step) -> Tensor:
@@ -137,3 +139,51 @@ def test_build_algorithm_gives_each_run_its_own_state() -> None:
     state, _ = make_step("mean_teacher")
     other = build_algorithm(state.model, state.config.algorithm)
     assert other.teacher is not state.algorithm.teacher
+
+
+def test_reversed_gradients_and_their_warm_start() -> None:
+    values = torch.tensor([1.0, -2.0], requires_grad=True)
+    (reverse_gradient(values, 0.25) * torch.tensor([3.0, 5.0])).sum().backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [-0.75, -1.25]
+    assert [round(warm_start(p), 3) for p in (0.0, 0.1, 0.5, 1.0)] == [0.0, 0.462, 0.987, 1.0]
+
+
+def test_dann_is_the_mean_of_both_domains_cross_entropies() -> None:
+    state, step = make_step("dann")
+    scores = state.algorithm.discriminator(step.outputs.features).detach().sigmoid()[:, 0].tolist()
+    source = sum(-math.log(score) for score in scores[:6]) / 6
+    target = sum(-math.log(1 - score) for score in scores[6:]) / 10
+    value = term(state, step)
+    assert value.item() == pytest.approx((source + target) / 2, rel=1e-5)
+    features = step.outputs.features
+    (against,) = torch.autograd.grad(value, features, retain_graph=True)
+    logits = state.algorithm.discriminator(features)[:, 0]
+    targets = torch.cat([torch.ones(6), torch.zeros(10)])
+    weights = torch.cat([torch.full((6,), 1 / 12), torch.full((10,), 1 / 20)])
+    plain = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="sum")
+    (along,) = torch.autograd.grad(plain, features)
+    assert torch.allclose(against, -warm_start(0.5) * along, atol=1e-7)
+
+
+@pytest.mark.parametrize("entropy", [True, False])
+def test_cdan_sees_products_and_weighs_by_certainty(entropy: bool) -> None:
+    state, step = make_step("cdan", algorithm__entropy_conditioning=entropy)
+    features, g = step.outputs.features.detach(), step.outputs.assignments.detach()
+    joint = torch.stack([torch.outer(g[i], features[i]).flatten() for i in range(16)])
+    scores = state.algorithm.discriminator(joint).detach().sigmoid()[:, 0].tolist()
+    certainty = [1 + math.exp(sum(p * math.log(p) for p in row)) if entropy else 1.0 for row in g.tolist()]
+    source = sum(-math.log(s) * w for s, w in zip(scores[:6], certainty[:6], strict=True)) / sum(certainty[:6])
+    target = sum(-math.log(1 - s) * w for s, w in zip(scores[6:], certainty[6:], strict=True)) / sum(certainty[6:])
+    assert term(state, step).item() == pytest.approx((source + target) / 2, rel=1e-5)
+
+
+def test_mcc_is_the_confusion_between_classes() -> None:
+    state, step = make_step("mcc")
+    p = (step.outputs.logits[6:].detach() / 2.5).softmax(1).tolist()
+    certainty = [1 + math.exp(sum(x * math.log(x) for x in row)) for row in p]
+    weights = [10 * c / sum(certainty) for c in certainty]
+    confusion = [[sum(w * r[j] * r[k] for w, r in zip(weights, p, strict=True)) for k in range(3)] for j in range(3)]
+    rows = [[x / sum(row) for x in row] for row in confusion]
+    expected = sum(rows[j][k] for j in range(3) for k in range(3) if j != k) / 3
+    assert term(state, step).item() == pytest.approx(expected, rel=1e-5)

@@ -12,7 +12,7 @@ import torch
 
 from supercm_ray.checks import check_names
 from supercm_ray.config import DataConfig
-from supercm_ray.data import Dataset, DeviceData, load_dataset, split_dataset
+from supercm_ray.data import Dataset, DeviceData, join_domains, load_dataset, split_dataset
 from supercm_ray.search import build_sampler, to_optuna
 from supercm_ray.study import Sampler
 from supercm_ray.study_file import load_study
@@ -49,13 +49,24 @@ def test_a_study_file_loads_and_samples_valid_configurations(path: Path) -> None
         assert all(leaves[name] == value for name, value in {**each, **study.control}.items())
 
 
-SHAPES = {"mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "svhn": (3, 32, 32), "cifar10": (3, 32, 32)}
+SHAPES = {
+    "mnist": (1, 28, 28),
+    "fashion_mnist": (1, 28, 28),
+    "usps": (1, 16, 16),
+    "svhn": (3, 32, 32),
+    "cifar10": (3, 32, 32),
+    "image_folder": (3, 64, 64),
+    "arrays": (1024, 1, 1),
+}
 
 
 def stand_in(data: DataConfig) -> Dataset:
-    """The data set itself where it needs no files, else noise of its shape, with as many rows as the labels take."""
+    """The data themselves where they need no files, else noise of their shape, with as many rows as the labels take."""
     if data.name not in SHAPES:
         return load_dataset(data)
+    if data.target is not None:
+        source = data.model_copy(update={"target": None, "labels_per_class": 10})
+        return join_domains(stand_in(source), stand_in(source.model_copy(update={"name": data.target.name})))
     per_class = (data.labels_per_class or 10) + (data.num_val or 0) // 10 + 20
     labels = np.repeat(np.arange(10), per_class + 2)
     images = np.random.default_rng(0).integers(0, 256, (len(labels), *SHAPES[data.name])).astype(np.uint8)

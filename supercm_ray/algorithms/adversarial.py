@@ -1,0 +1,141 @@
+"""Hosts for domain adaptation: labeled rows are the source, unlabeled rows the target. Shapes: B source rows, U target
+rows, D features, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms, register
+from supercm_ray.config import AlgorithmConfig
+from supercm_ray.models import Classifier
+
+_MAX_MAP = 4096  # values of a multilinear map; beyond it CDAN takes random projections of this size
+_MCC_TEMPERATURE = 2.5
+
+
+class _Reverse(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a negative coefficient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, coefficient: float) -> Tensor:
+        ctx.coefficient = coefficient
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -ctx.coefficient * gradients[0], None
+
+
+def reverse_gradient(values: Tensor, coefficient: float) -> Tensor:
+    """The values as they are, with the gradient times `-coefficient` on its way back."""
+    reversed_values: Tensor = _Reverse.apply(values, coefficient)
+    return reversed_values
+
+
+def warm_start(progress: float) -> float:
+    """`2 / (1 + exp(-10 p)) - 1` for the share p of training done: from 0 to 1. Source: Ganin et al. 2016."""
+    return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
+
+
+def _discriminator(num_inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(num_inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+    )
+
+
+class DANN(nn.Module):
+    """Domain-adversarial training: a discriminator tells source from target features, the network learns to prevent it.
+
+    Source: Ganin et al. 2016, "Domain-adversarial training of neural networks" (arXiv 1505.07818).
+    """
+
+    def __init__(self, model: Classifier, config: AlgorithmConfig) -> None:
+        """Args: the network, for its number of features, and the discriminator's width."""
+        super().__init__()
+        self.discriminator = _discriminator(model.clustering.head.in_features, config.discriminator_width)
+
+    def forward(self, step: Step) -> Terms:
+        """Binary cross-entropy of the discriminator, a mean over source and one over target rows, averaged."""
+        features = reverse_gradient(step.outputs.features, warm_start(step.progress))
+        loss = _domain_loss(self.discriminator(features), len(step.batch.labels), weight=None)
+        return {"adversarial": loss}
+
+
+class CDAN(nn.Module):
+    """Conditional domain-adversarial training: the discriminator sees features and predictions multiplied, and rows
+    that are predicted with certainty count for more (`entropy_conditioning`).
+
+    Source: Long et al. 2018, "Conditional adversarial domain adaptation" (arXiv 1705.10667).
+    """
+
+    of_features: Tensor
+    of_classes: Tensor
+
+    def __init__(self, model: Classifier, config: AlgorithmConfig) -> None:
+        """Args: the network, for its numbers of features and classes, and the discriminator's width."""
+        super().__init__()
+        head = model.clustering.head
+        size = head.in_features * head.out_features
+        self.projects = size > _MAX_MAP
+        if self.projects:
+            self.register_buffer("of_features", torch.randn(head.in_features, _MAX_MAP))
+            self.register_buffer("of_classes", torch.randn(head.out_features, _MAX_MAP))
+        self.discriminator = _discriminator(min(size, _MAX_MAP), config.discriminator_width)
+
+    def forward(self, step: Step) -> Terms:
+        """Binary cross-entropy of the discriminator, a weighted mean over source and one over target rows, averaged."""
+        coefficient, assignments = warm_start(step.progress), step.outputs.assignments
+        joint = self._multilinear(step.outputs.features, assignments.detach())
+        weight = None
+        if step.config.algorithm.entropy_conditioning:
+            weight = 1.0 + torch.exp(-reverse_gradient(_entropy(assignments), coefficient))
+        logits = self.discriminator(reverse_gradient(joint, coefficient))
+        return {"adversarial": _domain_loss(logits, len(step.batch.labels), weight)}
+
+    def _multilinear(self, features: Tensor, assignments: Tensor) -> Tensor:
+        if self.projects:
+            product: Tensor = (features @ self.of_features) * (assignments @ self.of_classes) / _MAX_MAP**0.5
+            return product
+        return (assignments.unsqueeze(2) * features.unsqueeze(1)).flatten(1)
+
+
+@register("mcc")
+def mcc(step: Step) -> Terms:
+    """Minimum class confusion: target rows, the certain ones first, shall not waver between classes.
+
+    Source: Jin et al. 2020, "Minimum class confusion" (arXiv 1912.03699), with its temperature 2.5.
+    """
+    probability_UK = (step.unlabeled_logits / _MCC_TEMPERATURE).softmax(dim=1)
+    certainty_U = 1.0 + torch.exp(-_entropy(probability_UK)).detach()
+    weight_U = certainty_U * len(certainty_U) / certainty_U.sum()
+    confusion_KK = probability_UK.T @ (weight_U.unsqueeze(1) * probability_UK)
+    confusion_KK = confusion_KK / confusion_KK.sum(dim=1, keepdim=True)
+    num_classes = len(confusion_KK)
+    return {"confusion": (confusion_KK.sum() - confusion_KK.trace()) / num_classes}
+
+
+ALGORITHMS["dann"] = DANN
+ALGORITHMS["cdan"] = CDAN
+
+
+def _entropy(probability: Tensor) -> Tensor:
+    """Of each row, in nats."""
+    return -(probability * probability.clamp_min(torch.finfo(probability.dtype).tiny).log()).sum(dim=1)
+
+
+def _domain_loss(logits: Tensor, num_source: int, weight: Tensor | None) -> Tensor:
+    """Cross-entropy of domain logits (B + U, 1), source rows first; weights count within each domain."""
+    flat = logits.squeeze(1)
+    target = torch.zeros_like(flat)
+    target[:num_source] = 1.0
+    loss = functional.binary_cross_entropy_with_logits(flat, target, reduction="none")
+    if weight is None:
+        return 0.5 * (loss[:num_source].mean() + loss[num_source:].mean())
+    parts = ((loss[:num_source], weight[:num_source]), (loss[num_source:], weight[num_source:]))
+    return 0.5 * torch.stack([(part * w / w.sum().detach()).sum() for part, w in parts]).sum()

@@ -1,0 +1,93 @@
+"""Two domains as one data set: shapes, classes, splits, and whose labels count."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from supercm_ray.config import Config, DataConfig, PlaceConfig
+from supercm_ray.data import Dataset, join_domains, load_dataset, split_dataset
+from supercm_ray.errors import StudyError
+
+PAIR = DataConfig(name="digits_even", target=PlaceConfig(name="digits_odd_blurred"))
+
+
+def noise(name: str, shape: tuple[int, int, int], num_classes: int = 3, num_rows: int = 60, seed: int = 0) -> Dataset:
+    images = np.random.default_rng(seed).integers(0, 256, (num_rows, *shape)).astype(np.uint8)
+    labels = np.arange(num_rows) % num_classes
+    statistics = (0.5,) * shape[0]
+    return Dataset(name, images, labels, tuple(map(str, range(num_classes))), statistics, statistics)
+
+
+def test_the_embedded_pair_shares_no_image() -> None:
+    pair, digits = load_dataset(PAIR), load_dataset(DataConfig(label_ratio=0.1))
+    source = np.delete(np.arange(len(pair.labels)), pair.target_rows)
+    assert np.array_equal(pair.images[source], digits.images[::2])
+    assert np.array_equal(pair.labels[pair.target_rows], digits.labels[1::2])
+    sharp, blurred = digits.images[1].astype(float), pair.images[pair.target_rows][0]
+    assert blurred[0, 3, 4] == round(sharp[0, 2:5, 3:6].mean())
+    assert blurred[0, 0, 1] == round(sharp[0, :2, :3].sum() / 9)
+
+
+def test_splits_take_labels_from_the_source_and_the_test_from_the_target() -> None:
+    pair = load_dataset(PAIR)
+    splits = split_dataset(pair, Config(data=PAIR))
+    target = set(pair.target_rows.tolist())
+    assert not target & set(splits.labeled.tolist()) | (target & set(splits.val.tolist()))
+    assert set(splits.unlabeled.tolist()) | set(splits.test.tolist()) == target
+    assert len(splits.test) == round(0.25 * len(target))
+    every = np.concatenate([splits.labeled, splits.unlabeled, splits.val, splits.test])
+    assert sorted(every) == list(range(len(pair.labels)))
+
+
+def test_target_labels_decide_nothing() -> None:
+    pair = load_dataset(PAIR)
+    labels = pair.labels.copy()
+    labels[pair.target_rows] = np.random.default_rng(0).permutation(labels[pair.target_rows])
+    poisoned = dataclasses.replace(pair, labels=labels)
+    for seed in (0, 1):
+        ours, theirs = (split_dataset(one, Config(seed=seed, data=PAIR)) for one in (pair, poisoned))
+        assert all(
+            np.array_equal(getattr(ours, n), getattr(theirs, n)) for n in ("labeled", "unlabeled", "val", "test")
+        )
+
+
+def test_fewer_source_labels_may_be_asked_for() -> None:
+    data = PAIR.model_copy(update={"labels_per_class": 5})
+    pair = load_dataset(data)
+    splits = split_dataset(pair, Config(data=data))
+    assert np.bincount(pair.labels[splits.labeled]).tolist() == [5] * 10
+
+
+def test_target_images_take_the_shape_of_the_source() -> None:
+    colour, grey = noise("colour", (3, 8, 8)), noise("grey", (1, 16, 16), seed=1)
+    assert join_domains(colour, grey).images.shape == (120, 3, 8, 8)
+    joined = join_domains(grey, colour)
+    assert joined.images.shape == (120, 1, 16, 16)
+    assert joined.images.dtype == np.uint8
+    flat = dataclasses.replace(grey, images=np.full((60, 1, 16, 16), 77, dtype=np.uint8))
+    assert (join_domains(colour, flat).images[60:] == 77).all()
+    same = join_domains(grey, flat)
+    assert np.array_equal(same.images, np.concatenate([grey.images, flat.images]))
+
+
+def test_a_target_s_own_test_rows_are_the_test() -> None:
+    source, target = noise("a", (1, 8, 8)), noise("b", (1, 8, 8), seed=1)
+    joined = join_domains(source, dataclasses.replace(target, test_rows=np.arange(50, 60)))
+    assert np.array_equal(split_dataset(joined, Config(data=PAIR)).test, np.arange(110, 120))
+
+
+def test_domains_that_do_not_fit_are_refused() -> None:
+    source = noise("a", (1, 8, 8))
+    with pytest.raises(StudyError, match="got 3 in a and 4 in b that differ in 3"):
+        join_domains(source, noise("b", (1, 8, 8), num_classes=4))
+    named = dataclasses.replace(source, class_names=("cat", "dog", "owl"))
+    other = dataclasses.replace(noise("b", (1, 8, 8)), class_names=("cat", "dog", "hen"))
+    with pytest.raises(StudyError, match="differ in hen, owl"):
+        join_domains(named, other)
+    assert join_domains(named, noise("b", (1, 8, 8))).class_names == ("cat", "dog", "owl")
+    vectors = dataclasses.replace(source, images=np.ones((60, 5, 1, 1), dtype=np.float32))
+    with pytest.raises(StudyError, match="vectors of one length"):
+        join_domains(vectors, source)
