@@ -16,6 +16,7 @@ from supercm_ray.finalists import CONTROL, Row
 from supercm_ray.report.data import ReportData, RunView
 from supercm_ray.report.figures import Drawn
 from supercm_ray.report.text import HEADINGS, finding, gain_text, percent, seeds_text, value_text
+from supercm_ray.report.validators import rank_correlations
 
 _PACKAGES = ("supercm-ray", "torch", "ray", "optuna", "mlflow", "numpy", "matplotlib")
 
@@ -44,6 +45,7 @@ def render(data: ReportData, figures: Sequence[Drawn]) -> str:
         rows=[_row(data, row) for row in data.rows],
         control=[f"{path} = {value_text(value)}" for path, value in study.control.items()],
         searched=list(study.space),
+        correlations=rank_correlations(data.trials),
         seeds=_seeds(data),
         figures=[{"drawn": drawn, "uri": _data_uri(drawn.svg)} for drawn in figures],
         trials=[_run(view, [*study.space]) for view in data.trials],

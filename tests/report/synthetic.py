@@ -38,6 +38,8 @@ class Maker:
     def trials(self, num: int = 24, status_of: Callable[[int], Status] | None = None) -> Maker:
         """Trials as the search would have left them, in Optuna and as records."""
         opened = search.open_optuna(self.study, self.folder)
+        opened.sampler = search.build_sampler(self.study.sampler)
+        search.enqueue_points(self.study, opened)
         for _ in range(num):
             trial = opened.ask(search.to_optuna(self.study))
             status = status_of(trial.number) if status_of else self._status(trial.number)
