@@ -16,16 +16,20 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 from supercm_ray.config import Config, Frozen, Leaf, rule_error
 from supercm_ray.errors import nearest
 
-FIXED_PATHS: Mapping[str, str] = {
-    "seed": "a setting must not be chosen by its luck",
-    "data.name": "all trials share one validation and one test split",
-    "data.split_seed": "all trials share one validation and one test split",
-    "data.num_val": "all trials share one validation and one test split",
-    "data.val_fraction": "all trials share one validation and one test split",
-    "data.test_fraction": "all trials share one validation and one test split",
-    "training.num_epochs": "all trials share one budget",
-}
-"""Leaves of `base` that neither the space nor the control may vary, and why."""
+_VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std", "cutout_fraction", "strength")
+
+
+def why_fixed(path: str) -> str | None:
+    """Why neither the space nor the control may vary this leaf of `base`, or None where they may."""
+    section, _, name = path.partition(".")
+    if section == "seed":
+        return "a setting must not be chosen by its luck"
+    if section == "data" and name not in _VARIED_DATA:
+        return "all trials share one data set, one validation and one test split"
+    if path == "training.num_epochs":
+        return "all trials share one budget"
+    return None
+
 
 TARGET_METRICS = ("target/entropy", "target/information_maximisation", "target/snd", "target/distortion")
 """What a trial may be selected by where there is a target domain: figures that need none of its labels."""
@@ -298,8 +302,9 @@ def _check_bounds(low: float, high: float, log: bool) -> None:
 def _check_varied(path: str, known: Mapping[str, Leaf], place: str) -> None:
     if path not in known:
         raise rule_error("a varied path is a leaf of base", repr(path), path=place, remedy=nearest(path, known))
-    if path in FIXED_PATHS:
-        raise rule_error(f"`{path}` is not varied", repr(path), path=place, remedy=FIXED_PATHS[path])
+    reason = why_fixed(path)
+    if reason is not None:
+        raise rule_error(f"`{path}` is not varied", repr(path), path=place, remedy=reason)
 
 
 def _check_fits(base: Config, path: str, value: Leaf, place: str) -> None:

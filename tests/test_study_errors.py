@@ -256,7 +256,7 @@ BROKEN = {
         f"{BASE}control: {{algorithm.clustering_weight: null}}\n", "control.algorithm.clustering_weight", "None", ""
     ),
     "a fixed control": Broken(
-        f"{BASE}control: {{data.split_seed: 3}}\n", "control.data.split_seed", "'data.split_seed'", "share one valid"
+        f"{BASE}control: {{data.split_seed: 3}}\n", "control.data.split_seed", "'data.split_seed'", "share one data set"
     ),
     "selection by test": Broken(
         f"{BASE}objective: {{metric: test/accuracy, direction: maximize}}\n",

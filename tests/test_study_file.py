@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from supercm_ray.config import Config
 from supercm_ray.errors import StudyError
-from supercm_ray.study import Objective, Study
+from supercm_ray.study import Objective, Study, why_fixed
 from supercm_ray.study_file import load_study
 
 BASE = "base: {data: {label_ratio: 0.1}}\n"
@@ -208,3 +208,24 @@ def test_a_point_at_the_ends_of_a_range_is_inside(write) -> None:
     study = load_study(write(BASE + SPACE + points))
     assert isinstance(study, Study)
     assert study.points == ({"algorithm.temperature": 0.5}, {"algorithm.temperature": 2}, {})
+
+
+@pytest.mark.parametrize("path", ["label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std"])
+def test_labels_and_augmentation_of_the_data_may_be_varied(path: str) -> None:
+    assert why_fixed(f"data.{path}") is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "seed",
+        "training.num_epochs",
+        "data.name",
+        "data.root",
+        "data.target.name",
+        "data.arrays.train_file",
+        "data.num_val",
+    ],
+)
+def test_what_all_trials_share_may_not(path: str) -> None:
+    assert why_fixed(path)

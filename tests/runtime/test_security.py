@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from .conftest import Place
@@ -45,3 +47,21 @@ def test_an_mlflow_that_does_not_answer_is_one_clear_error_without_its_password(
         assert "MLflow must be usable at" in done.stdout
         assert "topsecret" not in done.stdout
         assert "Traceback" not in done.stdout
+
+
+def test_a_trial_without_a_gpu_sees_none(place: Place) -> None:
+    """On a machine with GPUs, trials that reserved none would otherwise all take the first one."""
+    code = """
+import os, ray
+from supercm_ray.runtime import ray_session
+os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
+with ray_session():
+    @ray.remote(num_cpus=1)
+    def seen():
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+    print("seen", repr(ray.get(seen.remote())))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=place.environment(), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "seen ''" in done.stdout, done.stdout + done.stderr
