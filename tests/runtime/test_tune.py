@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from supercm_ray.finalists import CONTROL, TUNED
 from supercm_ray.study_file import load_study
 
 from .conftest import STUDY, Place
+from .processes import trial_runners
 
 Finished = tuple[Place, str]
 
@@ -239,3 +241,18 @@ def test_a_larger_budget_goes_on_where_the_smaller_ended(place: Place) -> None:
 def test_mlflow_lies_where_the_command_was_given(finished: Finished) -> None:
     place, _ = finished
     assert (place.path / "mlflow.db").exists()
+
+
+def test_worker_processes_are_reused_between_trials(place: Place) -> None:
+    """No more processes than trials at once serve the whole search, those that diverge included."""
+    process = place.start("tune", "tiny.yaml", "budget.max_concurrent_trials=2", "num_seeds=1")
+    seen: set[int] = set()
+    searched = 0
+    while process.poll() is None and not list(place.path.glob("results/tiny/finalists/*")):
+        seen |= set(trial_runners(process.pid))
+        searched = len(list(place.path.glob("results/tiny/trials/*/run.json")))
+        time.sleep(0.05)
+    output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, output
+    assert searched == 10
+    assert 1 <= len(seen) <= 2
