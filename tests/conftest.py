@@ -39,6 +39,18 @@ num_seeds: 2
 """
 
 
+@pytest.fixture
+def write(tmp_path: Path):
+    """Writes a study file of this text and returns its path."""
+
+    def to_file(text: str | bytes, name: str = "broken.yaml") -> Path:
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return to_file
+
+
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """The digits data set."""

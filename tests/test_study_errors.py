@@ -15,18 +15,6 @@ SPACE = "space: {algorithm.temperature: {type: float, low: 0.5, high: 2}}\n"
 FRONT = "objective: [{metric: val/accuracy, direction: maximize}, {metric: %s, direction: minimize}]\n"
 
 
-@pytest.fixture
-def write(tmp_path: Path):
-    """Writes a study file of this text and returns its path."""
-
-    def to_file(text: str | bytes, name: str = "broken.yaml") -> Path:
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return to_file
-
-
 def refusal(path: Path, *overrides: str) -> str:
     """The one line with which a study file is refused."""
     with pytest.raises(StudyError) as caught:

@@ -14,31 +14,6 @@ from supercm_ray.study_file import load_study
 
 BASE = "base: {data: {label_ratio: 0.1}}\n"
 SPACE = "space: {algorithm.temperature: {type: float, low: 0.5, high: 2}}\n"
-FRONT = "objective: [{metric: val/accuracy, direction: maximize}, {metric: %s, direction: minimize}]\n"
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    """Writes a study file of this text and returns its path."""
-
-    def to_file(text: str | bytes, name: str = "broken.yaml") -> Path:
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return to_file
-
-
-def refusal(path: Path, *overrides: str) -> str:
-    """The one line with which a study file is refused."""
-    with pytest.raises(StudyError) as caught:
-        load_study(path, overrides)
-    message = str(caught.value)
-    assert caught.value.exit_code == 2
-    assert path.name in message
-    assert "\n" not in message
-    assert "should" not in message, "pydantic's own sentence is not passed on as it is"
-    return message
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "0.001", ".1e-2", "+1e-3"])
@@ -92,7 +67,8 @@ def test_overrides_reach_base_and_study(small_study: Path) -> None:
 def test_a_rule_between_two_keys_holds_after_all_overrides(small_study: Path) -> None:
     study = load_study(small_study, ["training.num_epochs=1", "scheduler.grace_period=1"])
     assert study.base.training.num_epochs == 1
-    assert "grace_period=2" in refusal(small_study, "training.num_epochs=1", "scheduler.grace_period=2")
+    with pytest.raises(StudyError, match="got grace_period=2, num_epochs=1"):
+        load_study(small_study, ["training.num_epochs=1", "scheduler.grace_period=2"])
 
 
 @pytest.mark.parametrize(
@@ -200,7 +176,8 @@ def test_a_point_takes_only_values_that_the_search_could_propose(write, distribu
         f"space: {{data.labels_per_class: {distribution}}}\n"
         f"points: [{{data.labels_per_class: {value}}}]\n"
     )
-    assert "points[0].data.labels_per_class" in refusal(write(text))
+    with pytest.raises(StudyError, match=r"points\[0\]\.data\.labels_per_class"):
+        load_study(write(text))
 
 
 def test_a_point_at_the_ends_of_a_range_is_inside(write) -> None:
