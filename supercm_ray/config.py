@@ -208,6 +208,14 @@ class Config(Frozen):
     algorithm: AlgorithmConfig = AlgorithmConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.algorithm.name != "supervised" and self.training.unlabeled_batch_size == 0:
+            got = f"unlabeled_batch_size=0 with algorithm.name={self.algorithm.name}"
+            remedy = "raise it, or take the host `supervised`"
+            raise rule_error("`unlabeled_batch_size >= 1`", got, path="training.unlabeled_batch_size", remedy=remedy)
+        return self
+
     def leaves(self) -> dict[str, Leaf]:
         """Every leaf by its dotted path."""
         return dict(flatten(self.model_dump()))

@@ -206,3 +206,9 @@ def test_labels_and_augmentation_of_the_data_may_be_varied(path: str) -> None:
 )
 def test_what_all_trials_share_may_not(path: str) -> None:
     assert why_fixed(path)
+
+
+def test_a_host_of_unlabeled_rows_needs_some(write) -> None:
+    load_study(write(BASE), ["training.unlabeled_batch_size=0"])
+    with pytest.raises(StudyError, match=r"`unlabeled_batch_size >= 1` must hold for base\.training"):
+        load_study(write(BASE), ["training.unlabeled_batch_size=0", "algorithm.name=fixmatch"])

@@ -59,7 +59,7 @@ class Run:
             features=test.features.cpu().numpy(),
             labels=test.labels.cpu().numpy(),
             predictions=test.predictions.cpu().numpy(),
-            centroids=self.state.centroids.value.cpu().numpy(),
+            centroids=self.state.centroids.value.detach().cpu().numpy(),
             seen=self.state.centroids.seen.cpu().numpy(),
         )
         partial.replace(self.folder.outcome)
