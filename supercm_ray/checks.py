@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+
 from supercm_ray.algorithms import find_algorithm
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, find_dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
-from supercm_ray.models import build_backbone, find_backbone
+from supercm_ray.models import build_classifier, find_backbone
 from supercm_ray.study import Study
 
 
@@ -22,6 +24,8 @@ def check_names(study: Study) -> None:
     for config in _variants(study, ("algorithm.", "model.")):
         try:
             find_dataset(config.data.name)
+            if config.data.target is not None:
+                find_dataset(config.data.target.name)
             find_algorithm(config.algorithm.name)
             find_backbone(config.model.name)
         except StudyError as error:
@@ -38,12 +42,25 @@ def load_checked(study: Study) -> Dataset:
     try:
         dataset = load_dataset(study.base.data)
         for config in _variants(study, ("model.",)):
-            build_backbone(dataset.shape, config.model)
+            _try_model(config, dataset)
         for config in _variants(study, ("data.",)):
             split_dataset(dataset, config)
     except StudyError as error:
         raise StudyError(f"{error} (in {study.source})") from error
     return dataset
+
+
+def _try_model(config: Config, dataset: Dataset) -> None:
+    """Builds the network and passes two blank images through it."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            build_classifier(config, dataset)(torch.zeros(2, *dataset.shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StudyError(
+            f"`model.name` must take inputs of the shape of the data, got {config.model.name} for {dataset.shape}: "
+            f"{reason}"
+        ) from error
 
 
 def _variants(study: Study, prefixes: tuple[str, ...]) -> Iterator[Config]:

@@ -72,7 +72,8 @@ class DataConfig(PlaceConfig):
 
     target: PlaceConfig | None = None
     """The target domain, for domain adaptation: labeled and validation rows come from the data set above, the source;
-    unlabeled and test rows from this one. Its images are scaled to the source's size."""
+    unlabeled and test rows from this one. Its images are scaled to the source's size, and what it leaves out of `root`,
+    `download` and `image_size` is the source's. Rows that the source keeps for its own test are left out."""
     label_ratio: float | None = Field(None, gt=0, lt=1)
     """Labeled rows as a share of the training rows (labeled and unlabeled). Set this or `labels_per_class`; with a
     `target` neither, to use all labels of the source."""
@@ -120,7 +121,8 @@ class ModelConfig(Frozen):
     channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
     """Of `small_cnn` and `mlp`: the width of each layer; the last is the feature dimension."""
     weights: str | None = None
-    """Of torchvision's models: a local file with their `state_dict`. None for random weights."""
+    """Of torchvision's models: a local file with their `state_dict`. Pixels are then standardised as for ImageNet. None
+    for random weights."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

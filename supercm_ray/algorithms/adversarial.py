@@ -115,7 +115,7 @@ def mcc(step: Step) -> Terms:
     certainty_U = 1.0 + torch.exp(-_entropy(probability_UK)).detach()
     weight_U = certainty_U * len(certainty_U) / certainty_U.sum()
     confusion_KK = probability_UK.T @ (weight_U.unsqueeze(1) * probability_UK)
-    confusion_KK = confusion_KK / confusion_KK.sum(dim=1, keepdim=True)
+    confusion_KK = confusion_KK / confusion_KK.sum(dim=1, keepdim=True).clamp_min(torch.finfo(confusion_KK.dtype).tiny)
     num_classes = len(confusion_KK)
     return {"confusion": (confusion_KK.sum() - confusion_KK.trace()) / num_classes}
 

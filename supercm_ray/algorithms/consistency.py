@@ -56,9 +56,10 @@ def vat(step: Step) -> Terms:
     that of the published SuperCM code.
     """
     images, model = step.batch.unlabeled, step.model
-    clean_UK = step.unlabeled_logits.detach()
     noise = torch.randn(images.shape, generator=step.generator, device=images.device)
     with frozen_statistics(model):
+        with torch.no_grad():  # a pass of the same rows, so that without a perturbation BatchNorm makes no difference
+            clean_UK = model(images).logits
         direction = _steepest(model, images, clean_UK, _unit(noise), step.config.algorithm.vat_xi)
         perturbed_UK = model(images + step.config.algorithm.vat_epsilon * direction * model.std).logits
     return {"consistency": _kl(perturbed_UK, clean_UK)}

@@ -45,7 +45,9 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
     root = data_root(data)
     if data.image_size is None:
         raise StudyError("`data.image_size` must be given for image_folder, got nothing; all images get this side")
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir())
+    if not root.is_dir():
+        raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; image_folder cannot be fetched")
+    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     files = [(path, k) for k, name in enumerate(classes) for path in sorted((root / name).iterdir()) if path.is_file()]
     if len(classes) < 2 or not files:
         raise StudyError(
@@ -53,6 +55,11 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
         )
     images, kept = _decode(((path, str(path)) for path, _ in files), data)
     labels = np.array([k for _, k in files], dtype=np.int64)[kept]
+    empty = np.setdiff1d(np.arange(len(classes)), labels)
+    if len(empty):
+        raise StudyError(
+            f"every class must have an image for data.root, got none in {root / classes[empty[0]]}; add some"
+        )
     return _dataset(data, images, labels, num_train=None, class_names=tuple(classes))
 
 
@@ -64,6 +71,8 @@ def _dataset(
     data: PlaceConfig, inputs: Inputs, labels: Labels, *, num_train: int | None, class_names: tuple[str, ...] = ()
 ) -> Dataset:
     num_classes = int(labels.max()) + 1
+    if num_classes < 2:
+        raise StudyError(f"at least two classes must be told apart in {data.name}, got {num_classes}")
     missing = np.setdiff1d(np.arange(num_classes), labels)
     if labels.min() < 0 or len(missing):
         got = f"no row of class {missing[0]}" if len(missing) else f"the label {labels.min()}"
@@ -89,6 +98,10 @@ def _dataset(
 def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Inputs, Labels]:
     found = _read_file(data_root(data) / file)
     labels = _member(found, arrays.label_key, file).ravel()
+    if not len(labels) or labels.dtype.kind not in "iufb":
+        raise StudyError(
+            f"labels must be numbers for {arrays.label_key} in {file}, got {len(labels)} of {labels.dtype}"
+        )
     if not np.all(labels == labels.astype(np.int64)):
         raise StudyError(f"labels must be whole numbers for {arrays.label_key} in {file}, got {labels.dtype}")
     inputs = _member(found, arrays.input_key, file)
@@ -96,6 +109,7 @@ def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Inpu
     if arrays.offsets_key is not None:
         offsets = _member(found, arrays.offsets_key, file).ravel().astype(np.int64)
         parts = pairwise(offsets)
+        inputs = inputs.ravel()
         encoded = ((BytesIO(inputs[a:b].tobytes()), f"row {i} of {file}") for i, (a, b) in enumerate(parts))
         inputs, kept = _decode(encoded, data)
         if len(offsets) != len(labels) + 1:
@@ -116,7 +130,7 @@ def _read_file(path: Path) -> dict[str, Any]:
             return dict(loadmat(str(path)))
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
+    except Exception as error:  # damaged archives let out errors of zipfile, zlib, numpy and scipy alike
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise StudyError(f"`data.arrays` must name npz or mat files, got {str(path)!r}: {reason}") from error
 
@@ -171,6 +185,10 @@ def _decode(sources: Iterable[tuple[Any, str]], data: PlaceConfig) -> tuple[npt.
             skipped.append(place)
     if skipped:
         logger.warning("left out %d images that cannot be decoded, the first is %s", len(skipped), skipped[0])
+    if not images:
+        raise StudyError(f"at least one image must be readable for {data.name}, got {len(skipped)} that are not")
+    channels = max(image.shape[2] for image in images)
+    images = [np.repeat(image, channels, axis=2) if image.shape[2] < channels else image for image in images]
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
         raise StudyError(f"all images must have one size for {data.name}, got {len(shapes)} sizes; set data.image_size")
@@ -180,7 +198,12 @@ def _decode(sources: Iterable[tuple[Any, str]], data: PlaceConfig) -> tuple[npt.
 def _pixels(source: Any, side: int | None) -> npt.NDArray[np.uint8]:
     """(H, W, C); with a side, scaled so that the shorter side fits and cropped in the middle."""
     with Image.open(source) as opened:
-        image = opened.convert("L" if opened.mode in ("1", "L", "I", "I;16") else "RGB")
+        if opened.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
+            image = Image.fromarray(
+                (np.asarray(opened, dtype=np.float64) / 257.0).round().clip(0, 255).astype(np.uint8)
+            )
+        else:
+            image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
     if side is not None:
         scale = side / min(image.size)
         image = image.resize((max(side, round(image.width * scale)), max(side, round(image.height * scale))))

@@ -25,12 +25,11 @@ _RANGES = {
 
 
 def weak_view(images: Tensor, data: DataConfig, generator: torch.Generator) -> Tensor:
-    """Shifted, mirrored and noisy images (B, C, H, W), as far as the configuration asks for it; vectors stay."""
-    if images.shape[2:] == (1, 1):
-        return images
-    images = random_shift(images, data.shift_pixels, generator)
-    if data.flip:
-        images = random_flip(images, generator)
+    """Shifted, mirrored and noisy images (B, C, H, W), as far as the configuration asks for it; a vector gets noise."""
+    if images.shape[2:] != (1, 1):
+        images = random_shift(images, data.shift_pixels, generator)
+        if data.flip:
+            images = random_flip(images, generator)
     if data.noise_std:
         noise = torch.randn(images.shape, generator=generator, device=images.device)
         images = images + data.noise_std * noise

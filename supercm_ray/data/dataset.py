@@ -85,7 +85,26 @@ def load_dataset(data: DataConfig) -> Dataset:
         StudyError: for a name that is not registered, missing or damaged files, and values that are no numbers.
     """
     source = find_dataset(data.name)(data)
-    return source if data.target is None else join_domains(source, find_dataset(data.target.name)(data.target))
+    if data.target is None:
+        return source
+    place = target_place(data, data.target)
+    try:
+        return join_domains(source, find_dataset(place.name)(place))
+    except StudyError as error:
+        raise StudyError(f"{error} (of data.target)") from error
+
+
+def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
+    """Where the target lies, with what it leaves out taken from the source.
+
+    Raises:
+        StudyError: where source and target are the same.
+    """
+    inherited = {name: getattr(data, name) for name in ("root", "image_size") if getattr(target, name) is None}
+    place = target.model_copy(update={**inherited, "download": target.download or data.download})
+    if all(getattr(place, name) == getattr(data, name) for name in ("name", "root", "arrays")):
+        raise StudyError(f"source and target must differ for data.target, got {data.name} for both; name another")
+    return place
 
 
 def join_domains(source: Dataset, target: Dataset) -> Dataset:
@@ -100,6 +119,9 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
             f"both domains must have the same classes for data.target, got {len(source.class_names)} in {source.name} "
             f"and {len(target.class_names)} in {target.name} that differ in {', '.join(differing[:5])}"
         )
+    if source.test_rows is not None:
+        kept = np.setdiff1d(np.arange(len(source.labels)), source.test_rows)
+        source = replace(source, images=source.images[kept], labels=source.labels[kept], test_rows=None)
     images = _in_shape(target.images, source)
     first = len(source.labels)
     return replace(

@@ -56,7 +56,15 @@ def _split_domains(dataset: Dataset, data: DataConfig, seed: int) -> Splits:
     unlabeled = target[~np.isin(target, test)]
     labels = dataset.labels
     source = np.random.default_rng((data.split_seed, 0)).permutation(np.setdiff1d(np.arange(len(labels)), target))
-    val, train = _take(source, labels, _shares(labels[source], data.num_val or round(data.val_fraction * len(source))))
+    num_val = data.num_val or round(data.val_fraction * len(source))
+    if num_val >= len(source):
+        raise StudyError(
+            f"rows must be left to train on for data.num_val, got {num_val} of {len(source)} rows; lower it"
+        )
+    if not len(test) or not len(unlabeled):
+        got = f"{len(test)} test and {len(unlabeled)} unlabeled rows of {len(target)}"
+        raise StudyError(f"the target must have rows of both kinds for data.test_fraction, got {got}; change it")
+    val, train = _take(source, labels, _shares(labels[source], num_val))
     labeled = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     if data.label_ratio is not None or data.labels_per_class is not None:
         labeled, _ = _take(labeled, labels, _labeled_shares(labels[labeled], data))

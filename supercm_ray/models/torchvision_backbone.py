@@ -33,7 +33,7 @@ class TorchvisionBackbone(nn.Module):
         super().__init__()
         self.model: nn.Module = torchvision.models.get_model(name, weights=None)
         if weights is not None:
-            _load_weights(self.model, name, Path(weights))
+            _load_weights(self.model, name, Path(weights).expanduser())
         last = [path for path, module in self.model.named_modules() if isinstance(module, nn.Linear)]
         if not last or getattr(self.model, "aux_logits", False):
             raise StudyError(

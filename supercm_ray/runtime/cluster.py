@@ -18,6 +18,7 @@ from supercm_ray.study import Budget
 
 _DRIVER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean where the command is given
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # this package keeps its own records
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is a KeyboardInterrupt, as everywhere in Python
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # an objective may be a searched value, which no result reports

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from supercm_ray.models import Outputs
 from supercm_ray.training.evaluate import evaluate, predict
 from supercm_ray.training.state import TrainState
 from supercm_ray.training.validators import target_figures
+
+_TARGET_ROWS = 2000
 
 
 def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
@@ -32,7 +35,8 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
     """
     while state.epoch < state.config.training.num_epochs:
         started = time.perf_counter()
-        terms = train_epoch(state, data)
+        with _own_random_numbers(state):
+            terms = train_epoch(state, data)
         if not math.isfinite(terms["loss"]):
             raise DivergedError(
                 f"the training loss became {terms['loss']} in epoch {state.epoch + 1} of "
@@ -49,16 +53,26 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
         yield state.history[-1]
 
 
+@contextmanager
+def _own_random_numbers(state: TrainState) -> Iterator[None]:
+    """Has layers such as dropout, which draw from torch's global generators, draw by seed and step alone."""
+    devices = [state.device] if state.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(state.config.seed * 1_000_003 + state.step)
+        yield
+
+
 def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
-    """Figures of the moving average by which a run may be judged and, with a target domain, `oracle/accuracy`: that on
-    the unlabeled target rows, which nothing may be selected by.
+    """Figures of the moving average by which a run may be judged and, with a target domain, `oracle/accuracy`, which
+    nothing may be selected by. Those of the target come from at most 2000 of its unlabeled rows, evenly taken.
     """
     val = evaluate(state.average, data, data.val)
     figures = {"val/accuracy": val.accuracy, "val/loss": val.loss}
     if state.config.data.target is None:
         return figures
-    outputs = predict(state.average, data, data.unlabeled)
-    oracle = (outputs.logits.argmax(dim=1) == data.labels[data.unlabeled]).double().mean().item()
+    rows = data.unlabeled[:: -(-len(data.unlabeled) // _TARGET_ROWS)]
+    outputs = predict(state.average, data, rows)
+    oracle = (outputs.logits.argmax(dim=1) == data.labels[rows]).double().mean().item()
     target = target_figures(outputs, state.centroids.value, state.centroids.seen)
     return {**figures, **target, "oracle/accuracy": oracle}
 
@@ -79,10 +93,11 @@ def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
 def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor]:
     """One optimizer step. Returns the detached terms and their weighted sum `loss`, scalars on the device."""
     algorithm = state.config.algorithm
-    if algorithm.centroid_source == "eval_pass":
+    extra_pass = algorithm.centroid_source == "eval_pass" and algorithm.centroid_mode != "learned"
+    if extra_pass:
         update_centroids(state, batch, _clean_outputs(state, batch))
     outputs: Outputs = state.model(torch.cat([batch.labeled, batch.unlabeled]))
-    if algorithm.centroid_source == "batch":
+    if not extra_pass:
         update_centroids(state, batch, outputs)
 
     num_labeled, num_rows = len(batch.labels), len(outputs.logits)

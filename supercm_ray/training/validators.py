@@ -9,7 +9,6 @@ from torch.nn import functional
 from supercm_ray.core import clustering_loss
 from supercm_ray.models import Outputs
 
-_MAX_ROWS = 2000
 _SND_TEMPERATURE = 0.05
 
 
@@ -20,14 +19,14 @@ def target_figures(outputs: Outputs, centroids: Tensor, seen: Tensor) -> dict[st
     - `target/entropy`: mean entropy of a prediction in nats; less is surer.
     - `target/information_maximisation`: entropy of the mean prediction minus that mean entropy; more is better.
     - `target/snd`: soft neighbourhood density, entropy of the similarities of a prediction to the others at temperature
-      0.05, over at most 2000 rows; more is denser. Source: Saito et al. 2021 (arXiv 2108.10860).
+      0.05; more is denser. Source: Saito et al. 2021 (arXiv 2108.10860).
     - `target/distortion`: the clustering loss without its prior; less is tighter.
     """
     p_NK = outputs.assignments
     entropy = _entropy(p_NK).mean()
     diversity = _entropy(p_NK.mean(dim=0, keepdim=True))[0]
     distortion = clustering_loss(outputs.features, p_NK, centroids, seen=seen)
-    figures = torch.stack([entropy, diversity - entropy, _neighbourhood_density(p_NK[:_MAX_ROWS]), distortion])
+    figures = torch.stack([entropy, diversity - entropy, _neighbourhood_density(p_NK), distortion])
     names = ("target/entropy", "target/information_maximisation", "target/snd", "target/distortion")
     return dict(zip(names, figures.tolist(), strict=True))
 

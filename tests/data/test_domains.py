@@ -9,6 +9,7 @@ import pytest
 
 from supercm_ray.config import Config, DataConfig, PlaceConfig
 from supercm_ray.data import Dataset, join_domains, load_dataset, split_dataset
+from supercm_ray.data.dataset import target_place
 from supercm_ray.errors import StudyError
 
 PAIR = DataConfig(name="digits_even", target=PlaceConfig(name="digits_odd_blurred"))
@@ -91,3 +92,35 @@ def test_domains_that_do_not_fit_are_refused() -> None:
     vectors = dataclasses.replace(source, images=np.ones((60, 5, 1, 1), dtype=np.float32))
     with pytest.raises(StudyError, match="vectors of one length"):
         join_domains(vectors, source)
+
+
+def test_rows_that_the_source_keeps_for_its_test_are_left_out() -> None:
+    source = dataclasses.replace(noise("a", (1, 8, 8)), test_rows=np.arange(40, 60))
+    joined = join_domains(source, noise("b", (1, 8, 8), seed=1))
+    assert len(joined.labels) == 40 + 60
+    assert np.array_equal(joined.images[:40], source.images[:40])
+    assert np.array_equal(joined.target_rows, np.arange(40, 100))
+
+
+def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() -> None:
+    place = target_place(
+        DataConfig(name="usps", root="here", download=True, label_ratio=0.1), PlaceConfig(name="mnist")
+    )
+    assert (place.name, place.root, place.download) == ("mnist", "here", True)
+    assert (
+        target_place(
+            DataConfig(name="usps", root="here", label_ratio=0.1), PlaceConfig(name="mnist", root="there")
+        ).root
+        == "there"
+    )
+    with pytest.raises(StudyError, match="source and target must differ"):
+        target_place(DataConfig(name="digits", label_ratio=0.1), PlaceConfig(name="digits"))
+
+
+def test_settings_that_leave_a_split_empty_are_named() -> None:
+    pair = load_dataset(PAIR)
+    with pytest.raises(StudyError, match=r"data\.num_val, got 5000 of 899"):
+        split_dataset(pair, Config(data=PAIR.model_copy(update={"num_val": 5000})))
+    few = dataclasses.replace(pair, target_rows=pair.target_rows[:3])
+    with pytest.raises(StudyError, match=r"data\.test_fraction, got 0 test and 3 unlabeled rows of 3"):
+        split_dataset(few, Config(data=PAIR.model_copy(update={"test_fraction": 0.1})))

@@ -165,6 +165,38 @@ def test_a_folder_of_images_is_scaled_and_cropped(tmp_path: Path) -> None:
     assert "data.image_size" in refusal(data.model_copy(update={"image_size": None}))
 
 
+def test_grey_and_colour_images_may_be_mixed_and_hidden_folders_are_no_class(tmp_path: Path) -> None:
+    for name in ("cat", "dog", ".checkpoints"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(np.full((8, 8), 70, dtype=np.uint8)).save(tmp_path / "cat" / "grey.png")
+    Image.fromarray(np.full((8, 8), 25700, dtype=np.uint16)).save(tmp_path / "cat" / "deep.png")
+    Image.fromarray(np.full((8, 8, 3), 9, dtype=np.uint8)).save(tmp_path / "dog" / "colour.png")
+    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    dataset = load_dataset(data)
+    assert dataset.class_names == ("cat", "dog")
+    assert sorted(dataset.images[:, :, 0, 0].tolist()) == [[9, 9, 9], [70, 70, 70], [100, 100, 100]]
+    (tmp_path / "owl").mkdir()
+    assert "owl" in refusal(data)
+
+
+def test_encoded_images_in_a_mat_file_and_damaged_archives(labels: np.ndarray, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 5, 3)).astype(np.uint8)
+    data, places = encoded(images)
+    savemat(tmp_path / "a.mat", {"png": data, "at": places, "labels": labels})
+    dataset = load_dataset(arrays(tmp_path, train_file="a.mat", input_key="png", offsets_key="at"))
+    assert np.array_equal(dataset.images, images.transpose(0, 3, 1, 2))
+    np.savez(tmp_path / "whole.npz", images=images, labels=labels)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:900])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "empty.mat").write_bytes(b"")
+    for name in ("cut.npz", "empty.npz", "empty.mat"):
+        assert name in refusal(arrays(tmp_path, train_file=name))
+    np.savez(tmp_path / "texts.npz", images=images, labels=np.array(["a"] * 30))
+    assert "labels must be numbers" in refusal(arrays(tmp_path, train_file="texts.npz"))
+    np.savez(tmp_path / "one.npz", images=images, labels=labels * 0)
+    assert "at least two classes" in refusal(arrays(tmp_path, train_file="one.npz"))
+
+
 def test_a_missing_folder_or_file_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUPERCM_DATA", raising=False)
     assert "SUPERCM_DATA" in refusal(DataConfig(name="mnist", label_ratio=0.1))

@@ -10,7 +10,7 @@ import torch
 
 from supercm_ray.core import LearnedCentroids, RunningCentroids
 from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_rows
-from supercm_ray.training import TrainState, train_step
+from supercm_ray.training import TrainState, fit, train_step
 
 Start = Callable[..., tuple[TrainState, DeviceData]]
 
@@ -80,3 +80,22 @@ def test_means_over_all_rows_are_those_over_own_rows_times_their_share(start: St
     assert over_all["clustering"].item() == pytest.approx(own["clustering"].item())
     expected = over_all["supervised"] + over_all["consistency"] + over_all["clustering"]
     assert over_all["loss"].item() == pytest.approx(expected.item())
+
+
+def test_layers_that_draw_random_numbers_draw_by_seed_and_step(start: Start) -> None:
+    """Dropout draws from torch's global generators, which other code moves on."""
+    ends = []
+    for disturbance in (0, 3):
+        state, data = start({"model.name": "mobilenet_v3_small", "training.num_epochs": 2})
+        results = fit(state, data)
+        next(results)
+        torch.rand(disturbance)
+        ends.append({name: value for name, value in next(results).items() if name != "epoch_seconds"})
+    assert ends[0] == ends[1]
+
+
+def test_training_leaves_the_global_generator_alone(start: Start) -> None:
+    state, data = start()
+    before = torch.get_rng_state()
+    next(fit(state, data))
+    assert torch.equal(torch.get_rng_state(), before)
