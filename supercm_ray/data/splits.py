@@ -56,11 +56,7 @@ def _split_domains(dataset: Dataset, data: DataConfig, seed: int) -> Splits:
     unlabeled = target[~np.isin(target, test)]
     labels = dataset.labels
     source = np.random.default_rng((data.split_seed, 0)).permutation(np.setdiff1d(np.arange(len(labels)), target))
-    num_val = data.num_val or round(data.val_fraction * len(source))
-    if num_val >= len(source):
-        raise StudyError(
-            f"rows must be left to train on for data.num_val, got {num_val} of {len(source)} rows; lower it"
-        )
+    num_val = _num_val(data, num_rows=len(source), num_left=len(source))
     if not len(test) or not len(unlabeled):
         got = f"{len(test)} test and {len(unlabeled)} unlabeled rows of {len(target)}"
         raise StudyError(f"the target must have rows of both kinds for data.test_fraction, got {got}; change it")
@@ -94,15 +90,21 @@ def make_splits(labels: Indices, data: DataConfig, seed: int, test_rows: Indices
         test, rest = _take(rows, labels, _shares(labels[rows], round(data.test_fraction * len(rows))))
     else:
         test, rest = test_rows, rows[~np.isin(rows, test_rows)]
-    num_val = data.num_val or round(data.val_fraction * len(rows))
-    if num_val >= len(rest):
-        raise StudyError(f"rows must be left to train on for data.num_val, got {num_val} of {len(rest)} rows; lower it")
+    num_val = _num_val(data, num_rows=len(rows), num_left=len(rest))
     val, train = _take(rest, labels, _shares(labels[rest], num_val))
     train = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     labeled, unlabeled = _take(train, labels, _labeled_shares(labels[train], data))
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
     _check_every_class(splits, labels, data, ("labeled", "val", "test"))
     return splits
+
+
+def _num_val(data: DataConfig, *, num_rows: int, num_left: int) -> int:
+    """Validation rows of so many rows in all, which must leave some of those that are no test rows."""
+    num_val = data.num_val or round(data.val_fraction * num_rows)
+    if num_val >= num_left:
+        raise StudyError(f"rows must be left to train on for data.num_val, got {num_val} of {num_left} rows; lower it")
+    return num_val
 
 
 def _labeled_shares(labels: npt.NDArray[np.int64], data: DataConfig) -> dict[int, int]:

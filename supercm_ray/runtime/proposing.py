@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from supercm_ray.finalists import Finalist
 from supercm_ray.records import StudyFolder
-from supercm_ray.runtime.trainable import FAILURE
+from supercm_ray.runtime.trainable import FAILURE, PROCESS_FAILED, outcome
 from supercm_ray.search import (
     REASON,
     build_sampler,
@@ -26,6 +25,8 @@ from supercm_ray.search import (
     unfinished,
 )
 from supercm_ray.study import Study
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 def trial_key(number: int) -> str:
@@ -105,25 +106,14 @@ class StudySearch(_WithoutSnapshots, OptunaSearch):
         if result and not error:
             self.on_trial_result(trial_id, result)
         trial = self._ot_trials.pop(trial_id)
-        state, reason, values = self._outcome(trial.params, result if not error else None)
+        if result and not error:
+            status, reason = outcome(self._study, trial.params, result)
+        else:
+            status, reason = "failed", PROCESS_FAILED
         if reason:
             trial.set_user_attr(REASON, reason)
-        self._optuna.tell(trial, values, state=state)
-
-    def _outcome(
-        self, assignments: dict[str, Any], result: dict[str, Any] | None
-    ) -> tuple[TrialState, str, list[float] | None]:
-        if not result:
-            return TrialState.FAIL, "the worker process failed", None
-        if FAILURE in result:
-            return TrialState.FAIL, str(result[FAILURE]), None
-        num_epochs = self._study.base.training.num_epochs
-        values = objective_values(self._study, assignments, result)
-        if not all(math.isfinite(value) for value in values):
-            return TrialState.FAIL, f"the objective is not a number in epoch {result['epoch']}: {values}", None
-        if result["epoch"] < num_epochs:
-            return TrialState.PRUNED, f"stopped early after epoch {result['epoch']} of {num_epochs}", None
-        return TrialState.COMPLETE, "", values
+        values = objective_values(self._study, trial.params, result) if result and status == "complete" else None
+        self._optuna.tell(trial, values, state=_STATES[status])
 
 
 class GivenRuns(_WithoutSnapshots):

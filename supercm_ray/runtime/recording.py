@@ -12,11 +12,8 @@ from ray.tune.experiment import Trial
 from supercm_ray.data import Dataset, split_dataset
 from supercm_ray.records import Kind, RunRecord, StudyFolder, now_ms
 from supercm_ray.runtime.interrupt import check_interrupt
-from supercm_ray.runtime.trainable import FAILURE
+from supercm_ray.runtime.trainable import FAILURE, PROCESS_FAILED, outcome
 from supercm_ray.study import Study
-
-PROCESS_FAILED = "the worker process failed"
-"""How the reason begins of a run that failed by its process and not by what it computed."""
 
 
 class Listener(Protocol):
@@ -135,14 +132,12 @@ class RecordKeeper(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A run came to its end, was stopped early, or said why it could not go on."""
         key, result = trial.config["run"], trial.last_result or {}
-        num_epochs = self._recorder.study.base.training.num_epochs
-        if FAILURE in result:
-            self._recorder.end(key, "failed", str(result[FAILURE]))
-        elif result.get("epoch", 0) < num_epochs:
-            self._recorder.end(key, "pruned", f"stopped early after epoch {result.get('epoch', 0)} of {num_epochs}")
-        else:
-            summary = {name: value for name, value in _metrics(result).items() if name.startswith("test/")}
-            self._recorder.end(key, "complete", summary=summary)
+        if not result:
+            self._recorder.end(key, "failed", PROCESS_FAILED)
+            return
+        status, reason = outcome(self._recorder.study, trial.config["assignments"], result)
+        test = {name: value for name, value in _metrics(result).items() if name.startswith("test/")}
+        self._recorder.end(key, status, reason, test if status == "complete" else None)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The worker process died or raised."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,31 @@ from supercm_ray.config import Config
 from supercm_ray.data import Dataset, DeviceData
 from supercm_ray.data.splits import Splits
 from supercm_ray.errors import CheckpointError, SuperCMError
-from supercm_ray.records import RunFolder
+from supercm_ray.records import RunFolder, Status
+from supercm_ray.search import objective_values
+from supercm_ray.study import Study
 from supercm_ray.training import TrainState, choose_device, evaluate, fit, load_checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
 FAILURE = "failure"
 """The key of a result that says why the run failed."""
+
+PROCESS_FAILED = "the worker process failed"
+"""How the reason begins of a run that failed by its process and not by what it computed."""
+
+
+def outcome(study: Study, assignments: dict[str, Any], result: dict[str, Any]) -> tuple[Status, str]:
+    """How a run ended whose last result this is, and why: what Optuna is told and what its record says alike."""
+    if FAILURE in result:
+        return "failed", str(result[FAILURE])
+    epoch, num_epochs = result["epoch"], study.base.training.num_epochs
+    values = objective_values(study, {**study.base.leaves(), **assignments}, result)
+    if not all(math.isfinite(value) for value in values):
+        return "failed", f"the objective is not a number in epoch {epoch}: {values}"
+    if epoch < num_epochs:
+        return "pruned", f"stopped early after epoch {epoch} of {num_epochs}"
+    return "complete", ""
 
 
 class Run:

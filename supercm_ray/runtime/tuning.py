@@ -14,9 +14,9 @@ from supercm_ray.finalists import Finalist, plan
 from supercm_ray.records import RunRecord, StudyFolder
 from supercm_ray.runtime.cluster import concurrency
 from supercm_ray.runtime.proposing import GivenRuns, StudySearch, trial_key
-from supercm_ray.runtime.recording import PROCESS_FAILED, Recorder, RecordKeeper
+from supercm_ray.runtime.recording import Recorder, RecordKeeper
 from supercm_ray.runtime.scheduling import LevelScheduler
-from supercm_ray.runtime.trainable import TrialRunner
+from supercm_ray.runtime.trainable import PROCESS_FAILED, TrialRunner
 from supercm_ray.search import REASON, best_by_level, num_trials, open_optuna, unfinished
 from supercm_ray.study import Study
 
