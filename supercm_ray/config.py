@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+_HOSTS_WITH_TARGET = ("dann", "cdan", "mcc")
+
 Leaf = bool | int | float | str | None | tuple[int, ...]
 
 
@@ -63,6 +65,14 @@ class PlaceConfig(Frozen):
     """Of `image_folder`: side to which images are scaled and cropped."""
     skip_corrupt: bool = False
     """Leave out images that cannot be decoded, with a warning that counts them, instead of refusing the data set."""
+    stream: Literal["auto", "on", "off"] = "auto"
+    """Of `image_folder`: `off` keeps all images decoded in memory; `on` leaves them in their files and decodes those of
+    the next batches in threads, with the same result; `auto` does so where they would take more than `memory_gib`. On
+    a cluster every node must reach the files then."""
+    memory_gib: float = Field(4.0, gt=0)
+    """Of `image_folder`: GiB that decoded images may take, at three bytes a pixel, before `auto` streams them."""
+    stream_threads: int = Field(4, ge=1)
+    """Threads that decode images, at the start and while they are streamed."""
     arrays: ArraysConfig | None = None
     """Of `arrays`: which files, and where in them."""
 
@@ -194,10 +204,40 @@ class TrainingConfig(Frozen):
     """Decay per step of the parameter average that is evaluated; 0 evaluates the parameters themselves."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where one is assigned."""
+    sync_batch_norm: bool = True
+    """On several workers: normalise by the batch of all, as one process would, instead of by each worker's part."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Numbers within the network in training: bf16 by autocast, or fp32. Parameters, losses, centroids, averages and
+    evaluation are in fp32 either way. `auto` takes bf16 for networks from 0.1 GFLOP an image, on a GPU that computes in
+    it and on a CPU with AMX; AVX-512 alone multiplies in bf16 at half the rate of fp32."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the network's pass in training. Results stay the same up to rounding. `auto` does it where it pays: one
+    worker or no `sync_batch_norm`, a C++ compiler at hand, and on a CPU a run of 100 TFLOP or more (800 steps of
+    wrn_28_2), on a GPU one of 5000 steps or more."""
+    convolution: Literal["auto", "direct", "winograd"] = "auto"
+    """How 3x3 convolutions of stride 1 are computed on a CPU in fp32: as they stand, or by Winograd's F(4x4, 3x3),
+    faster and the same up to rounding. `auto` takes Winograd with AVX-512, a C++ compiler and 100 TFLOP or more."""
+    channels_last: bool = True
+    """Keep the channels of a pixel next to each other in memory."""
     num_threads: int = Field(1, ge=1)
     """CPU threads of a training process."""
     checkpoint_interval_epochs: int = Field(1, ge=1)
     """Epochs from one checkpoint to the next."""
+    checkpoint_interval_s: float | None = Field(None, gt=0)
+    """Seconds after which the end of an epoch brings a checkpoint too, whatever the number of epochs."""
+    storage_path: str | None = None
+    """Where checkpoints lie while a run trains: a folder or a URI that pyarrow or fsspec knows (s3://, gs://, hdfs://),
+    below which each run has its own folder. None for the run's folder in the results."""
+
+
+FREE_TO_CHANGE = tuple(
+    f"training.{name}"
+    for name in (
+        *("device", "num_threads", "precision", "compile", "convolution", "channels_last"),
+        *("checkpoint_interval_epochs", "checkpoint_interval_s", "storage_path"),
+    )
+) + tuple(f"{place}.{name}" for place in ("data", "data.target") for name in ("stream", "memory_gib", "stream_threads"))
+"""Leaves that may differ between a run and its resumption."""
 
 
 class Config(Frozen):
@@ -216,6 +256,10 @@ class Config(Frozen):
             got = f"unlabeled_batch_size=0 with algorithm.name={self.algorithm.name}"
             remedy = "raise it, or take the host `supervised`"
             raise rule_error("`unlabeled_batch_size >= 1`", got, path="training.unlabeled_batch_size", remedy=remedy)
+        if self.algorithm.name in _HOSTS_WITH_TARGET and self.data.target is None:
+            got = f"none with algorithm.name={self.algorithm.name}"
+            remedy = "give data.target, or take another host"
+            raise rule_error("a host for domain adaptation needs a target", got, path="data.target", remedy=remedy)
         return self
 
     def leaves(self) -> dict[str, Leaf]:

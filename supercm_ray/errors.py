@@ -26,6 +26,21 @@ class CheckpointError(SuperCMError):
     """A checkpoint that is truncated, foreign or of another configuration."""
 
 
+class WorkersError(SuperCMError):
+    """Workers of one run that failed again and again.
+
+    Attributes:
+        worker_traceback: what the worker, or Ray where the worker said nothing, had to say.
+    """
+
+    def __init__(self, message: str, worker_traceback: str = "") -> None:
+        super().__init__(message, worker_traceback)
+        self.worker_traceback = worker_traceback
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class TrackingError(SuperCMError):
     """An MLflow that does not answer or cannot be used."""
 

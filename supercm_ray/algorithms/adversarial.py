@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms, register
 from supercm_ray.config import AlgorithmConfig
+from supercm_ray.core import num_workers, total
 from supercm_ray.models import Classifier
 
 _MAX_MAP = 4096  # values of a multilinear map; beyond it CDAN takes random projections of this size
@@ -113,8 +114,8 @@ def mcc(step: Step) -> Terms:
     """
     probability_UK = (step.unlabeled_logits / _MCC_TEMPERATURE).softmax(dim=1)
     certainty_U = 1.0 + torch.exp(-_entropy(probability_UK)).detach()
-    weight_U = certainty_U * len(certainty_U) / certainty_U.sum()
-    confusion_KK = probability_UK.T @ (weight_U.unsqueeze(1) * probability_UK)
+    weight_U = certainty_U * len(certainty_U) * num_workers() / total(certainty_U.sum())
+    confusion_KK = total(probability_UK.T @ (weight_U.unsqueeze(1) * probability_UK))
     confusion_KK = confusion_KK / confusion_KK.sum(dim=1, keepdim=True).clamp_min(torch.finfo(confusion_KK.dtype).tiny)
     num_classes = len(confusion_KK)
     return {"confusion": (confusion_KK.sum() - confusion_KK.trace()) / num_classes}
@@ -138,4 +139,9 @@ def _domain_loss(logits: Tensor, num_source: int, weight: Tensor | None) -> Tens
     if weight is None:
         return 0.5 * (loss[:num_source].mean() + loss[num_source:].mean())
     parts = ((loss[:num_source], weight[:num_source]), (loss[num_source:], weight[num_source:]))
-    return 0.5 * torch.stack([(part * w / w.sum().detach()).sum() for part, w in parts]).sum()
+    return 0.5 * torch.stack([(part * w).mean() / _mean_of_all(w) for part, w in parts]).sum()
+
+
+def _mean_of_all(weight: Tensor) -> Tensor:
+    """The mean over the rows of all workers, without gradient."""
+    return total(weight.detach().mean()) / num_workers()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_ray.config import AlgorithmConfig, Config
-from supercm_ray.data import Batch, strong_view, weak_view
+from supercm_ray.data import Batch, RowDraws, strong_view, weak_view
 from supercm_ray.errors import StudyError, nearest
 from supercm_ray.models import Classifier, Outputs
 
@@ -40,13 +40,18 @@ class Step:
     generator: torch.Generator
     progress: float
 
+    @property
+    def draws(self) -> RowDraws:
+        """Random numbers for the unlabeled rows, which do not depend on the number of workers."""
+        return RowDraws(self.generator, len(self.batch.unlabeled))
+
     def weak_view(self) -> Tensor:
         """The unlabeled images (U, C, H, W), weakly augmented anew."""
-        return weak_view(self.batch.unlabeled_clean, self.config.data, self.generator)
+        return weak_view(self.batch.unlabeled_clean, self.config.data, self.draws)
 
     def strong_view(self) -> Tensor:
         """The unlabeled images (U, C, H, W), strongly augmented."""
-        return strong_view(self.batch.unlabeled_clean, self.config.data, self.generator)
+        return strong_view(self.batch.unlabeled_clean, self.config.data, self.draws)
 
     @property
     def unlabeled_logits(self) -> Tensor:

@@ -56,7 +56,7 @@ def vat(step: Step) -> Terms:
     that of the published SuperCM code.
     """
     images, model = step.batch.unlabeled, step.model
-    noise = torch.randn(images.shape, generator=step.generator, device=images.device)
+    noise = step.draws.normal(*images.shape)
     with frozen_statistics(model):
         with torch.no_grad():  # a pass of the same rows, so that without a perturbation BatchNorm makes no difference
             clean_UK = model(images).logits
@@ -69,7 +69,7 @@ def _steepest(model: Classifier, images: Tensor, clean_UK: Tensor, start: Tensor
     """The unit direction along which the divergence from the clean prediction grows fastest; training gets no
     gradient from the search for it.
     """
-    with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+    with torch.enable_grad(), model.full_precision():
         offset = (xi * start).requires_grad_()
         divergence = _kl(model(images + offset * model.std).logits, clean_UK)
         (gradient,) = torch.autograd.grad(divergence, offset)

@@ -10,6 +10,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from supercm_ray.core.workers import total
+
 CentroidRule = Literal["running_mean", "class_count", "ema"]
 
 
@@ -61,13 +63,16 @@ class RunningCentroids(nn.Module):
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Moves the centroids towards the class means of features (B, D) under labels (B,), without gradient.
 
-        Rows whose label lies outside [0, K), such as -1, are ignored.
+        Rows whose label lies outside [0, K), such as -1, are ignored. On several workers the sums and counts of all
+        are added up before they are divided, so every worker must call this.
         """
-        self.update_from_sums(*class_sums(features, labels, self.value.shape[0]))
+        sums_KD, counts_K = class_sums(features, labels, self.value.shape[0])
+        together = total(torch.cat([sums_KD, counts_K.unsqueeze(1)], dim=1))
+        self.update_from_sums(together[:, :-1], together[:, -1])
 
     @torch.no_grad()
     def update_from_sums(self, sums: Tensor, counts: Tensor) -> None:
-        """The same from class sums (K, D) and counts (K,), which several workers add up before they divide."""
+        """The same from class sums (K, D) and counts (K,)."""
         sums_KD, counts_K = sums.to(self.value.dtype), counts.to(self.value.dtype)
         present_K = counts_K > 0
         mean_KD = sums_KD / counts_K.clamp_min(1.0).unsqueeze(1)

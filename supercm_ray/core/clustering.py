@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from supercm_ray.core.workers import num_workers, total
+
 
 class ClusteringModule(nn.Module):
     """A linear head whose softmax is at once the class probability and the cluster assignment.
@@ -94,11 +96,13 @@ def clustering_loss(
 def balance_prior(assignments: Tensor, alpha: float | Tensor) -> Tensor:
     """E4 of Boubekki et al. 2021: `sum_k (1 - alpha_k) log(mean_i g_ik)` for assignments (B, K), a scalar.
 
+    On several workers the mean is over the rows of all, who hold equally many and must all call this.
+
     Note:
         A mean that underflows to 0 counts as the smallest normal number: the value stays finite and nothing else
         changes, where an added epsilon would shift every value.
     """
-    mean_K = assignments.mean(dim=0).clamp_min(torch.finfo(assignments.dtype).tiny)
+    mean_K = (total(assignments.mean(dim=0)) / num_workers()).clamp_min(torch.finfo(assignments.dtype).tiny)
     return ((1.0 - alpha) * mean_K.log()).sum()
 
 

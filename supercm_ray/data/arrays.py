@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -11,16 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from supercm_ray.config import ArraysConfig, PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
+from supercm_ray.data.images import Array, ImageFiles, Pixels, StreamedImages, decode_all
 from supercm_ray.errors import StudyError
 
-logger = logging.getLogger(__name__)
-
-Inputs = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
@@ -53,7 +49,8 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
         raise StudyError(
             f"`data.root` must hold a folder of images for each class, got {len(classes)} folders in {root}"
         )
-    images, kept = _decode(((path, str(path)) for path, _ in files), data)
+    take = _streamed if _is_streamed(data, len(files)) else _stacked
+    images, kept = take([(path, str(path)) for path, _ in files], data)
     labels = np.array([k for _, k in files], dtype=np.int64)[kept]
     empty = np.setdiff1d(np.arange(len(classes)), labels)
     if len(empty):
@@ -68,7 +65,12 @@ DATASETS["image_folder"] = _load_image_folder
 
 
 def _dataset(
-    data: PlaceConfig, inputs: Inputs, labels: Labels, *, num_train: int | None, class_names: tuple[str, ...] = ()
+    data: PlaceConfig,
+    inputs: Pixels | StreamedImages,
+    labels: Labels,
+    *,
+    num_train: int | None,
+    class_names: tuple[str, ...] = (),
 ) -> Dataset:
     num_classes = int(labels.max()) + 1
     if num_classes < 2:
@@ -91,11 +93,11 @@ def _dataset(
         class_names=class_names or tuple(str(k) for k in range(num_classes)),
         mean=mean,
         std=std,
-        test_rows=None if num_train is None else np.arange(num_train, len(inputs)),
+        test_rows=None if num_train is None else np.arange(num_train, inputs.shape[0]),
     )
 
 
-def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Inputs, Labels]:
+def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Pixels, Labels]:
     found = _read_file(data_root(data) / file)
     labels = _member(found, arrays.label_key, file).ravel()
     if not len(labels) or labels.dtype.kind not in "iufb":
@@ -110,8 +112,8 @@ def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Inpu
         offsets = _member(found, arrays.offsets_key, file).ravel().astype(np.int64)
         parts = pairwise(offsets)
         inputs = inputs.ravel()
-        encoded = ((BytesIO(inputs[a:b].tobytes()), f"row {i} of {file}") for i, (a, b) in enumerate(parts))
-        inputs, kept = _decode(encoded, data)
+        encoded = [(BytesIO(inputs[a:b].tobytes()), f"row {i} of {file}") for i, (a, b) in enumerate(parts)]
+        inputs, kept = _stacked(encoded, data)
         if len(offsets) != len(labels) + 1:
             raise StudyError(
                 f"`{arrays.offsets_key}` must have one place more than there are labels in {file}, got {len(offsets)} "
@@ -142,7 +144,7 @@ def _member(found: dict[str, Any], key: str, file: str) -> npt.NDArray[Any]:
     return np.asarray(found[key])
 
 
-def _as_images(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> Inputs:
+def _as_images(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> Pixels:
     """(N, C, H, W) from the layouts that are in use."""
     if inputs.ndim == 2:
         return _as_vectors(inputs, arrays, file)
@@ -169,45 +171,25 @@ def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> np
     return vectors[:, :, None, None]
 
 
-def _decode(sources: Iterable[tuple[Any, str]], data: PlaceConfig) -> tuple[npt.NDArray[np.uint8], Labels]:
+def _stacked(sources: Sequence[tuple[Any, str]], data: PlaceConfig) -> tuple[Array, Labels]:
     """Images (N, C, H, W) and the numbers of those that could be decoded."""
-    images, kept, skipped = [], [], []
-    for i, (source, place) in enumerate(sources):
-        try:
-            images.append(_pixels(source, data.image_size))
-            kept.append(i)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-            if not data.skip_corrupt:
-                raise StudyError(
-                    f"every image must be readable for {data.name}, got {place}: {error}; mend it, or set "
-                    "data.skip_corrupt=true to leave such images out"
-                ) from error
-            skipped.append(place)
-    if skipped:
-        logger.warning("left out %d images that cannot be decoded, the first is %s", len(skipped), skipped[0])
-    if not images:
-        raise StudyError(f"at least one image must be readable for {data.name}, got {len(skipped)} that are not")
-    channels = max(image.shape[2] for image in images)
-    images = [np.repeat(image, channels, axis=2) if image.shape[2] < channels else image for image in images]
+    images, kept = decode_all(sources, data, keep=lambda image: image)
+    channels = max(len(image) for image in images)
+    images = [np.repeat(image, channels, axis=0) if len(image) < channels else image for image in images]
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
         raise StudyError(f"all images must have one size for {data.name}, got {len(shapes)} sizes; set data.image_size")
-    return np.stack(images).transpose(0, 3, 1, 2), np.array(kept, dtype=np.int64)
+    return np.stack(images), kept
 
 
-def _pixels(source: Any, side: int | None) -> npt.NDArray[np.uint8]:
-    """(H, W, C); with a side, scaled so that the shorter side fits and cropped in the middle."""
-    with Image.open(source) as opened:
-        if opened.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
-            image = Image.fromarray(
-                (np.asarray(opened, dtype=np.float64) / 257.0).round().clip(0, 255).astype(np.uint8)
-            )
-        else:
-            image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
-    if side is not None:
-        scale = side / min(image.size)
-        image = image.resize((max(side, round(image.width * scale)), max(side, round(image.height * scale))))
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-    pixels = np.asarray(image, dtype=np.uint8)
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+def _streamed(files: Sequence[tuple[Path, str]], data: PlaceConfig) -> tuple[ImageFiles, Labels]:
+    """Images that stay in their files, each decoded once to see that it can be, and the numbers of those that can."""
+    assert data.image_size is not None
+    channels, kept = decode_all(files, data, keep=len)
+    return ImageFiles(tuple(files[i][0] for i in kept), max(channels), data.image_size, data.stream_threads), kept
+
+
+def _is_streamed(data: PlaceConfig, num_images: int) -> bool:
+    assert data.image_size is not None
+    size_gib = num_images * 3 * data.image_size**2 / 2**30
+    return data.stream == "on" or (data.stream == "auto" and size_gib > data.memory_gib)

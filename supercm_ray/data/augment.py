@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from supercm_ray.config import DataConfig
+from supercm_ray.core import num_workers, own_rows
 
 _NUM_OPERATIONS = 2
 _RANGES = {
@@ -24,46 +25,77 @@ _RANGES = {
 """Operations of the strong augmentation and the magnitude of each at full strength; shifts are shares of the side."""
 
 
-def weak_view(images: Tensor, data: DataConfig, generator: torch.Generator) -> Tensor:
+class RowDraws:
+    """Random numbers for the rows of a batch. On several workers each draws those for the rows of all and takes its
+    own, so that what happens to a row does not depend on how many workers there are.
+    """
+
+    def __init__(self, generator: torch.Generator, *parts: int) -> None:
+        """Args: the generator, in the same state on all workers, and a worker's rows of each part of the batch, such
+        as labeled and unlabeled ones.
+        """
+        self._generator = generator
+        self._parts = parts
+
+    def normal(self, *shape: int, dim: int = 0) -> Tensor:
+        """Standard normal numbers of this shape, with the rows along `dim`."""
+        whole = torch.randn(self._whole(shape, dim), generator=self._generator, device=self._generator.device)
+        return own_rows(whole, self._parts, dim)
+
+    def uniform(self, *shape: int, dim: int = 0) -> Tensor:
+        """Numbers in [0, 1) likewise."""
+        whole = torch.rand(self._whole(shape, dim), generator=self._generator, device=self._generator.device)
+        return own_rows(whole, self._parts, dim)
+
+    def integers(self, end: int, *shape: int, dim: int = 0) -> Tensor:
+        """Whole numbers in [0, end) likewise."""
+        whole = torch.randint(end, self._whole(shape, dim), generator=self._generator, device=self._generator.device)
+        return own_rows(whole, self._parts, dim)
+
+    def _whole(self, shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
+        assert shape[dim] == sum(self._parts)
+        return (*shape[:dim], shape[dim] * num_workers(), *shape[dim + 1 :])
+
+
+def weak_view(images: Tensor, data: DataConfig, draws: RowDraws) -> Tensor:
     """Shifted, mirrored and noisy images (B, C, H, W), as far as the configuration asks for it; a vector gets noise."""
     if images.shape[2:] != (1, 1):
-        images = random_shift(images, data.shift_pixels, generator)
+        images = random_shift(images, data.shift_pixels, draws)
         if data.flip:
-            images = random_flip(images, generator)
+            images = random_flip(images, draws)
     if data.noise_std:
-        noise = torch.randn(images.shape, generator=generator, device=images.device)
-        images = images + data.noise_std * noise
+        images = images + data.noise_std * draws.normal(*images.shape)
     return images
 
 
-def strong_view(images: Tensor, data: DataConfig, generator: torch.Generator) -> Tensor:
+def strong_view(images: Tensor, data: DataConfig, draws: RowDraws) -> Tensor:
     """A weak view (B, C, H, W) to which each sample's own two operations of RandAugment's kind and Cutout are added.
 
     Source: Cubuk et al. 2020, "RandAugment" (arXiv 1909.13719), with magnitudes drawn evenly from the whole range;
     DeVries and Taylor 2017, "Cutout" (arXiv 1708.04552).
     """
-    images = weak_view(images, data, generator)
+    images = weak_view(images, data, draws)
     if images.shape[2:] == (1, 1):
         return images
-    rows = len(images)
-    draws = torch.rand(2, rows, len(_RANGES), generator=generator, device=images.device)
-    chosen = draws[0] >= draws[0].topk(_NUM_OPERATIONS, dim=1).values[:, -1:]
-    ranges = torch.tensor(list(_RANGES.values()), device=images.device)
-    magnitudes = (2 * draws[1] - 1) * ranges * data.strength * chosen
-    values = dict(zip(_RANGES, magnitudes.unbind(dim=1), strict=True))
+    lots, positions = draws.uniform(2, len(images), len(_RANGES), dim=1)
+    chosen = lots >= lots.topk(_NUM_OPERATIONS, dim=1).values[:, -1:]
+    values = {
+        name: (2 * positions[:, i] - 1) * reach * data.strength * chosen[:, i]
+        for i, (name, reach) in enumerate(_RANGES.items())
+    }
     images = _affine(images, values)
     images = _photometric(images, values["brightness"], values["contrast"])
-    return cutout(images, data.cutout_fraction, generator)
+    return cutout(images, data.cutout_fraction, draws)
 
 
-def random_shift(images: Tensor, max_pixels: int, generator: torch.Generator) -> Tensor:
+def random_shift(images: Tensor, max_pixels: int, draws: RowDraws) -> Tensor:
     """Shifts each image by its own whole number of pixels in [-max_pixels, max_pixels] along each axis; what comes in
     at the border is 0, the background.
     """
     if max_pixels == 0:
         return images
     rows, _, height, width = images.shape
-    offsets_2B = torch.randint(0, 2 * max_pixels + 1, (2, rows), generator=generator, device=images.device)
+    offsets_2B = draws.integers(2 * max_pixels + 1, 2, rows, dim=1)
     padded = functional.pad(images, (max_pixels,) * 4)
     y_BH = offsets_2B[0, :, None] + torch.arange(height, device=images.device)
     x_BW = offsets_2B[1, :, None] + torch.arange(width, device=images.device)
@@ -71,16 +103,16 @@ def random_shift(images: Tensor, max_pixels: int, generator: torch.Generator) ->
     return padded.permute(0, 2, 3, 1)[row_B, y_BH[:, :, None], x_BW[:, None, :]].permute(0, 3, 1, 2)
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def random_flip(images: Tensor, draws: RowDraws) -> Tensor:
     """Mirrors each image left to right with probability one half."""
-    flipped = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    flipped = draws.uniform(len(images)) < 0.5
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
-def cutout(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+def cutout(images: Tensor, fraction: float, draws: RowDraws) -> Tensor:
     """Sets a square of each image to 0: its side is this share of the image's, its centre anywhere in the image."""
     rows, _, height, width = images.shape
-    centres_2B = torch.rand(2, rows, generator=generator, device=images.device)
+    centres_2B = draws.uniform(2, rows, dim=1)
     y_BH = (_positions(height, images) - centres_2B[0, :, None]).abs() < fraction / 2
     x_BW = (_positions(width, images) - centres_2B[1, :, None]).abs() < fraction / 2
     return images * ~(y_BH[:, None, :, None] & x_BW[:, None, None, :])

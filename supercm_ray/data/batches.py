@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,12 @@ import torch
 from torch import Tensor
 
 from supercm_ray.config import Config
-from supercm_ray.data.augment import weak_view
+from supercm_ray.core import num_workers, rank
+from supercm_ray.data.augment import RowDraws, weak_view
 from supercm_ray.data.dataset import Dataset
+from supercm_ray.data.images import StreamedImages
 from supercm_ray.data.splits import Splits
+from supercm_ray.data.streaming import Stream
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A data set on the device, uint8 until a batch is drawn, with the row numbers of each split."""
+    """A data set on the device, uint8 until a batch is drawn, with the row numbers of each split. Streamed images come
+    to the device by the batch.
+    """
 
-    images: Tensor
+    images: Tensor | Stream
     labels: Tensor
     labeled: Tensor
     unlabeled: Tensor
@@ -44,21 +50,34 @@ class DeviceData:
     def of(cls, dataset: Dataset, splits: Splits, device: torch.device) -> DeviceData:
         """Moves everything to the device; on the CPU it shares the arrays' memory."""
         parts = (splits.labeled, splits.unlabeled, splits.val, splits.test)
-        images, labels = _shared(dataset.images), _shared(dataset.labels)
-        return cls(images.to(device), labels.to(device), *(torch.as_tensor(part, device=device) for part in parts))
+        images, labels = dataset.images, _shared(dataset.labels).to(device)
+        taken = Stream(images, device) if isinstance(images, StreamedImages) else _shared(images).to(device)
+        return cls(taken, labels, *(torch.as_tensor(part, device=device) for part in parts))
+
+    def expect(self, batches: Iterable[Tensor]) -> None:
+        """Announces the rows of the coming calls of `pixels`, in order, so that streamed images are ready by then."""
+        if isinstance(self.images, Stream):
+            self.images.expect(batches)
 
     def pixels(self, rows: Tensor) -> Tensor:
-        """Images of these rows in fp32: pixels in [0, 1], or what the data set holds where that is no pixels."""
-        images = self.images[rows]
-        return images.float() / 255.0 if images.dtype == torch.uint8 else images
+        """Images of these rows in fp32; see `as_floats`."""
+        return as_floats(self.images[rows])
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """Images as a network takes them: uint8 pixels as fp32 in [0, 1], and what is no pixels as it is."""
+    return images.float() / 255.0 if images.dtype == torch.uint8 else images
 
 
 def epoch_rows(rows: Tensor, num_steps: int, batch_size: int, generator: torch.Generator) -> Tensor:
-    """(num_steps, batch_size) row numbers: shuffled passes over `rows`, one after the other, cut at the end."""
+    """(num_steps, batch_size) row numbers: shuffled passes over `rows`, one after the other, cut at the end. On several
+    workers each gets its even share of every batch.
+    """
+    assert batch_size % num_workers() == 0
     needed = num_steps * batch_size
     passes = -(-needed // len(rows)) if needed else 0
     order = [rows[torch.randperm(len(rows), generator=generator, device=rows.device)] for _ in range(passes)]
-    return torch.cat([*order, rows[:0]])[:needed].view(num_steps, batch_size)
+    return torch.cat([*order, rows[:0]])[:needed].view(num_steps, num_workers(), batch_size // num_workers())[:, rank()]
 
 
 def draw_batch(
@@ -66,8 +85,8 @@ def draw_batch(
 ) -> Batch:
     """The batch of these row numbers, augmented."""
     clean = data.pixels(torch.cat([labeled, unlabeled]))
-    weak = weak_view(clean, config.data, generator)
     count = len(labeled)
+    weak = weak_view(clean, config.data, RowDraws(generator, count, len(unlabeled)))
     return Batch(clean[:count], weak[:count], data.labels[labeled], clean[count:], weak[count:])
 
 

@@ -1,4 +1,4 @@
-"""Data sets as arrays in memory: pixels in uint8, labels in int64, the same on every machine."""
+"""Data sets as arrays: pixels in uint8, in memory or streamed, labels in int64, the same on every machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import torch
 from torch.nn import functional
 
 from supercm_ray.config import DataConfig, PlaceConfig
+from supercm_ray.data.images import JoinedImages, Pixels, SealedImages, StreamedImages, in_shape
 from supercm_ray.errors import StudyError, nearest
-
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 HIDDEN_LABEL = -1
 """Stands where a label is not to be seen."""
@@ -26,7 +25,8 @@ class Dataset:
 
     Attributes:
         name: its registered name.
-        images: (N, C, H, W), uint8, or fp32 that is taken as it is; a vector of D values is (D, 1, 1).
+        images: (N, C, H, W), uint8, or fp32 that is taken as it is; a vector of D values is (D, 1, 1). Streamed images
+            are in uint8 and decoded as they are taken.
         labels: (N,) int64 in [0, K).
         class_names: K names.
         mean, std: what standardises pixels divided by 255, by channel; never taken from test rows.
@@ -36,7 +36,7 @@ class Dataset:
     """
 
     name: str
-    images: Pixels
+    images: Pixels | StreamedImages
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
@@ -58,8 +58,12 @@ class Dataset:
 
     def seal(self, rows: npt.NDArray[np.int64]) -> Dataset:
         """A copy in which these rows are blank and their labels hidden, for those who must not read them."""
-        images, labels = self.images.copy(), self.labels.copy()
-        images[rows], labels[rows] = 0, HIDDEN_LABEL
+        labels = self.labels.copy()
+        labels[rows] = HIDDEN_LABEL
+        if isinstance(self.images, StreamedImages):
+            return replace(self, images=SealedImages(self.images, rows), labels=labels)
+        images = self.images.copy()
+        images[rows] = 0
         return replace(self, images=images, labels=labels)
 
 
@@ -122,12 +126,12 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
     if source.test_rows is not None:
         kept = np.setdiff1d(np.arange(len(source.labels)), source.test_rows)
         source = replace(source, images=source.images[kept], labels=source.labels[kept], test_rows=None)
-    images = _in_shape(target.images, source)
+    images = _join_images(source.images, target.images)
     first = len(source.labels)
     return replace(
         source,
         name=f"{source.name} to {target.name}",
-        images=np.concatenate([source.images, images]),
+        images=images,
         labels=np.concatenate([source.labels, target.labels]),
         citation=f"{source.citation}; {target.citation}",
         test_rows=None if target.test_rows is None else target.test_rows + first,
@@ -141,18 +145,16 @@ def _same_classes(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
     return len(names) == len(others) if unnamed else names == others
 
 
-def _in_shape(images: Pixels, source: Dataset) -> Pixels:
-    if images.shape[1:] == source.images.shape[1:] and images.dtype == source.images.dtype:
-        return images
-    if images.dtype != np.uint8 or source.images.dtype != np.uint8:
+def _join_images(source: Pixels | StreamedImages, target: Pixels | StreamedImages) -> Pixels | StreamedImages:
+    shapes = (source.shape[1:], target.shape[1:])
+    if source.dtype != target.dtype or (source.dtype != np.uint8 and shapes[0] != shapes[1]):
         raise StudyError(
-            f"both domains must hold images, or vectors of one length, for data.target, got {images.shape[1:]} "
-            f"{images.dtype} for {source.images.shape[1:]} {source.images.dtype}"
+            f"both domains must hold images, or vectors of one length, for data.target, got {shapes[1]} {target.dtype} "
+            f"for {shapes[0]} {source.dtype}"
         )
-    channels, height, width = source.shape
-    grey = images.mean(axis=1, keepdims=True) if channels < images.shape[1] else images
-    scaled = functional.interpolate(torch.from_numpy(grey).float(), (height, width), mode="bilinear", antialias=True)
-    return scaled.round().clamp(0, 255).to(torch.uint8).expand(-1, channels, -1, -1).numpy()
+    if isinstance(source, StreamedImages) or isinstance(target, StreamedImages):
+        return JoinedImages(source, target)
+    return np.concatenate([source, in_shape(target, shapes[0])])
 
 
 def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -25,8 +27,13 @@ class Outputs(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """Standardises pixels, then backbone and clustering module."""
+    """Standardises pixels, then backbone and clustering module.
 
+    Attributes:
+        low_precision: whether training passes compute in bf16, by autocast. Outputs are in fp32 or better all the same.
+    """
+
+    low_precision: bool
     mean: Tensor
     std: Tensor
 
@@ -35,6 +42,7 @@ class Classifier(nn.Module):
     ) -> None:
         """Args: the two parts, and mean and standard deviation of the pixels by channel."""
         super().__init__()
+        self.low_precision = False
         self.backbone = backbone
         self.clustering = module
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
@@ -42,8 +50,23 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """Maps images (B, C, H, W), fp32 in [0, 1]."""
-        features = self.backbone((images - self.mean) / self.std)
+        standardised = (images - self.mean) / self.std
+        if not self.low_precision:
+            features = self.backbone(standardised)
+        else:
+            with torch.autocast(images.device.type, torch.bfloat16):
+                features = self.backbone(standardised)
+            features = features.to(images.dtype)
         return Outputs(features, *self.clustering(features))
+
+    @contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """Within the block passes do not compute in bf16."""
+        former, self.low_precision = self.low_precision, False
+        try:
+            yield
+        finally:
+            self.low_precision = former
 
 
 def build_classifier(config: Config, dataset: Dataset) -> Classifier:

@@ -2,68 +2,63 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from supercm_ray.config import Config
+from supercm_ray.config import FREE_TO_CHANGE, Config
 from supercm_ray.data import Dataset
 from supercm_ray.errors import CheckpointError
 from supercm_ray.training.state import TrainState
 
 _FORMAT = 1
-_FREE_TO_CHANGE = ("training.device", "training.num_threads", "training.checkpoint_interval_epochs")
 
 
-def save_checkpoint(path: Path, state: TrainState) -> None:
-    """Writes the state to `path`. A kill at any moment leaves the former file or the new one."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save({"format": _FORMAT, "config": _fingerprint(state.config), **state.state_dict()}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def pack(state: TrainState) -> bytes:
+    """The state as the content of a checkpoint file: tensors and plain values."""
+    content = io.BytesIO()
+    torch.save({"format": _FORMAT, "config": _fingerprint(state.config), **state.state_dict()}, content)
+    return content.getvalue()
 
 
-def load_checkpoint(path: Path, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
-    """The run saved at `path`.
+def unpack(content: bytes, place: str, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
+    """The run whose checkpoint has this content. `place` is where it lies, for messages.
 
     Raises:
-        CheckpointError: for a file that is truncated, holds anything but tensors and plain values, or belongs to
+        CheckpointError: for content that is truncated, holds anything but tensors and plain values, or belongs to
             another configuration.
     """
-    saved = _read(path)
+    saved = _read(content, place)
     if saved.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} is no checkpoint of this version (format {saved.get('format')!r}, not {_FORMAT}); "
+            f"{place} is no checkpoint of this version (format {saved.get('format')!r}, not {_FORMAT}); "
             "move it away to start afresh"
         )
     if saved.get("config") != _fingerprint(config):
         differing = _differences(_leaves(saved.get("config")), json.loads(_fingerprint(config)))
-        raise CheckpointError(f"{path} belongs to another configuration ({differing}); move it away to start afresh")
+        raise CheckpointError(f"{place} belongs to another configuration ({differing}); move it away to start afresh")
     state = TrainState.create(config, dataset, device)
     try:
         state.load_state_dict(saved)
     except Exception as error:  # a damaged file can hold anything anywhere
         raise CheckpointError(
-            f"{path} does not fit the configured model: {_first_line(error)}; move it away to start afresh"
+            f"{place} does not fit the configured model: {_first_line(error)}; move it away to start afresh"
         ) from error
     return state
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(content: bytes, place: str) -> dict[str, Any]:
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch's unpickler lets IndexError, TypeError and more out for a damaged file
         raise CheckpointError(
-            f"cannot load the checkpoint {path}: {_first_line(error)}; move it away to start afresh"
+            f"cannot load the checkpoint {place}: {_first_line(error)}; move it away to start afresh"
         ) from error
     if not isinstance(saved, dict):
         raise CheckpointError(
-            f"{path} is no checkpoint: it holds a {type(saved).__name__}; move it away to start afresh"
+            f"{place} is no checkpoint: it holds a {type(saved).__name__}; move it away to start afresh"
         )
     return saved
 
@@ -81,7 +76,7 @@ def _leaves(fingerprint: Any) -> dict[str, Any]:
 
 
 def _fingerprint(config: Config) -> str:
-    leaves = {path: value for path, value in config.leaves().items() if path not in _FREE_TO_CHANGE}
+    leaves = {path: value for path, value in config.leaves().items() if path not in FREE_TO_CHANGE}
     return json.dumps(leaves, sort_keys=True)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from supercm_ray.core import gather, share
 from supercm_ray.data import DeviceData
 from supercm_ray.models import Outputs
 
@@ -28,12 +29,17 @@ class Evaluation:
 
 @torch.no_grad()
 def predict(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 1024) -> Outputs:
-    """Outputs of the model in eval mode on these rows (row numbers of `data`); its mode is left as it was."""
+    """Outputs of the model in eval mode on these rows (row numbers of `data`); its mode is left as it was.
+
+    Several workers share the rows out, and each gets the outputs on all.
+    """
     was_training = model.training
     model.eval()
-    parts: list[Outputs] = [model(data.pixels(part)) for part in torch.split(rows, batch_size)]
+    batches = torch.split(share(rows), batch_size)
+    data.expect(batches)
+    parts: list[Outputs] = [model(data.pixels(batch)) for batch in batches]
     model.train(was_training)
-    return Outputs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+    return Outputs(*(gather(torch.cat(columns), len(rows)) for columns in zip(*parts, strict=True)))
 
 
 def evaluate(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 1024) -> Evaluation:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from supercm_ray.algorithms import Step, Terms
-from supercm_ray.core import clustering_loss, gaussian_ramp, supervised_loss, update_average
-from supercm_ray.data import HIDDEN_LABEL, Batch, DeviceData, draw_batch, epoch_rows
+from supercm_ray.algorithms import Terms
+from supercm_ray.core import num_workers, rank, total, update_average
+from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_rows
 from supercm_ray.errors import DivergedError
-from supercm_ray.models import Outputs
 from supercm_ray.training.evaluate import evaluate, predict
 from supercm_ray.training.state import TrainState
 from supercm_ray.training.validators import target_figures
@@ -37,6 +37,7 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
         started = time.perf_counter()
         with _own_random_numbers(state):
             terms = train_epoch(state, data)
+        _agree_on_statistics(state)
         if not math.isfinite(terms["loss"]):
             raise DivergedError(
                 f"the training loss became {terms['loss']} in epoch {state.epoch + 1} of "
@@ -55,11 +56,22 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
 
 @contextmanager
 def _own_random_numbers(state: TrainState) -> Iterator[None]:
-    """Has layers such as dropout, which draw from torch's global generators, draw by seed and step alone."""
+    """Has layers such as dropout, which draw from torch's global generators, draw by seed, step and worker alone."""
     devices = [state.device] if state.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(state.config.seed * 1_000_003 + state.step)
+        torch.manual_seed(state.config.seed * 1_000_003 + state.step + rank() * 1_000_000_007)
         yield
+
+
+@torch.no_grad()
+def _agree_on_statistics(state: TrainState) -> None:
+    """Gives all workers the mean of their running statistics, where each BatchNorm saw its own worker's rows alone."""
+    if num_workers() == 1 or state.config.training.sync_batch_norm:
+        return
+    for module in nn.ModuleList([state.model, state.average, state.algorithm]).modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
+            module.running_mean.copy_(total(module.running_mean) / num_workers())
+            module.running_var.copy_(total(module.running_var) / num_workers())
 
 
 def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
@@ -82,78 +94,26 @@ def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
     training, generator = state.config.training, state.generator
     labeled = epoch_rows(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
     unlabeled = epoch_rows(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
+    data.expect(torch.cat([labeled, unlabeled], dim=1))
     sums: dict[str, Tensor] = {}
     for rows, other_rows in zip(labeled, unlabeled, strict=True):
         terms = train_step(state, draw_batch(data, rows, other_rows, state.config, generator))
         sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
-    means = torch.stack(list(sums.values())) / training.steps_per_epoch
+    means = total(torch.stack(list(sums.values()))) / (training.steps_per_epoch * num_workers())
     return dict(zip(sums, means.tolist(), strict=True))
 
 
-def train_step(state: TrainState, batch: Batch) -> dict[str, Tensor]:
-    """One optimizer step. Returns the detached terms and their weighted sum `loss`, scalars on the device."""
-    algorithm = state.config.algorithm
-    extra_pass = algorithm.centroid_source == "eval_pass" and algorithm.centroid_mode != "learned"
-    if extra_pass:
-        update_centroids(state, batch, _clean_outputs(state, batch))
-    outputs: Outputs = state.model(torch.cat([batch.labeled, batch.unlabeled]))
-    if not extra_pass:
-        update_centroids(state, batch, outputs)
-
-    num_labeled, num_rows = len(batch.labels), len(outputs.logits)
-    over_all = algorithm.mean_over == "all_rows"
-    supervised = supervised_loss(outputs.logits[:num_labeled], batch.labels) * (
-        num_labeled / num_rows if over_all else 1
-    )
-    terms: Terms = state.algorithm(Step(state.model, batch, outputs, state.config, state.generator, state.progress))
-    terms = {name: term * (1 - num_labeled / num_rows if over_all else 1) for name, term in terms.items()}
-    clustering = clustering_loss(
-        outputs.features,
-        outputs.assignments,
-        state.centroids.value,
-        balance_alpha=algorithm.balance_alpha,
-        seen=state.centroids.seen,
-    )
-    step = state.centroids.num_updates
-    loss = (
-        supervised + state.hyper.clustering_weight * gaussian_ramp(step, algorithm.clustering_warmup_steps) * clustering
-    )
-    for term in terms.values():
-        loss = loss + state.hyper.consistency_weight * gaussian_ramp(step, algorithm.consistency_warmup_steps) * term
-
+def train_step(state: TrainState, batch: Batch) -> Terms:
+    """One optimizer step. Returns the detached terms and their weighted sum `loss`, scalars on the device; on several
+    workers each worker's own, whose mean over the workers is the batch's.
+    """
+    terms: Terms = state.step_loss(batch, state.progress)
     state.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    terms["loss"].backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()
     state.step += 1
     update_average(state.average, state.model, _average_decay(state))
-    return {
-        name: term.detach()
-        for name, term in {"loss": loss, "supervised": supervised, "clustering": clustering, **terms}.items()
-    }
-
-
-def update_centroids(state: TrainState, batch: Batch, outputs: Outputs) -> None:
-    """Moves the centroids by outputs on labeled rows, and on unlabeled ones too where the mode takes them and they
-    are predicted with confidence.
-    """
-    labels = batch.labels
-    if state.config.algorithm.centroid_mode == "pseudo_labeled":
-        confidence, predicted = outputs.assignments[len(labels) :].detach().max(dim=1)
-        confident = confidence > state.config.algorithm.confidence_threshold
-        labels = torch.cat([labels, predicted.where(confident, torch.full_like(predicted, HIDDEN_LABEL))])
-    state.centroids.update(outputs.features[: len(labels)], labels)
-
-
-@torch.no_grad()
-def _clean_outputs(state: TrainState, batch: Batch) -> Outputs:
-    """Outputs on the rows that the centroids follow, as they are, in eval mode, as evaluation will see them."""
-    images = batch.labeled_clean
-    if state.config.algorithm.centroid_mode == "pseudo_labeled":
-        images = torch.cat([images, batch.unlabeled_clean])
-    state.model.eval()
-    outputs: Outputs = state.model(images)
-    state.model.train()
-    return outputs
+    return {name: term.detach() for name, term in terms.items()}
 
 
 def _average_decay(state: TrainState) -> float:

@@ -7,27 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from supercm_ray.algorithms import build_algorithm
 from supercm_ray.config import AlgorithmConfig, Config
-from supercm_ray.core import LearnedCentroids, RunningCentroids
+from supercm_ray.core import LearnedCentroids, RunningCentroids, num_workers
 from supercm_ray.data import Dataset
-from supercm_ray.models import Classifier, build_classifier
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """The weights that enter a step, as scalar tensors on the device. (The temperature is the model's buffer.)"""
-
-    clustering_weight: Tensor
-    consistency_weight: Tensor
-
-    @classmethod
-    def of(cls, config: AlgorithmConfig, device: torch.device) -> Hyperparameters:
-        """The weights of a configuration."""
-        weights = (config.clustering_weight, config.consistency_weight)
-        return cls(*(torch.tensor(weight, device=device) for weight in weights))
+from supercm_ray.models import Classifier, build_classifier, synchronise_batch_norm
+from supercm_ray.training.speed import choose_speed, compiled_pass, speed_up
+from supercm_ray.training.step import StepLoss
 
 
 @dataclass
@@ -46,29 +35,43 @@ class TrainState:
     centroids: RunningCentroids | LearnedCentroids
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
-    hyper: Hyperparameters
     algorithm: nn.Module
+    step_loss: nn.Module
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
     def create(cls, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
-        """A fresh run: weights, batches and augmentation follow from `config.seed` alone."""
+        """A fresh run: weights, batches and augmentation follow from `config.seed` alone.
+
+        Where torch.distributed is initialised the run is one of all its workers, who must all call this.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = build_classifier(config, dataset).to(device)
+            if num_workers() > 1 and config.training.sync_batch_norm:
+                synchronise_batch_norm(model)
+            if config.training.channels_last:
+                model.to(memory_format=torch.channels_last)
             algorithm = build_algorithm(model, config.algorithm).to(device)
             centroids = _centroids(model, config.algorithm).to(device)
+        generator = torch.Generator(device).manual_seed(config.seed)
+        speed = choose_speed(config, model, dataset.shape, device)
+        average = copy.deepcopy(model).requires_grad_(False).eval()  # stays plain, to be evaluated and exported
+        speed_up(model, speed, or_fail=config.training.convolution == "winograd")
+        step_loss = StepLoss(model, centroids, algorithm, config, generator)
+        if speed.compiled:
+            step_loss.network = compiled_pass(model)
         return cls(
             config=config,
             device=device,
             model=model,
-            average=copy.deepcopy(model).requires_grad_(False).eval(),
+            average=average,
             centroids=centroids,
-            optimizer=_optimizer(nn.ModuleList([model, algorithm, centroids]), config),
-            generator=torch.Generator(device).manual_seed(config.seed),
-            hyper=Hyperparameters.of(config.algorithm, device),
+            optimizer=_optimizer(step_loss, config),
+            generator=generator,
             algorithm=algorithm,
+            step_loss=_data_parallel(step_loss),
         )
 
     @property
@@ -102,15 +105,35 @@ class TrainState:
         self.centroids.load_state_dict(state["centroids"])
         self.algorithm.load_state_dict(state["algorithm"])
         self.optimizer.load_state_dict(state["optimizer"])
+        _lay_out_like_parameters(self.optimizer)
         self.generator.set_state(state["generator"])
         self.step, self.history = state["step"], state["history"]
+
+
+def _data_parallel(step_loss: StepLoss) -> nn.Module:
+    """The loss with its gradients averaged over the workers. Buffers are not broadcast: centroids and synchronised
+    statistics come from all workers' rows and are the same everywhere.
+    """
+    if num_workers() == 1:
+        return step_loss
+    return DistributedDataParallel(step_loss, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Puts the optimizer's tensors, which may have been saved with another `channels_last`, in the order in memory that
+    their parameters have: the fused optimizer runs through both side by side.
+    """
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def choose_device(name: str) -> torch.device:
     """The device that `training.device` names; `auto` is a GPU where one is visible to this process."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def _centroids(model: Classifier, config: AlgorithmConfig) -> RunningCentroids | LearnedCentroids:

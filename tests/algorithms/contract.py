@@ -14,6 +14,8 @@ from supercm_ray.data import Dataset, DeviceData, make_splits
 from supercm_ray.training import TrainState, fit, train_epoch
 
 CPU = torch.device("cpu")
+TARGET: dict[str, object] = {"data.target": {"name": "digits_odd_blurred"}}
+"""What hosts for domain adaptation ask of a configuration; the toy data have one domain all the same."""
 
 
 def toy_dataset(num_classes: int = 3, rows_per_class: int = 40, seed: int = 0) -> Dataset:
@@ -104,7 +106,8 @@ class AlgorithmContract:
         ends = []
         for one in (dataset, poisoned):
             state, data = self.start(config, one)
-            history = [{k: v for k, v in m.items() if k != "epoch_seconds"} for m in fit(state, data)]
+            free = ("epoch_seconds", "oracle/accuracy")
+            history = [{k: v for k, v in m.items() if k not in free} for m in fit(state, data)]
             ends.append((history, torch.cat([p.flatten() for p in state.model.parameters()])))
         assert ends[0][0] == ends[1][0]
         assert torch.equal(ends[0][1], ends[1][1])

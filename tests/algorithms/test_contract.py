@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from supercm_ray.algorithms import ALGORITHMS, Step, Terms, register
 
-from .contract import AlgorithmContract
+from .contract import TARGET, AlgorithmContract
 
 
 class TestSupervised(AlgorithmContract):
@@ -39,19 +39,22 @@ class TestFixMatch(AlgorithmContract):
 
 class TestDann(AlgorithmContract):
     name = "dann"
+    settings: ClassVar[dict[str, object]] = TARGET
 
 
 class TestCdan(AlgorithmContract):
     name = "cdan"
+    settings: ClassVar[dict[str, object]] = TARGET
 
 
 class TestCdanWithoutEntropy(AlgorithmContract):
     name = "cdan"
-    settings: ClassVar[dict[str, object]] = {"algorithm.entropy_conditioning": False}
+    settings: ClassVar[dict[str, object]] = {**TARGET, "algorithm.entropy_conditioning": False}
 
 
 class TestMcc(AlgorithmContract):
     name = "mcc"
+    settings: ClassVar[dict[str, object]] = TARGET
 
 
 class TestPseudoLabeledCentroids(AlgorithmContract):

@@ -16,7 +16,7 @@ from supercm_ray.algorithms.base import frozen_statistics
 from supercm_ray.data import Batch, draw_batch, epoch_rows
 from supercm_ray.training import TrainState
 
-from .contract import AlgorithmContract
+from .contract import TARGET, AlgorithmContract
 
 
 class _Maker(AlgorithmContract):
@@ -24,7 +24,7 @@ class _Maker(AlgorithmContract):
 
     __test__ = False
     name = "supervised"
-    settings: ClassVar[dict[str, object]] = {}
+    settings: ClassVar[dict[str, object]] = TARGET
 
 
 def make_step(name: str, **settings: object) -> tuple[TrainState, Step]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from supercm_ray.config import Config, DataConfig
-from supercm_ray.data import Dataset, DeviceData, draw_batch, epoch_rows, make_splits
+from supercm_ray.data import Dataset, DeviceData, as_floats, draw_batch, epoch_rows, make_splits
 
 CPU = torch.device("cpu")
 
@@ -87,3 +87,9 @@ def test_a_batch_may_be_without_unlabeled_rows(data: DeviceData) -> None:
     config = Config(data=DataConfig(label_ratio=0.1))
     batch = draw_batch(data, data.labeled[:6], data.unlabeled[:0], config, torch.Generator())
     assert (len(batch.labeled), len(batch.unlabeled)) == (6, 0)
+
+
+def test_pixels_become_floats_and_vectors_stay_as_they_are() -> None:
+    assert torch.equal(as_floats(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0.0, 0.2, 1.0]))
+    vectors = torch.tensor([0.5, 7.0])
+    assert as_floats(vectors) is vectors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -12,7 +11,7 @@ from comparing import differences
 
 from supercm_ray.core import CentroidRule
 from supercm_ray.data import Dataset
-from supercm_ray.training import fit, load_checkpoint, save_checkpoint
+from supercm_ray.training import fit, pack, unpack
 
 SETTINGS = [
     {"algorithm.centroid_rule": rule, "algorithm.centroid_source": source}
@@ -22,7 +21,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(settings.values()))
-def test_resumed_equals_uninterrupted(start, digits: Dataset, tmp_path: Path, settings: dict[str, str]) -> None:
+def test_resumed_equals_uninterrupted(start, digits: Dataset, settings: dict[str, str]) -> None:
     settings = {**settings, "algorithm.clustering_warmup_steps": 6, "training.weight_decay": 0.01}
     whole, data = start(settings)
     list(fit(whole, data))
@@ -30,18 +29,17 @@ def test_resumed_equals_uninterrupted(start, digits: Dataset, tmp_path: Path, se
     for cut in range(4):
         half, _ = start(settings)
         list(islice(fit(half, data), cut))
-        save_checkpoint(tmp_path / "checkpoint.pt", half)
-        resumed = load_checkpoint(tmp_path / "checkpoint.pt", half.config, digits, torch.device("cpu"))
+        resumed = unpack(pack(half), "here", half.config, digits, torch.device("cpu"))
         assert differences(resumed, half) == []
         assert [metrics["epoch"] for metrics in fit(resumed, data)] == list(range(cut + 1, 4))
         assert differences(resumed, whole) == [], f"cut after epoch {cut}"
 
 
-def test_a_run_saved_between_two_epochs_goes_on_as_if_it_were_not(start, tmp_path: Path) -> None:
+def test_a_run_saved_between_two_epochs_goes_on_as_if_it_were_not(start) -> None:
     watched, data = start()
     plain, _ = start()
     for _ in fit(watched, data):
-        save_checkpoint(tmp_path / "checkpoint.pt", watched)
+        pack(watched)
     list(fit(plain, data))
     assert differences(watched, plain) == []
 

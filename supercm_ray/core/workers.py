@@ -1,0 +1,98 @@
+"""The workers of a data-parallel run: those of torch.distributed's default process group, or this process alone.
+
+Every worker holds an equal share of each batch. What is a mean over rows, DDP's average of gradients makes exact; what
+is not, such as a class mean or the logarithm of a mean, is computed from sums over all workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+
+def num_workers() -> int:
+    """How many workers there are; 1 where torch.distributed is not initialised."""
+    return distributed.get_world_size() if _distributed() else 1
+
+
+def rank() -> int:
+    """The number of this worker, from 0."""
+    return distributed.get_rank() if _distributed() else 0
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of a tensor over all workers, the same on each; every worker must call it, in the same order.
+
+    The gradient is that of the sum of all workers' losses, so that a loss made from totals, which is the same on every
+    worker, has the right gradient once DDP has averaged.
+    """
+    if num_workers() == 1:
+        return values
+    result: Tensor = _Total.apply(values)
+    return result
+
+
+def own_rows(values: Tensor, parts: Sequence[int], dim: int = 0) -> Tensor:
+    """This worker's rows along `dim` of values for the rows of all workers.
+
+    Args:
+        values: for a batch made of parts, such as labeled and unlabeled rows, each part of all workers in turn.
+        parts: a worker's rows of each part.
+        dim: along which the rows lie.
+    """
+    if num_workers() == 1:
+        return values
+    whole = torch.split(values, [rows * num_workers() for rows in parts], dim)
+    return torch.cat([part.narrow(dim, rank() * rows, rows) for part, rows in zip(whole, parts, strict=True)], dim)
+
+
+def share(rows: Tensor) -> Tensor:
+    """This worker's part of rows that are to be shared out, as evenly as may be, in order."""
+    return rows.tensor_split(num_workers())[rank()]
+
+
+@torch.no_grad()
+def gather(values: Tensor, num_rows: int) -> Tensor:
+    """The rows of all workers, in order, on each of them, from what each has computed on its `share` of `num_rows`."""
+    if num_workers() == 1:
+        return values
+    sizes = [len(part) for part in torch.empty(num_rows).tensor_split(num_workers())]
+    padded = values.new_zeros(max(sizes), *values.shape[1:])
+    padded[: len(values)] = values
+    parts = [torch.empty_like(padded) for _ in sizes]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def from_first(value: Any) -> Any:
+    """The value, any that pickles, that the first worker gives; what others give does not count."""
+    if num_workers() == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def _distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+class _Total(torch.autograd.Function):
+    """An all-reduce whose gradient is all-reduced."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return _sum(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _sum(gradients[0])
+
+
+def _sum(values: Tensor) -> Tensor:
+    result = values.clone(memory_format=torch.contiguous_format)
+    distributed.all_reduce(result)
+    return result

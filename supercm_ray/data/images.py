@@ -1,0 +1,210 @@
+"""Images that are decoded when they are asked for, and decoding itself. Shapes: N rows, C channels, H by W pixels."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch.nn import functional
+
+from supercm_ray.config import PlaceConfig
+from supercm_ray.errors import StudyError
+
+logger = logging.getLogger(__name__)
+
+Array = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64] | slice
+T = TypeVar("T")
+
+_UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError)
+
+
+class StreamedImages(ABC):
+    """Stands for an array (N, C, H, W) in uint8 that is not in memory: rows taken from it are decoded."""
+
+    dtype = np.dtype(np.uint8)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+
+    @property
+    @abstractmethod
+    def num_threads(self) -> int:
+        """Threads that decode ahead of time."""
+
+    def __getitem__(self, rows: Rows) -> Array:
+        """The images of these rows."""
+        numbers = np.arange(self.shape[0])[rows]
+        found = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
+        self.read(numbers, found)
+        return found
+
+    @abstractmethod
+    def read(self, rows: npt.NDArray[np.int64], into: Array) -> None:
+        """Writes the images of these rows into an array of as many."""
+
+
+@dataclass(frozen=True)
+class ImageFiles(StreamedImages):
+    """Images in files, all scaled to one side."""
+
+    files: tuple[Path, ...]
+    channels: int
+    side: int
+    threads: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return len(self.files), self.channels, self.side, self.side
+
+    @property
+    def num_threads(self) -> int:
+        """Threads that decode ahead of time."""
+        return self.threads
+
+    def read(self, rows: npt.NDArray[np.int64], into: Array) -> None:
+        """Decodes; grey images get as many channels as the others have."""
+        for place, row in enumerate(rows):
+            try:
+                into[place] = decode(self.files[row], self.side)
+            except _UNREADABLE as error:
+                raise StudyError(
+                    f"every image must stay readable while a study runs, got {self.files[row]}: {error}; put it back"
+                ) from error
+
+
+@dataclass(frozen=True)
+class JoinedImages(StreamedImages):
+    """Images of two domains, source rows first, the target's in the source's shape."""
+
+    source: Pixels | StreamedImages
+    target: Pixels | StreamedImages
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return self.source.shape[0] + self.target.shape[0], *self.source.shape[1:]
+
+    @property
+    def num_threads(self) -> int:
+        """Threads that decode ahead of time."""
+        return max(part.num_threads for part in (self.source, self.target) if isinstance(part, StreamedImages))
+
+    def read(self, rows: npt.NDArray[np.int64], into: Array) -> None:
+        """Takes each row from its domain."""
+        first = self.source.shape[0]
+        of_source = rows < first
+        into[of_source] = self.source[rows[of_source]]
+        into[~of_source] = in_shape(self.target[rows[~of_source] - first], self.source.shape[1:])
+
+
+@dataclass(frozen=True)
+class SealedImages(StreamedImages):
+    """Images of which some rows are blank."""
+
+    images: StreamedImages
+    blank: npt.NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return self.images.shape
+
+    @property
+    def num_threads(self) -> int:
+        """Threads that decode ahead of time."""
+        return self.images.num_threads
+
+    def read(self, rows: npt.NDArray[np.int64], into: Array) -> None:
+        """Reads the other rows alone."""
+        is_open = ~np.isin(rows, self.blank)
+        into[:] = 0
+        into[is_open] = self.images[rows[is_open]]
+
+
+def decode(source: Any, side: int | None) -> Array:
+    """(C, H, W) with C = 1 for grey; with a side, scaled so that the shorter side fits and cropped in the middle."""
+    with Image.open(source) as opened:
+        if opened.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
+            image = Image.fromarray(
+                (np.asarray(opened, dtype=np.float64) / 257.0).round().clip(0, 255).astype(np.uint8)
+            )
+        else:
+            image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
+    pixels = np.asarray(image if side is None else _to_side(image, side), dtype=np.uint8)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _to_side(image: Image.Image, side: int) -> Image.Image:
+    from torchvision.transforms import InterpolationMode  # seconds of import, which only such images need
+    from torchvision.transforms.v2 import functional as transforms
+
+    scaled = transforms.resize(image, [side], interpolation=InterpolationMode.BICUBIC)
+    cropped: Image.Image = transforms.center_crop(scaled, [side, side])
+    return cropped
+
+
+def decode_all(
+    sources: Sequence[tuple[Any, str]], data: PlaceConfig, keep: Callable[[Array], T]
+) -> tuple[list[T], npt.NDArray[np.int64]]:
+    """What `keep` makes of each image that can be decoded, and the numbers of these.
+
+    Args:
+        sources: files or streams, each with how messages name it.
+        data: the side of the images, and whether to leave out what cannot be decoded.
+        keep: called in threads.
+
+    Raises:
+        StudyError: for an image that cannot be decoded and is not to be left out, and where none can.
+    """
+
+    def attempt(source: tuple[Any, str]) -> T | Exception:
+        try:
+            return keep(decode(source[0], data.image_size))
+        except _UNREADABLE as error:
+            return error
+
+    made: list[T] = []
+    kept: list[int] = []
+    skipped: list[str] = []
+    with ThreadPoolExecutor(data.stream_threads) as pool:
+        for i, ((_, place), found) in enumerate(zip(sources, pool.map(attempt, sources), strict=True)):
+            if not isinstance(found, Exception):
+                made.append(found)
+                kept.append(i)
+            elif data.skip_corrupt:
+                skipped.append(place)
+            else:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise StudyError(
+                    f"every image must be readable for {data.name}, got {place}: {found}; mend it, or set "
+                    "data.skip_corrupt=true to leave such images out"
+                ) from found
+    if skipped:
+        logger.warning("left out %d images that cannot be decoded, the first is %s", len(skipped), skipped[0])
+    if not made:
+        raise StudyError(f"at least one image must be readable for {data.name}, got {len(skipped)} that are not")
+    return made, np.array(kept, dtype=np.int64)
+
+
+def in_shape(images: Pixels, shape: tuple[int, ...]) -> Pixels:
+    """Images scaled to this (C, H, W), and as grey or colour images as it has them."""
+    if images.shape[1:] == shape:
+        return images
+    channels, height, width = shape
+    grey = images.mean(axis=1, keepdims=True) if channels < images.shape[1] else images
+    scaled = functional.interpolate(torch.from_numpy(grey).float(), (height, width), mode="bilinear", antialias=True)
+    return scaled.round().clamp(0, 255).to(torch.uint8).expand(-1, channels, -1, -1).numpy()

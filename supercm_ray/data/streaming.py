@@ -1,0 +1,54 @@
+"""Batches of streamed images, decoded ahead of time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from supercm_ray.data.images import StreamedImages
+
+_Rows = npt.NDArray[np.int64]
+
+
+class Stream:
+    """Takes rows of streamed images to the device. Batches announced by `expect` are made ready in threads meanwhile,
+    as many at a time as there are threads, and one more.
+    """
+
+    def __init__(self, images: StreamedImages, device: torch.device) -> None:
+        """Args: the images and where batches of them go."""
+        self._images, self._device = images, device
+        self._pool = ThreadPoolExecutor(images.num_threads, thread_name_prefix="decode")
+        self._announced: deque[_Rows] = deque()
+        self._begun: deque[tuple[_Rows, Future[Tensor]]] = deque()
+
+    def expect(self, batches: Iterable[Tensor]) -> None:
+        """Announces the rows of the coming calls, in order, in place of what was announced before."""
+        for _, future in self._begun:
+            future.cancel()
+        self._begun.clear()
+        self._announced = deque(rows.cpu().numpy() for rows in batches)
+        self._begin()
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """(B, C, H, W) in uint8 on the device."""
+        numbers = rows.cpu().numpy()
+        if not self._begun or not np.array_equal(self._begun[0][0], numbers):
+            return self._fetch(numbers)
+        _, future = self._begun.popleft()
+        self._begin()
+        return future.result()
+
+    def _begin(self) -> None:
+        while self._announced and len(self._begun) <= self._images.num_threads:
+            rows = self._announced.popleft()
+            self._begun.append((rows, self._pool.submit(self._fetch, rows)))
+
+    def _fetch(self, rows: _Rows) -> Tensor:
+        return torch.from_numpy(self._images[rows]).to(self._device)

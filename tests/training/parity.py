@@ -1,0 +1,137 @@
+"""Five steps of every host in float64, as one worker of several or as a single process; test_parity.py compares.
+
+`python parity.py RANK WORKERS STORE OUT [MUTATION]` writes what this worker computed, case by case, to OUT.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch.nn.parallel import DistributedDataParallel
+
+import supercm_ray.core.centroids
+import supercm_ray.core.clustering
+from supercm_ray.algorithms import ALGORITHMS
+from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
+from supercm_ray.core import RunningCentroids, class_sums, num_workers, rank, total
+from supercm_ray.data import Dataset, DeviceData, draw_batch, make_splits
+from supercm_ray.training import TrainState, state, train_step
+
+NUM_STEPS, NUM_LABELED, NUM_UNLABELED = 5, 6, 12
+BASE = Config(
+    seed=3,
+    data=DataConfig(labels_per_class=3, shift_pixels=1, flip=True, noise_std=0.1),
+    model=ModelConfig(channels=(4, 8)),
+    training=TrainingConfig(
+        labeled_batch_size=NUM_LABELED, unlabeled_batch_size=NUM_UNLABELED, num_epochs=2, device="cpu"
+    ),
+).replace(
+    {
+        "algorithm.confidence_threshold": 0.35,
+        "algorithm.balance_alpha": 1.3,
+        "data.target": {"name": "digits_odd_blurred"},  # which hosts for domain adaptation ask for; the data have none
+    }
+)
+CASES: dict[str, dict[str, Any]] = {
+    **{name: {"algorithm.name": name} for name in ALGORITHMS},
+    "cdan_without_entropy": {"algorithm.name": "cdan", "algorithm.entropy_conditioning": False},
+    "centroids_of_the_batch": {"algorithm.centroid_source": "batch", "algorithm.centroid_rule": "ema"},
+    "class_count": {"algorithm.name": "fixmatch", "algorithm.centroid_rule": "class_count"},
+    "pseudo_labeled": {"algorithm.name": "vat", "algorithm.centroid_mode": "pseudo_labeled"},
+    "learned": {"algorithm.name": "dann", "algorithm.centroid_mode": "learned"},
+    "over_all_rows": {"algorithm.name": "pi_model", "algorithm.mean_over": "all_rows"},
+    "mlp": {"algorithm.name": "mcc", "model.name": "mlp"},
+    "wide_resnet": {"algorithm.name": "supervised", "model.name": "wrn_28_2"},
+}
+
+
+def dataset() -> Dataset:
+    """Noisy 8x8 images of four classes."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 30)
+    patterns = rng.integers(0, 200, (4, 1, 8, 8))
+    images = (patterns[labels] + rng.integers(0, 56, (len(labels), 1, 8, 8))).astype(np.uint8)
+    return Dataset("toy", images, labels, tuple("abcd"), (0.4,), (0.3,))
+
+
+def labeled_rows(data: DeviceData, step: int) -> Tensor:
+    """Rows sorted by class, many of one class and none of another: workers see different classes in unequal counts."""
+    common, *others = [(step + i) % 4 for i in range(3)]
+    by_class = [data.labeled[data.labels[data.labeled] == k] for k in range(4)]
+    return torch.cat([by_class[common].repeat(2)[:4], *(by_class[other][:1] for other in others)])
+
+
+def run(assignments: dict[str, Any]) -> dict[str, Tensor]:
+    """What the steps come to: loss terms, gradients and centroids by step, and the whole state after the last."""
+    config = BASE.replace(assignments)
+    toy, cpu = dataset(), torch.device("cpu")
+    data = DeviceData.of(toy, make_splits(toy.labels, config.data, config.seed), cpu)
+    data = dataclasses.replace(data, images=data.images.double() / 255)
+    one = TrainState.create(config, toy, cpu)
+    found = {}
+    for step in range(NUM_STEPS):
+        rows = labeled_rows(data, step)
+        others = data.unlabeled[step * NUM_UNLABELED : (step + 1) * NUM_UNLABELED]
+        own = [part.view(num_workers(), -1)[rank()] for part in (rows, others)]
+        terms = train_step(one, draw_batch(data, *own, config, one.generator))
+        found |= {f"{step}/{name}": total(term) / num_workers() for name, term in terms.items()}
+        found[f"{step}/centroids"] = one.centroids.value.detach().clone()
+        parts = {"model": one.model, "algorithm": one.algorithm, "centroids": one.centroids}
+        for part, module in parts.items():
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    assert parameter.grad is not None
+                    found[f"{step}/gradient/{part}.{name}"] = parameter.grad.clone()
+    for part in ("model", "average", "algorithm", "centroids"):
+        found |= {f"end/{part}.{name}": value for name, value in getattr(one, part).state_dict().items()}
+    return found
+
+
+def mean_of_means(self: RunningCentroids, features: Tensor, labels: Tensor) -> None:
+    """A mistake: each worker's class means, averaged."""
+    sums_KD, counts_K = class_sums(features, labels, len(self.value))
+    present_K = total((counts_K > 0).to(sums_KD.dtype))
+    means_KD = total(sums_KD / counts_K.clamp_min(1).unsqueeze(1)) / present_K.clamp_min(1).unsqueeze(1)
+    self.update_from_sums(means_KD, present_K.clamp_max(1))
+
+
+def broadcasting(module: torch.nn.Module, **options: Any) -> DistributedDataParallel:
+    """A mistake: DDP's default, which gives all workers the buffers of the first."""
+    return DistributedDataParallel(module)
+
+
+def mutate(mutation: str) -> None:
+    """Puts a mistake into the code under test."""
+    if mutation == "mean_of_means":
+        RunningCentroids.update = mean_of_means
+    elif mutation == "broadcast_centroids":
+        supercm_ray.core.centroids.total = lambda values: values
+        state.DistributedDataParallel = broadcasting
+    elif mutation == "own_prior":
+        supercm_ray.core.clustering.total = lambda values: values * num_workers()
+    elif mutation == "own_batch_norm":
+        state.synchronise_batch_norm = lambda model: None
+    else:
+        raise ValueError(mutation)
+
+
+def main(rank: str, workers: str, store: str, out: str, mutation: str = "") -> None:
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    if int(workers) > 1:
+        distributed.init_process_group("gloo", f"file://{store}", rank=int(rank), world_size=int(workers))
+    if mutation:
+        mutate(mutation)
+    cases = {"supervised": CASES["supervised"]} if mutation else CASES
+    torch.save({name: run(assignments) for name, assignments in cases.items()}, out)
+    if int(workers) > 1:
+        distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

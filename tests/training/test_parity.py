@@ -1,0 +1,82 @@
+"""Workers compute what one process would: N with their parts of a batch, against one with the whole of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from parity import CASES, NUM_STEPS
+from torch import Tensor
+
+SCRIPT = Path(__file__).with_name("parity.py")
+Found = dict[str, dict[str, Tensor]]
+
+
+def start(folder: Path, workers: int, *mutation: str) -> list[Found]:
+    """What each of so many workers found."""
+    folder.mkdir()
+    outs = [folder / f"{rank}.pt" for rank in range(workers)]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, SCRIPT, str(rank), str(workers), folder / "store", out, *mutation], env=environment
+        )
+        for rank, out in enumerate(outs)
+    ]
+    try:
+        assert [process.wait(240) for process in processes] == [0] * workers
+    finally:
+        for process in processes:
+            process.kill()
+    return [torch.load(out, weights_only=True) for out in outs]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Found]]:
+    """Runs all cases on so many workers, once."""
+    kept: dict[int, list[Found]] = {}
+    folder = tmp_path_factory.mktemp("parity")
+
+    def get(workers: int) -> list[Found]:
+        if workers not in kept:
+            kept[workers] = start(folder / str(workers), workers)
+        return kept[workers]
+
+    return get
+
+
+def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max((one[key].double() - other[key].double()).abs().max().item() for key in one)
+
+
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", CASES)
+def test_workers_equal_one_process(found: Callable[[int], list[Found]], case: str, workers: int) -> None:
+    """Loss terms, gradients and centroids of every step, and the state after the last."""
+    (alone,), parts = found(1), found(workers)
+    assert any(value.any() for key, value in alone[case].items() if "gradient" in key)
+    assert len({alone[case][f"{step}/loss"].item() for step in range(NUM_STEPS)}) == NUM_STEPS
+    for part in parts:
+        assert largest_difference(part[case], alone[case]) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_all_workers_are_the_same_to_the_last_bit(found: Callable[[int], list[Found]], case: str) -> None:
+    first, *others = found(3)
+    for other in others:
+        assert largest_difference(first[case], other[case]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", ["mean_of_means", "broadcast_centroids", "own_prior", "own_batch_norm"])
+def test_a_mistake_would_show(found: Callable[[int], list[Found]], tmp_path: Path, mutation: str) -> None:
+    (alone,) = found(1)
+    for part in start(tmp_path / "mutated", 2, mutation):
+        assert largest_difference(part["supervised"], alone["supervised"]) > 1e-4
