@@ -5,26 +5,37 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import torch
 import yaml
 
 from supercm_ray.checks import load_checked
 from supercm_ray.config import Config
-from supercm_ray.data import Dataset
+from supercm_ray.data import Dataset, as_floats
 from supercm_ray.errors import InterruptedStudyError, StudyError
 from supercm_ray.finalists import Row
 from supercm_ray.models import Predictor
-from supercm_ray.records import RunRecord, StudyFolder, write_atomically
+from supercm_ray.records import RunFolder, RunRecord, StudyFolder, write_atomically
 from supercm_ray.report import Report, build_report
-from supercm_ray.runtime import Listener, Recorder, Run, Silent, check_interrupt, interruptible, ray_session, tuning
-from supercm_ray.study import Study
-from supercm_ray.study_file import load_study
+from supercm_ray.runtime import (
+    Listener,
+    Recorder,
+    Silent,
+    check_interrupt,
+    interruptible,
+    job_of,
+    ray_session,
+    run_job,
+    tuning,
+)
+from supercm_ray.study import Budget, Study
+from supercm_ray.study_file import change_study, load_study
 from supercm_ray.tracking import BackgroundTracker, Tracker, background, log_model, tracking_uri
-from supercm_ray.training import choose_device, load_checkpoint
+from supercm_ray.training import LAST, OUTCOME, CheckpointStore, choose_device, unpack
 
 __all__ = ["Report", "TrainResult", "TuneResult", "load_study", "report", "train", "tune"]
 
@@ -64,19 +75,22 @@ class TrainResult:
     """
 
     metrics: dict[str, float]
-    checkpoint: Path
+    checkpoint: str
     mlflow_uri: str
     mlflow_run_id: str
     model_uri: str
 
 
-def tune(study: Study, *, results: Path = DEFAULT_RESULTS, listener: Listener | None = None) -> TuneResult:
+def tune(
+    study: Study, *, results: Path = DEFAULT_RESULTS, listener: Listener | None = None, figures: bool = True
+) -> TuneResult:
     """Searches a study's space, runs the finalists, and reports; resumes what was begun before.
 
     Args:
         study: what `load_study` returned.
         results: the folder in which the study has its own, named after it.
         listener: told of progress.
+        figures: whether the report has its figures, which take seconds to draw; `report` can draw them later.
 
     Raises:
         StudyError: for anything wrong with the study or its data, before Ray is started.
@@ -96,7 +110,7 @@ def tune(study: Study, *, results: Path = DEFAULT_RESULTS, listener: Listener | 
                 parent_id = tracker.open_parent()
                 _run_all(recorder, tracker, writer)
                 writer.flush()
-                made = build_report(study, folder)
+                made = build_report(study, folder, figures=figures)
                 model_uri = _log_outcome(tracker, made, study, folder, dataset)
                 tracker.end_parent("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
@@ -105,21 +119,33 @@ def tune(study: Study, *, results: Path = DEFAULT_RESULTS, listener: Listener | 
 
 
 def train(
-    study: Study, *, results: Path = DEFAULT_RESULTS, open_test: bool = False, listener: Listener | None = None
+    study: Study | Config,
+    *,
+    num_workers: int | tuple[int, int] | None = None,
+    use_gpu: bool = False,
+    results: Path = DEFAULT_RESULTS,
+    open_test: bool = False,
+    listener: Listener | None = None,
 ) -> TrainResult:
-    """Runs a study's base configuration once, in this process; resumes from its checkpoint.
+    """Runs a base configuration once, in this process or on several workers; resumes from its checkpoint.
 
     Args:
-        study: what `load_study` returned.
+        study: what `load_study` returned, or a configuration alone.
+        num_workers: workers of Ray Train that share every batch, or the least and the most of an elastic group; None
+            for what the study's budget says. A single worker is this process, and Ray is not started.
+        use_gpu: whether each worker must have a GPU. Without it the study says.
         results: the folder in which the run has its own, named after the study and its configuration.
         open_test: whether the finished run reads the test split. Who compares runs leaves it closed.
         listener: told of progress.
 
     Raises:
-        StudyError: for anything wrong with the study or its data.
+        StudyError: for anything wrong with the study, its data, or the resources for its workers.
+        CheckpointError: for a checkpoint that cannot be used or written.
         DivergedError: where the loss is no longer a number.
+        WorkersError: where the workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
+    study = _placed(study, num_workers, use_gpu)
     dataset = load_checked(study)
     folder = StudyFolder.open(results / "train", f"{study.name}-{study.identity()[:8]}", study.identity())
     key = f"train/{study.name}"
@@ -127,11 +153,12 @@ def train(
         tracker = Tracker(study, folder)
         with background(tracker) as writer:
             recorder = Recorder(study, folder, dataset, listener or Silent(), writer.mirror)
-            run, record = _train_here(recorder, key, open_test)
+            record = _train_once(recorder, key, open_test)
         run_id = tracker.child_id(key)
-        model_uri = tracker.tag(run_id, _MODEL_TAG) or _log_model(tracker, run_id, run.config, folder, key, dataset)
+        model_uri = tracker.tag(run_id, _MODEL_TAG) or _log_model(tracker, run_id, study.base, folder, key, dataset)
         metrics = {**folder.run(key).history()[-1], **record.summary}
-    return TrainResult(metrics, run.folder.checkpoint, tracking_uri(), run_id, model_uri)
+    checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
+    return TrainResult(metrics, checkpoint, tracking_uri(), run_id, model_uri)
 
 
 def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
@@ -183,29 +210,72 @@ def _closing_on_error(recorder: Recorder, tracker: Tracker, writer: BackgroundTr
         raise
 
 
-def _train_here(recorder: Recorder, key: str, open_test: bool) -> tuple[Run, RunRecord]:
-    former = recorder.folder.run(key).record()
+def _placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:
+    """The study with the workers and GPUs that a caller wants.
+
+    Raises:
+        StudyError: where the study's batches cannot be shared by so many, or this process is to be the worker on a GPU
+            and has none.
+    """
+    study = Study(name="config", base=study) if isinstance(study, Config) else study
+    values: dict[str, Any] = {} if num_workers is None else {"budget.num_workers": num_workers}
+    if use_gpu:
+        values |= {"base.training.device": "cuda", "budget.gpus_per_worker": 1}
+    if values:
+        study = change_study(study, values, f"num_workers={num_workers}, use_gpu={use_gpu}")
+    alone = study.budget.worker_range == (1, 1)
+    if alone and study.base.training.device == "cuda" and not torch.cuda.is_available():
+        raise StudyError(
+            f"a GPU must be visible to this process for training.device=cuda in {study.source}, got none; take `auto`"
+        )
+    return study
+
+
+def _workers(budget: Budget) -> AbstractContextManager[None]:
+    return nullcontext() if budget.worker_range == (1, 1) else ray_session()
+
+
+def _train_once(recorder: Recorder, key: str, open_test: bool) -> RunRecord:
+    study, run = recorder.study, recorder.folder.run(key)
+    former = run.record()
     recorder.phase("train", 1, [former])
+    if former is not None and former.status == "complete" and (former.summary or not open_test):
+        return former
     if former is None or former.status != "complete":
         recorder.begin(key, "train", {}, {})
-    run = Run(recorder.folder.run(key), recorder.study.base, recorder.dataset)
+    summary = dict(former.summary) if former else {}
+    job = job_of(
+        recorder.folder,
+        key,
+        study.base,
+        recorder.dataset,
+        open_test=open_test and not summary,
+        best_by=(study.primary.metric, study.primary.direction),
+    )
     try:
-        for metrics in run:
-            check_interrupt()
-            recorder.epoch(key, metrics)
-        summary = dict(former.summary) if former else {}
-        if open_test and not summary:
-            summary = run.open_test()
+        with _workers(study.budget), closing(run_job(job, study.budget)) as messages:
+            for message in messages:
+                check_interrupt()
+                summary |= _take_outcome(message, run)
+                recorder.epoch(key, message)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             recorder.interrupt()
-            raise InterruptedStudyError(f"{recorder.study.name} was interrupted; the same command resumes it") from None
+            raise InterruptedStudyError(f"{study.name} was interrupted; the same command resumes it") from None
         recorder.end(key, "failed", str(error))
         raise
     recorder.end(key, "complete", summary=summary)
-    record = recorder.folder.run(key).record()
+    record = run.record()
     assert record is not None
-    return run, record
+    return record
+
+
+def _take_outcome(message: dict[str, Any], run: RunFolder) -> dict[str, float]:
+    """Takes what was found on the test split out of a message, keeps the arrays, and returns the figures."""
+    if OUTCOME not in message:
+        return {}
+    run.save_outcome(message.pop(OUTCOME))
+    return {name: message.pop(name) for name in list(message) if name.startswith("test/")}
 
 
 def _log_outcome(tracker: Tracker, made: Report, study: Study, folder: StudyFolder, dataset: Dataset) -> str:
@@ -241,8 +311,11 @@ def _figures(row: Row) -> Iterator[tuple[str, float]]:
 
 
 def _log_model(tracker: Tracker, run_id: str, config: Config, folder: StudyFolder, key: str, dataset: Dataset) -> str:
-    state = load_checkpoint(folder.run(key).checkpoint, config, dataset, choose_device("cpu"))
-    example = (dataset.images[:4] / 255.0).astype(np.float32)
+    storage = folder.storage(key, config.training.storage_path)
+    content = CheckpointStore(storage).read()
+    assert content is not None
+    state = unpack(content, storage, config, dataset, choose_device("cpu"))
+    example = as_floats(torch.as_tensor(dataset.images[:4])).numpy()
     uri = log_model(run_id, Predictor(state.average), example, f"{folder.path.name}-model")
     tracker.set_tag(run_id, _MODEL_TAG, uri)
     return uri

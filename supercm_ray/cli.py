@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from supercm_ray.errors import SuperCMError
+from supercm_ray.errors import StudyError, SuperCMError
 from supercm_ray.study import Study
 from supercm_ray.study_file import load_study
 
@@ -70,6 +71,11 @@ def schema() -> None:
 def train(
     file: File,
     overrides: Overrides = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N or MIN:MAX", help="Workers that share every batch; a range is elastic."),
+    ] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
     results: Results = Path("results"),
     test: Annotated[
         bool, typer.Option("--test", help="Read the test split at the end. Leave it while choosing.")
@@ -77,7 +83,7 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Run the base configuration once; the same command resumes an interrupted run."""
-    study = load_study(file, overrides or ())
+    study = load_study(file, [*(overrides or ()), *_worker_overrides(workers, gpu)])
     if dry_run:
         _print_yaml(study.base.model_dump(mode="json"))
         return
@@ -136,6 +142,16 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _worker_overrides(workers: str | None, gpu: bool) -> list[str]:
+    """What the options of `train` say, as overrides."""
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", workers or "1")
+    if match is None:
+        raise StudyError(f"--workers must be a number or MIN:MAX, got {workers!r}")
+    number = match[1] if match[2] is None else f"[{match[1]}, {match[2]}]"
+    on_gpu = ["training.device=cuda", "budget.gpus_per_worker=1"] if gpu else []
+    return [*([] if workers is None else [f"budget.num_workers={number}"]), *on_gpu]
 
 
 def _print_yaml(tree: dict[str, object]) -> None:

@@ -23,6 +23,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from supercm_ray.errors import StudyError
 
 Status = Literal["running", "complete", "pruned", "failed", "interrupted"]
@@ -69,14 +72,15 @@ class RunFolder:
         self.path = path / key
 
     @property
-    def checkpoint(self) -> Path:
-        """The last checkpoint."""
-        return self.path / "checkpoint.pt"
-
-    @property
     def outcome(self) -> Path:
         """What a finalist found on the test split, as arrays."""
         return self.path / "outcome.npz"
+
+    def save_outcome(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """Replaces `outcome`."""
+        partial = self.outcome.with_name("outcome.partial.npz")
+        np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]  # its one flag is all that is typed
+        partial.replace(self.outcome)
 
     @property
     def splits(self) -> Path:
@@ -170,6 +174,14 @@ class StudyFolder:
     def run(self, key: str) -> RunFolder:
         """The folder of the run with this key."""
         return RunFolder(self.path, key)
+
+    def storage(self, key: str, storage_path: str | None) -> str:
+        """The folder or URI of a run's checkpoints: its own folder, or one below `training.storage_path`."""
+        if storage_path is None:
+            return str(self.run(key).path.resolve())
+        if "://" in storage_path:
+            return f"{storage_path.rstrip('/')}/{self.study_id}/{key}"
+        return str(Path(storage_path).expanduser().resolve() / self.study_id / key)
 
     def runs(self, kind: Kind | None = None) -> list[RunRecord]:
         """The records of all runs (of one kind), by key."""

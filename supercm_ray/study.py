@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from supercm_ray.config import Config, Frozen, Leaf, rule_error
+from supercm_ray.config import FREE_TO_CHANGE, Config, Frozen, Leaf, rule_error
 from supercm_ray.errors import nearest
 
 _VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std", "cutout_fraction", "strength")
@@ -140,10 +140,33 @@ class Budget(Frozen):
     """Trials of the search, those stopped early and failed included."""
     max_concurrent_trials: int | None = Field(None, ge=1)
     """Trials at once; by default as many as the cluster has room for."""
-    cpus_per_trial: int = Field(1, ge=1)
-    """CPU cores reserved for a trial."""
-    gpus_per_trial: float = Field(0.0, ge=0)
-    """GPUs reserved for a trial; a fraction shares one, without isolating its memory."""
+    num_workers: int | tuple[int, int] = 1
+    """Workers that share every batch of a run, `train`'s or a trial's. A pair is elastic: between so many and so many,
+    as the cluster has room."""
+    cpus_per_worker: int = Field(1, ge=1)
+    """CPU cores reserved for each worker."""
+    gpus_per_worker: float = Field(0.0, ge=0)
+    """GPUs reserved for each worker; a fraction, which a single worker may ask for, shares one with other trials,
+    without isolating its memory."""
+    max_failures: int = Field(3, ge=0)
+    """Failures of a run's workers, without an epoch done in between, after which it is given up."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Budget:
+        least, most = self.worker_range
+        if not 1 <= least <= most:
+            raise rule_error("`1 <= least <= most` workers", f"num_workers={self.num_workers}", path="num_workers")
+        if most > 1 and self.gpus_per_worker not in (0, 1):
+            got = f"gpus_per_worker={self.gpus_per_worker:g} with num_workers={self.num_workers}"
+            raise rule_error(
+                "no GPU or one for each of several workers", got, path="gpus_per_worker", remedy="take 0 or 1"
+            )
+        return self
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The least and the most workers of a run."""
+        return self.num_workers if isinstance(self.num_workers, tuple) else (self.num_workers, self.num_workers)
 
 
 class Sampler(Frozen):
@@ -212,6 +235,7 @@ class Study(Frozen):
             _check_varied(path, known, f"control.{path}")
             _check_fits(self.base, path, value, f"control.{path}")
         self._check_objectives()
+        self._check_batches()
         if self.scheduler.name == "asha" and self.scheduler.grace_period > self.base.training.num_epochs:
             got = f"grace_period={self.scheduler.grace_period}, num_epochs={self.base.training.num_epochs}"
             raise rule_error("`grace_period <= base.training.num_epochs`", got, path="scheduler.grace_period")
@@ -230,6 +254,23 @@ class Study(Frozen):
                     raise rule_error(
                         "a point lies inside the space", got, path=place, remedy="widen the space or move the point"
                     )
+
+    def _check_batches(self) -> None:
+        """Every number of workers that may come about must share every batch evenly."""
+        least, most = self.budget.worker_range
+        for name in ("labeled_batch_size", "unlabeled_batch_size"):
+            path = f"training.{name}"
+            sizes = {f"base.{path}": getattr(self.base.training, name)}
+            if path in self.space and most > 1:
+                distribution = self.space[path]
+                sizes = {f"space.{path}.{key}": value for key, value in distribution.ends().items()}
+                sizes |= {f"space.{path}.step": distribution.step} if isinstance(distribution, IntDistribution) else {}
+            unit = math.lcm(*range(least, most + 1))
+            for place, size in sizes.items():
+                if size % unit:
+                    got = f"{size} rows for {least if least == most else f'{least} to {most}'} workers"
+                    remedy = f"take a multiple of {unit}, or other workers"
+                    raise rule_error("workers share each batch evenly", got, path=place, remedy=remedy)
 
     def _check_objectives(self) -> None:
         for i, objective in enumerate(self.objective):
@@ -287,8 +328,11 @@ class Study(Frozen):
         return tuple(assignments[path] for path in self.factors)
 
     def identity(self) -> str:
-        """A hash of all that a result depends on. The budget, the number of seeds and the name may change."""
+        """A hash of all that a result depends on. The budget, the number of seeds, the name, and where and how a run is
+        trained and kept may change.
+        """
         tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name"})
+        tree["base"] = {path: value for path, value in self.base.leaves().items() if path not in FREE_TO_CHANGE}
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

@@ -79,6 +79,23 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     return _validate(tree, f"{path.name} with {' '.join(overrides)}")
 
 
+def change_study(study: Study, values: Mapping[str, Any], by: str) -> Study:
+    """A copy with the leaves at these dotted paths (`base.seed`, `budget.num_trials`) set, checked anew.
+
+    Args:
+        study: to change.
+        values: what to set.
+        by: who wants it, for messages, such as `num_workers=4`.
+
+    Raises:
+        StudyError: for a value that breaks a rule, each broken rule on a line of its own.
+    """
+    tree = json.loads(study.model_dump_json())
+    for path, value in values.items():
+        set_leaf(tree, path, value)
+    return _validate(tree, f"{study.source} with {by}")
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from supercm_ray.config import DataConfig
 from supercm_ray.data import Dataset, load_dataset
 
 torch.set_num_threads(1)
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # Ray reads them once in a process
 
 SMALL_STUDY = """\
 base:

@@ -102,7 +102,7 @@ def test_identity_changes_with_space_objective_points_and_control(small_study: P
     assert load_study(small_study).identity() != before
 
 
-@pytest.mark.parametrize("override", ["budget.num_trials=99", "num_seeds=9", "name=other", "budget.cpus_per_trial=2"])
+@pytest.mark.parametrize("override", ["budget.num_trials=99", "num_seeds=9", "name=other", "budget.cpus_per_worker=2"])
 def test_identity_keeps_when_only_the_budget_or_the_name_changes(small_study: Path, override: str) -> None:
     study = load_study(small_study, [override])
     assert study.model_dump() != load_study(small_study).model_dump()
@@ -212,3 +212,11 @@ def test_a_host_of_unlabeled_rows_needs_some(write) -> None:
     load_study(write(BASE), ["training.unlabeled_batch_size=0"])
     with pytest.raises(StudyError, match=r"`unlabeled_batch_size >= 1` must hold for base\.training"):
         load_study(write(BASE), ["training.unlabeled_batch_size=0", "algorithm.name=fixmatch"])
+
+
+@pytest.mark.parametrize("host", ["dann", "cdan", "mcc"])
+def test_a_host_for_domain_adaptation_needs_a_target(write, host: str) -> None:
+    load_study(write(BASE), [f"algorithm.name={host}", "data.target={name: mnist}"])
+    rule = r"a host for domain adaptation needs a target must hold for base\.data\.target"
+    with pytest.raises(StudyError, match=rf"{rule} in broken\.yaml.*, got none with algorithm\.name={host}; give"):
+        load_study(write(BASE), [f"algorithm.name={host}"])

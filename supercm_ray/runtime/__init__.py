@@ -3,7 +3,17 @@
 from supercm_ray.runtime import tuning
 from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.interrupt import check_interrupt, interruptible
+from supercm_ray.runtime.jobs import job_of, run_job
 from supercm_ray.runtime.recording import Listener, Recorder, Silent
-from supercm_ray.runtime.trainable import Run
 
-__all__ = ["Listener", "Recorder", "Run", "Silent", "check_interrupt", "interruptible", "ray_session", "tuning"]
+__all__ = [
+    "Listener",
+    "Recorder",
+    "Silent",
+    "check_interrupt",
+    "interruptible",
+    "job_of",
+    "ray_session",
+    "run_job",
+    "tuning",
+]

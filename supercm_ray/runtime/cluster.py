@@ -30,7 +30,7 @@ _CONNECT_TIMEOUT_S = 10.0
 
 @contextmanager
 def ray_session() -> Iterator[None]:
-    """A connection to Ray for the time of the block.
+    """A connection to Ray for the time of the block; within a block of one that is open already, that one.
 
     Without RAY_ADDRESS a cluster of this machine is started on loopback, protected by a token of its own that lives
     in the environment of its processes alone, and ends with this process however that ends. Ray's processes inherit
@@ -39,6 +39,9 @@ def ray_session() -> Iterator[None]:
     Raises:
         SuperCMError: where RAY_ADDRESS names no cluster that answers, or Ray does not start.
     """
+    if ray.is_initialized():
+        yield
+        return
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS")
@@ -50,8 +53,9 @@ def ray_session() -> Iterator[None]:
     try:
         with _without_mlflow_variables(), _on_loopback(not address):
             ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
-    except (ConnectionError, RuntimeError) as error:
-        raise SuperCMError(f"Ray does not start: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # Ray raises a bare one where a process of its own is late
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SuperCMError(f"Ray does not start: {reason}") from error
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         with interruptible():  # again, since Ray has put handlers of its own in place
@@ -95,22 +99,28 @@ def _on_loopback(wanted: bool) -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = former
 
 
-def concurrency(budget: Budget) -> int:
-    """Trials that fit the cluster at once, within what the budget allows.
+def processes_that_fit(budget: Budget) -> int:
+    """Trials, each one process, that fit the cluster at once.
 
     Raises:
         StudyError: where not even one fits, instead of waiting for ever.
     """
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    room = int(cpus // budget.cpus_per_trial)
-    if budget.gpus_per_trial:
-        per_gpu = int(1 / budget.gpus_per_trial) if budget.gpus_per_trial <= 1 else 0
-        room = min(room, int(gpus) * per_gpu if per_gpu else int(gpus // budget.gpus_per_trial))
+    room = int(cpus // budget.cpus_per_worker)
+    if budget.gpus_per_worker:
+        per_gpu = int(1 / budget.gpus_per_worker) if budget.gpus_per_worker <= 1 else 0
+        room = min(room, int(gpus) * per_gpu if per_gpu else int(gpus // budget.gpus_per_worker))
     if room < 1:
         raise StudyError(
-            "a trial must fit the cluster for budget.cpus_per_trial and budget.gpus_per_trial, got "
-            f"{budget.cpus_per_trial} CPUs and {budget.gpus_per_trial:g} GPUs a trial with {cpus:g} CPUs and {gpus:g} "
-            "GPUs there; lower them or add nodes"
+            "a trial must fit the cluster for budget.cpus_per_worker and budget.gpus_per_worker, got "
+            f"{budget.cpus_per_worker} CPUs and {budget.gpus_per_worker:g} GPUs a trial with {cpus:g} CPUs and "
+            f"{gpus:g} GPUs there; lower them or add nodes"
         )
-    return min(room, budget.max_concurrent_trials or room)
+    return room
+
+
+def workers_that_fit(resources: dict[str, float]) -> int:
+    """Workers with these resources each that fit the nodes of the cluster at once, were nothing else running."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(min(int(node.get(name, 0.0) / need + 1e-6) for name, need in resources.items()) for node in nodes)

@@ -14,6 +14,7 @@ from supercm_ray.records import Kind, RunRecord, StudyFolder, now_ms
 from supercm_ray.runtime.interrupt import check_interrupt
 from supercm_ray.runtime.trainable import FAILURE, PROCESS_FAILED, outcome
 from supercm_ray.study import Study
+from supercm_ray.training import CheckpointStore
 
 
 class Listener(Protocol):
@@ -86,14 +87,19 @@ class Recorder:
             self.listener.on_run(record, metrics)
 
     def end(self, key: str, status: Any, reason: str = "", summary: dict[str, float] | None = None) -> None:
-        """Closes a run. The checkpoint of a trial goes, since only finalists' models are used further."""
+        """Closes a run."""
         run = self.folder.run(key)
         record = run.record()
         if record is None:
             return
         self._write(record.ended(status, reason, summary))
-        if record.kind == "trial" and status in ("complete", "pruned"):
-            run.checkpoint.unlink(missing_ok=True)
+
+    def clear_trials(self) -> None:
+        """Takes away the checkpoints of trials at their end, since only finalists' models are used further."""
+        for record in self.folder.runs("trial"):
+            if record.status in ("complete", "pruned"):
+                storage = self.folder.storage(record.key, self.study.base.training.storage_path)
+                CheckpointStore(storage).clear()
 
     def interrupt(self) -> None:
         """Closes every run that is still open."""

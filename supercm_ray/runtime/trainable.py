@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Generator
 from typing import Any
 
-import numpy as np
-import torch
 from ray import tune
 
-from supercm_ray.config import Config
-from supercm_ray.data import Dataset, DeviceData
-from supercm_ray.data.splits import Splits
-from supercm_ray.errors import CheckpointError, SuperCMError
-from supercm_ray.records import RunFolder, Status
+from supercm_ray.data import Dataset
+from supercm_ray.errors import CheckpointError, SuperCMError, WorkersError
+from supercm_ray.records import Status, StudyFolder
+from supercm_ray.runtime.jobs import job_of, run_job
 from supercm_ray.search import objective_values
 from supercm_ray.study import Study
-from supercm_ray.training import TrainState, choose_device, evaluate, fit, load_checkpoint, save_checkpoint
+from supercm_ray.training import OUTCOME, CheckpointStore
 
 logger = logging.getLogger(__name__)
 
@@ -44,67 +39,33 @@ def outcome(study: Study, assignments: dict[str, Any], result: dict[str, Any]) -
     return "complete", ""
 
 
-class Run:
-    """A training run with its folder: resumed where a checkpoint lies there, checkpointed as it goes.
-
-    Iterating gives the metrics of every epoch from the first, those before the checkpoint from its history.
+class TrialRunner(tune.Trainable):
+    """Runs the job of `config["run"]`, the key of a run, under the base configuration with `config["assignments"]`: in
+    this process, or on several workers of its own where the study wants them.
     """
 
-    def __init__(self, folder: RunFolder, config: Config, dataset: Dataset) -> None:
-        """Args: the run's folder, which holds its splits, its configuration and its data."""
-        self.folder, self.config = folder, config
-        device = choose_device(config.training.device)
-        self.state = _resume(folder, config, dataset, device)
-        self.data = DeviceData.of(dataset, Splits.load(folder.splits), device)
-
-    def __iter__(self) -> Iterator[dict[str, float]]:
-        """Yields the metrics of each epoch; see `fit`."""
-        return itertools.chain(list(self.state.history), self._train())
-
-    def _train(self) -> Iterator[dict[str, float]]:
-        training = self.config.training
-        for metrics in fit(self.state, self.data):
-            if self.state.epoch % training.checkpoint_interval_epochs == 0 or self.state.epoch == training.num_epochs:
-                save_checkpoint(self.folder.checkpoint, self.state)
-            yield metrics
-
-    def open_test(self) -> dict[str, float]:
-        """Reads the test split, keeps what was found there in the folder, and returns its figures."""
-        test = evaluate(self.state.average, self.data, self.data.test)
-        partial = self.folder.outcome.with_name("outcome.partial.npz")
-        np.savez_compressed(
-            partial,
-            confusion=test.confusion.cpu().numpy(),
-            features=test.features.cpu().numpy(),
-            labels=test.labels.cpu().numpy(),
-            predictions=test.predictions.cpu().numpy(),
-            centroids=self.state.centroids.value.detach().cpu().numpy(),
-            seen=self.state.centroids.seen.cpu().numpy(),
-        )
-        partial.replace(self.folder.outcome)
-        return {"test/accuracy": test.accuracy, "test/loss": test.loss}
-
-
-class TrialRunner(tune.Trainable):
-    """Runs `config["run"]`, the key of a run folder, under the base configuration with `config["assignments"]`."""
-
-    def setup(self, config: dict[str, Any], *, base: Config, dataset: Dataset, path: Path, open_test: bool) -> None:
-        """Takes what all runs of a phase share: base configuration, data, the study's folder, and whether a finished
-        run reads the test split.
+    def setup(
+        self, config: dict[str, Any], *, study: Study, folder: StudyFolder, dataset: Dataset, open_test: bool
+    ) -> None:
+        """Takes what all runs of a phase share: the study and its folder, the data, and whether a finished run reads
+        the test split.
         """
-        self._base, self._dataset, self._path, self._open_test = base, dataset, path, open_test
+        self._study, self._folder, self._dataset, self._open_test = study, folder, dataset, open_test
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begins another run in this process."""
+        self.cleanup()
         self._begin(new_config)
         return True
 
+    def cleanup(self) -> None:
+        """Ends the run, wherever it stands, and frees what it held."""
+        self._messages.close()
+
     def _begin(self, config: dict[str, Any]) -> None:
-        assert self._base is not None
-        torch.set_num_threads(self._base.training.num_threads)
-        self._run: Run | None = None
-        self._new_config = config
+        self._key, self._assignments = config["run"], config["assignments"]
+        self._messages = self._start()
         self._epoch = 0
 
     def step(self) -> dict[str, Any]:
@@ -112,32 +73,37 @@ class TrialRunner(tune.Trainable):
         try:
             return self._next()
         except SuperCMError as error:
-            return {"epoch": self._epoch + 1, FAILURE: str(error), "done": True}
+            reason = f"{PROCESS_FAILED}: {error}" if isinstance(error, WorkersError) else str(error)
+            return {"epoch": self._epoch + 1, FAILURE: reason, "done": True}
 
     def _next(self) -> dict[str, Any]:
-        if self._run is None:
-            config = self._base.replace(self._new_config["assignments"])
-            self._run = Run(RunFolder(self._path, self._new_config["run"]), config, self._dataset)
-            self._results = iter(self._run)
-        metrics: dict[str, Any] = dict(next(self._results))
+        try:
+            metrics = dict(next(self._messages))
+        except CheckpointError as error:
+            if self._epoch:
+                raise
+            metrics = dict(self._start_afresh(error))
         self._epoch = int(metrics["epoch"])
-        if self._epoch < self._run.config.training.num_epochs:
-            return metrics
-        return {**metrics, **(self._run.open_test() if self._open_test else {}), "done": True}
+        outcome = metrics.pop(OUTCOME, None)
+        if outcome is not None:
+            self._folder.run(self._key).save_outcome(outcome)
+        return {**metrics, "done": True} if self._epoch == self._study.base.training.num_epochs else metrics
+
+    def _start(self) -> Generator[dict[str, Any]]:
+        """The run's messages; it begins when the first is asked for."""
+        config = self._study.base.replace(self._assignments)
+        job = job_of(self._folder, self._key, config, self._dataset, open_test=self._open_test)
+        yield from run_job(job, self._study.budget)
+
+    def _start_afresh(self, error: CheckpointError) -> dict[str, Any]:
+        """The first epoch of a run whose checkpoint cannot be used, which is put aside."""
+        logger.warning("%s; the run starts afresh", error)
+        CheckpointStore(self._folder.storage(self._key, self._study.base.training.storage_path)).put_aside()
+        self._messages = self._start()
+        return next(self._messages)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: a run keeps its checkpoints in its own folder."""
+        """Nothing: a run keeps its checkpoints itself."""
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing: a run finds its checkpoint in its own folder."""
-
-
-def _resume(folder: RunFolder, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
-    if not folder.checkpoint.exists():
-        return TrainState.create(config, dataset, device)
-    try:
-        return load_checkpoint(folder.checkpoint, config, dataset, device)
-    except CheckpointError as error:
-        logger.warning("%s; the run starts afresh", error)
-        folder.checkpoint.rename(folder.checkpoint.with_suffix(".refused"))
-        return TrainState.create(config, dataset, device)
+        """Nothing: a run finds its checkpoint itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from ray import tune
@@ -12,7 +13,7 @@ from supercm_ray.data import Dataset, split_dataset
 from supercm_ray.errors import SuperCMError
 from supercm_ray.finalists import Finalist, plan
 from supercm_ray.records import RunRecord, StudyFolder
-from supercm_ray.runtime.cluster import concurrency
+from supercm_ray.runtime.jobs import trial_resources, trials_at_once
 from supercm_ray.runtime.proposing import GivenRuns, StudySearch, trial_key
 from supercm_ray.runtime.recording import Recorder, RecordKeeper
 from supercm_ray.runtime.scheduling import LevelScheduler
@@ -67,11 +68,12 @@ def run_search(recorder: Recorder) -> None:
     search = StudySearch(study, folder, lambda key, assignments: recorder.begin(key, "trial", assignments, {}))
     scheduler = LevelScheduler(study)
     scheduler.replay(folder)
-    at_once = concurrency(study.budget)
+    at_once = trials_at_once(study.budget)
     recorder.phase("search", study.budget.num_trials, folder.runs("trial"))
     if search.num_left:
         test = split_dataset(recorder.dataset, study.base).test
         _run(recorder, "search", recorder.dataset.seal(test), search, scheduler, search.num_left, at_once)
+        recorder.clear_trials()
     untold = unfinished(open_optuna(study, folder))
     if untold:
         raise SuperCMError(
@@ -82,7 +84,7 @@ def run_search(recorder: Recorder) -> None:
 
 def run_finalists(recorder: Recorder, finalists: list[Finalist]) -> None:
     """Runs those finalists that have not come to their end. Each reads the test split once, after its last epoch."""
-    at_once = concurrency(recorder.study.budget)
+    at_once = trials_at_once(recorder.study.budget)
     recorder.phase("finalists", len(finalists), [recorder.folder.run(finalist.key).record() for finalist in finalists])
     left = open_finalists(recorder.folder, finalists)
     if left:
@@ -101,10 +103,14 @@ def _run(
 ) -> None:
     budget, path = recorder.study.budget, recorder.folder.path.resolve()
     trainable = tune.with_parameters(
-        TrialRunner, base=recorder.study.base, dataset=dataset, path=path, open_test=phase == "finalists"
+        TrialRunner,
+        study=recorder.study,
+        folder=replace(recorder.folder, path=path),
+        dataset=dataset,
+        open_test=phase == "finalists",
     )
     tune.Tuner(
-        tune.with_resources(trainable, {"CPU": budget.cpus_per_trial, "GPU": budget.gpus_per_trial}),
+        tune.with_resources(trainable, trial_resources(budget)),
         tune_config=tune.TuneConfig(
             search_alg=source,
             scheduler=scheduler,

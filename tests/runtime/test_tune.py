@@ -177,9 +177,9 @@ def test_another_study_of_the_same_name_is_refused(finished: Finished) -> None:
 
 
 def test_a_trial_that_can_never_fit_is_refused(place: Place) -> None:
-    done = place.run("tune", "tiny.yaml", "budget.cpus_per_trial=1000")
+    done = place.run("tune", "tiny.yaml", "budget.cpus_per_worker=1000")
     assert done.returncode == 2, done.stdout
-    assert "budget.cpus_per_trial" in done.stdout
+    assert "budget.cpus_per_worker" in done.stdout
     assert {run.info.status for run in place.runs()} == {"FAILED"}
 
 

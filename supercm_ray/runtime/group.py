@@ -1,0 +1,297 @@
+"""One training run on several workers under Ray Train, as an iterator over what rank 0 says."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray import train
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+from supercm_ray.errors import StudyError, SuperCMError, WorkersError
+from supercm_ray.runtime import remote
+from supercm_ray.runtime.cluster import workers_that_fit
+from supercm_ray.runtime.interrupt import check_interrupt
+
+logger = logging.getLogger(__name__)
+
+Loop = Callable[[Any], Iterator[dict[str, Any]]]
+"""What every worker runs. Its messages hold `epoch`; begun again it gives those since its checkpoint, or all, again."""
+
+TRIAL_RESOURCES: dict[str, float] = {"memory": 1}
+"""What a tuning trial reserves for its own process, that waits for workers: a byte, for Tune takes no empty request
+and any share of a CPU would take that CPU from the workers.
+"""
+
+_LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+_START_TIMEOUT_S = 600.0
+_CHECK_INTERVAL_S = 0.2
+_ABORT_TIMEOUT_S = 4.0
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers, and what each is given.
+
+    Attributes:
+        num_workers: a number, or the least and the most for a run that goes on with what the cluster has.
+        use_gpu: whether each has a GPU.
+        cpus_per_worker: CPUs of each.
+        max_failures: failures in a row, without a new epoch in between, after which the workers are started again.
+    """
+
+    num_workers: int | tuple[int, int]
+    use_gpu: bool = False
+    cpus_per_worker: float = 1
+    max_failures: int = 3
+
+    @property
+    def least(self) -> int:
+        """Workers without which nothing starts."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def most(self) -> int:
+        """Workers that are wanted."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What one worker reserves."""
+        return {"CPU": self.cpus_per_worker, **({"GPU": 1.0} if self.use_gpu else {})}
+
+
+def groups_that_fit(workers: Workers) -> int:
+    """How many runs of so many workers the cluster holds at once, at least one.
+
+    Raises:
+        StudyError: where not even the least number of workers fits, instead of waiting for ever.
+    """
+    room = workers_that_fit(workers.resources)
+    if room < workers.least:
+        wanted = " and ".join(f"{amount:g} {name}" for name, amount in workers.resources.items())
+        raise StudyError(
+            f"{workers.least} workers must fit the cluster at once, got room for {room} with {wanted} each; ask for "
+            "fewer workers, or for less for each, or add nodes"
+        )
+    return max(1, room // workers.most)
+
+
+class GroupRun:
+    """Runs a loop on several workers, which torch.distributed connects, and gives what rank 0 yields.
+
+    A worker, or a node with workers, that dies is replaced, and the loop begins again on all of them, from its own
+    checkpoint; epochs that it then yields again are left out. All ends when the iteration does, by `close`, or with
+    this process.
+
+    Attributes:
+        restarts: times the workers were started again.
+    """
+
+    def __init__(self, loop: Loop, argument: Any, workers: Workers, *, name: str, storage: Path | str) -> None:
+        """Takes what is to be run; nothing is started before the first message is asked for.
+
+        Args:
+            loop: what each worker runs.
+            argument: what the loop is given; large arrays reach it without a copy for each worker of a node.
+            workers: how many, and what each is given.
+            name: a name for Ray's own files, which lie below `storage`, where all nodes can write.
+            storage: a folder, or an address that pyarrow knows.
+        """
+        self._loop, self._argument, self._workers = loop, argument, workers
+        self._name, self._storage = f"{name}-{secrets.token_hex(4)}", str(storage)
+        self.restarts = 0
+        self._begun = False
+        self._trainer: remote.Trainer | None = None
+        self._channel: Any = None
+        self._waiting_since: float | None = None
+        self._failure: tuple[int, str] | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yields the messages in order, each epoch once; a run is iterated once.
+
+        Raises:
+            StudyError: where the cluster is too small for the workers.
+            SuperCMError: what the loop raised of this type, from whichever worker.
+            WorkersError: where the workers failed again and again without a new epoch.
+            KeyboardInterrupt: after Ctrl-C or SIGTERM.
+        """
+        assert not self._begun, "a run is iterated once"
+        self._begun = True
+        return self._run()
+
+    def __enter__(self) -> GroupRun:
+        """Nothing is started yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the run."""
+        self.close()
+
+    def _run(self) -> Iterator[dict[str, Any]]:
+        groups_that_fit(self._workers)
+        last_epoch = remote.NOTHING_YET
+        try:
+            self._start()
+            for payload in self._payloads():
+                message: dict[str, Any] = ray.cloudpickle.loads(payload)
+                if message["epoch"] > last_epoch:
+                    last_epoch = message["epoch"]
+                    yield message
+        finally:
+            self.close()
+
+    def _start(self) -> None:
+        ray.cloudpickle.register_pickle_by_value(remote)
+        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        self._channel = ray.remote(num_cpus=0, label_selector=here)(remote.Channel).remote()
+        given = {
+            "channel": self._channel,
+            "loop": ray.cloudpickle.dumps(self._loop),
+            "argument": ray.put(self._argument),
+        }
+        local = _on_loopback()
+        self._trainer = remote.Trainer(
+            remote.work,
+            train_loop_config=given,
+            torch_config=remote.LoopbackTorchConfig() if local else None,
+            channel=self._channel,
+            max_failures=self._workers.max_failures,
+            scaling_config=train.ScalingConfig(
+                num_workers=self._workers.num_workers,
+                use_gpu=self._workers.use_gpu,
+                resources_per_worker=self._workers.resources,
+            ),
+            run_config=train.RunConfig(
+                name=self._name,
+                storage_path=self._storage,
+                worker_runtime_env={"env_vars": _LOOPBACK if local else {}},
+                logging_config=train.LoggingConfig(log_level="ERROR"),
+            ),
+        )
+        self._waiting_since = time.monotonic()
+        self._trainer.fit()
+
+    def _payloads(self) -> Iterator[bytes]:
+        while True:
+            for kind, content in self._take():
+                if kind == "message":
+                    yield content
+                elif kind == "end":
+                    return
+                elif kind == "begin":
+                    self._waiting_since, self._failure = None, None
+                elif kind == "failure":
+                    self._note_failure(*content)
+                elif kind == "down":
+                    self._note_down(*content)
+
+    def _take(self) -> list[tuple[str, Any]]:
+        """What came over the channel, as soon as something does."""
+        assert self._trainer is not None
+        arrived, finished = self._channel.take.remote(), self._trainer.finished
+        while True:
+            check_interrupt()
+            ready, _ = ray.wait([arrived, finished], timeout=_CHECK_INTERVAL_S)
+            if finished in ready and arrived not in ready:  # what was said before the end may still be on its way
+                ready, _ = ray.wait([arrived], timeout=_ABORT_TIMEOUT_S)
+                if not ready:
+                    raise self._unexpected_end()
+            if arrived in ready:
+                return self._opened(arrived)
+            if self._waiting_since is not None and time.monotonic() - self._waiting_since > _START_TIMEOUT_S:
+                raise WorkersError(
+                    f"{self._workers.least} workers must start within {_START_TIMEOUT_S:g} s, got none; see what else "
+                    "takes the resources of the cluster"
+                )
+
+    def _opened(self, arrived: Any) -> list[tuple[str, Any]]:
+        try:
+            items: list[tuple[str, Any]] = ray.get(arrived)
+        except RayActorError as error:
+            raise WorkersError(
+                f"the process that carries the workers' messages died; {_last_line(str(error))}", str(error)
+            ) from None
+        return items
+
+    def _note_failure(self, rank: int, text: str, error: bytes | None) -> None:
+        """Keeps the first failure of a start, since the others follow from it; raises one that is final."""
+        if error is not None:
+            raised: SuperCMError = ray.cloudpickle.loads(error)
+            raise raised
+        if self._failure is None:
+            self._failure = rank, text
+
+    def _note_down(self, again: bool, failures: int, death: str, text: str) -> None:
+        """The workers are taken down: says why, or raises that where they are not started again."""
+        if death or self._failure is None:
+            reason, account = death or _last_line(text), text
+        else:
+            rank, account = self._failure
+            reason = f"worker {rank}: {_last_line(account)}"
+        if not again:
+            times = f" {failures} times in a row without a new epoch" if failures > 1 else ""
+            raise WorkersError(f"the workers failed{times}; {reason}", account)
+        self.restarts += 1
+        self._waiting_since, self._failure = time.monotonic(), None
+        logger.warning("%s: the workers failed and are started again; %s", self._name, reason)
+
+    def _unexpected_end(self) -> WorkersError:
+        """Why the controller ended without a word."""
+        assert self._trainer is not None
+        try:
+            ray.get(self._trainer.finished)
+            result = ray.get(self._trainer.controller.get_result.remote(), timeout=_ABORT_TIMEOUT_S)
+            text = str(result.error or "it finished before its workers")
+        except RayError as error:
+            text = str(error)
+        return WorkersError(f"the process that controls the workers came to an end; {_last_line(text)}", text)
+
+    def close(self) -> None:
+        """Frees every resource at once: workers, their placement group, and Ray's helpers. Does so once."""
+        trainer, self._trainer = self._trainer, None
+        channel, self._channel = self._channel, None
+        if not ray.is_initialized():
+            return
+        try:
+            if trainer is not None and hasattr(trainer, "controller"):
+                _abort(trainer.controller)
+        finally:
+            _remove_placement_groups(self._name)
+            if channel is not None:
+                ray.kill(channel)
+
+
+def _abort(controller: Any) -> None:
+    """Has the controller take everything down, which it cannot while it starts workers; then it is killed."""
+    try:
+        ray.get(controller.abort.remote(), timeout=_ABORT_TIMEOUT_S)
+    except (RayActorError, GetTimeoutError):
+        pass
+    finally:
+        ray.kill(controller)
+
+
+def _remove_placement_groups(name: str) -> None:
+    for key, group in placement_group_table().items():
+        if group["name"].startswith(f"{name}/") and group["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(key))))
+
+
+def _on_loopback() -> bool:
+    """Whether all of Ray is, as where it was started for this command alone; then the workers' connections are too."""
+    return all(node["NodeManagerAddress"].startswith("127.") for node in ray.nodes() if node["Alive"])
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason is known"])[-1].strip()

@@ -1,0 +1,85 @@
+"""A run of a study as a job, and where it is done: in this process, or on workers of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import torch
+
+from supercm_ray.config import Config
+from supercm_ray.data import Dataset, Splits
+from supercm_ray.records import StudyFolder
+from supercm_ray.runtime.cluster import processes_that_fit
+from supercm_ray.runtime.group import TRIAL_RESOURCES, GroupRun, Workers, groups_that_fit
+from supercm_ray.study import Budget
+from supercm_ray.training import Job, train_job
+
+
+def job_of(
+    folder: StudyFolder,
+    key: str,
+    config: Config,
+    dataset: Dataset,
+    *,
+    open_test: bool,
+    best_by: tuple[str, str] | None = None,
+) -> Job:
+    """The job of the run with this key, whose splits lie in its folder."""
+    storage = folder.storage(key, config.training.storage_path)
+    return Job(config, dataset, Splits.load(folder.run(key).splits), storage, best_by=best_by, open_test=open_test)
+
+
+def run_job(job: Job, budget: Budget) -> Generator[dict[str, Any]]:
+    """Does the job where the budget says, in this process or on several workers, and yields what `train_job` does.
+    Closing it ends the run and frees all.
+    """
+    workers = workers_of(budget)
+    if workers is None:
+        yield from train_job(job)
+        return
+    rays_own = f"{job.storage}/ray"
+    try:
+        with GroupRun(_train_on_worker, job, workers, name="run", storage=rays_own) as group:
+            yield from group
+    finally:
+        shutil.rmtree(rays_own, ignore_errors=True)  # a folder that holds nothing of use, where it is one
+
+
+def workers_of(budget: Budget) -> Workers | None:
+    """The workers that a run has, or None where its process is the only one."""
+    if budget.worker_range == (1, 1):
+        return None
+    return Workers(
+        budget.num_workers,
+        use_gpu=budget.gpus_per_worker > 0,
+        cpus_per_worker=budget.cpus_per_worker,
+        max_failures=budget.max_failures,
+    )
+
+
+def trial_resources(budget: Budget) -> dict[str, float]:
+    """What Tune reserves for the process of a trial; workers of its own it asks for itself."""
+    if workers_of(budget) is not None:
+        return TRIAL_RESOURCES
+    return {"CPU": budget.cpus_per_worker, "GPU": budget.gpus_per_worker}
+
+
+def trials_at_once(budget: Budget) -> int:
+    """Trials that fit the cluster at once, within what the budget allows.
+
+    Raises:
+        StudyError: where not even one fits, instead of waiting for ever.
+    """
+    workers = workers_of(budget)
+    room = processes_that_fit(budget) if workers is None else groups_that_fit(workers)
+    return min(room, budget.max_concurrent_trials or room)
+
+
+def _train_on_worker(job: Job) -> Iterator[dict[str, Any]]:
+    if torch.cuda.is_available():
+        from ray.train.torch import get_device  # only workers have one
+
+        torch.cuda.set_device(get_device())
+    yield from train_job(job)

@@ -1,0 +1,105 @@
+"""Labels that nobody may know change nothing but the figures that are made from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supercm_ray import tune
+from supercm_ray.data import DATASETS, Dataset
+from supercm_ray.records import StudyFolder
+from supercm_ray.runtime import ray_session
+from supercm_ray.study import Study
+
+pytestmark = pytest.mark.slow
+
+SSL = {"data": {"name": "known", "labels_per_class": 2}, "algorithm": {"name": "pseudo_label"}}
+UDA = {"data": {"name": "digits_even", "target": {"name": "known"}}, "algorithm": {"name": "dann"}}
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[None]:
+    with ray_session():
+        yield
+
+
+def study(base: dict[str, Any], metric: str) -> Study:
+    """Of seconds, in which trials are proposed by what was found and stopped early."""
+    training = {"num_epochs": 3, "steps_per_epoch": 4, "learning_rate": 1e-2, "device": "cpu"}
+    tree = {
+        "name": "poisoned",
+        "base": {"model": {"channels": [4, 8]}, "training": training, **base},
+        "space": {
+            "algorithm.clustering_weight": {"type": "float", "low": 0.1, "high": 10, "log": True},
+            "training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+        },
+        "objective": {"metric": metric, "direction": "maximize"},
+        "budget": {"num_trials": 6, "max_concurrent_trials": 1},
+        "sampler": {"name": "tpe", "num_startup_trials": 2},
+        "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
+        "num_seeds": 2,
+    }
+    return Study.model_validate_json(json.dumps(tree))
+
+
+def with_own_test(labels: str) -> Dataset:
+    """Digits with the last quarter as their own test rows, whose labels are true or garbage."""
+    digits = DATASETS["digits"](None)
+    test = np.arange(1347, 1797)
+    known = digits.labels.copy()
+    known[test] = known[test] if labels == "true" else garbage(known[test])
+    return replace(digits, labels=known, test_rows=test)
+
+
+def a_target(labels: str) -> Dataset:
+    """The blurred half of digits, its labels true or garbage."""
+    half = DATASETS["digits_odd_blurred"](None)
+    return half if labels == "true" else replace(half, labels=garbage(half.labels))
+
+
+def garbage(labels: np.ndarray) -> np.ndarray:
+    """Labels with no relation to the true ones."""
+    return np.random.default_rng(0).integers(0, 10, len(labels))
+
+
+def what_was_done(folder: StudyFolder) -> list[Any]:
+    """Every run with its setting, its end and all figures that may be known."""
+    unknown = ("oracle/", "test/", "epoch_seconds", "timestamp_ms")
+    return [
+        (
+            record.key,
+            record.assignments,
+            record.status,
+            [{k: v for k, v in m.items() if not k.startswith(unknown)} for m in folder.run(record.key).history()],
+        )
+        for record in folder.runs()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base", "metric", "make"),
+    [(SSL, "val/accuracy", with_own_test), (UDA, "target/information_maximisation", a_target)],
+    ids=["test labels", "target labels"],
+)
+def test_garbage_changes_nothing_but_test_and_oracle_figures(
+    base: dict[str, Any], metric: str, make: Any, ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    results = {}
+    for labels in ("true", "garbage"):
+        monkeypatch.setitem(DATASETS, "known", lambda place, labels=labels: make(labels))
+        results[labels] = tune(study(base, metric), results=tmp_path / labels, figures=False)
+    done = {labels: what_was_done(result.folder) for labels, result in results.items()}
+    assert len(done["true"]) == 6 + 2
+    assert {status for _, _, status, _ in done["true"]} == {"complete", "pruned"}
+    assert done["true"] == done["garbage"]
+    (true,), (poisoned,) = results["true"].rows, results["garbage"].rows
+    assert true.assignments == poisoned.assignments
+    assert true.val_accuracy == poisoned.val_accuracy
+    assert true.test_accuracy[0] > poisoned.test_accuracy[0]
