@@ -1,0 +1,226 @@
+"""The accuracy table: every host without and with the clustering loss, both searched with the same budget.
+
+    python benchmarks/accuracy.py                         # all rows that need no GPU; resumes what was begun
+    python benchmarks/accuracy.py --only digits/vat/4     # one row
+    python benchmarks/accuracy.py --list
+
+Settings are chosen on validation rows, or on a figure that needs no label of the target. The data lie where
+SUPERCM_DATA says. Each row is put into `benchmarks/results/accuracy.json` and the README as soon as it is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accuracy_rows import ARMS, Row, rows
+from accuracy_table import put_into, table
+
+from supercm_ray import tune
+from supercm_ray.api import TuneResult
+from supercm_ray.errors import InterruptedStudyError, SuperCMError
+from supercm_ray.records import RunRecord, write_atomically
+from supercm_ray.runtime import ray_session
+
+ROOT = Path(__file__).parents[1]
+JSON = ROOT / "benchmarks" / "results" / "accuracy.json"
+README = ROOT / "README.md"
+WORK = Path("results") / "benchmark-accuracy"
+COMMAND = "python benchmarks/accuracy.py"
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs what the command line asks for, and returns the exit status."""
+    asked = _parser().parse_args(words)
+    chosen = [row for row in rows() if row.key.startswith(asked.only or "") and _wanted(row, asked.only)]
+    chosen = chosen[asked.share[0] :: asked.share[1]]
+    if asked.list:
+        print("\n".join(row.key for row in chosen))
+        return 0
+    if not chosen:
+        print(f"--only must begin the name of a row, got {asked.only!r}; see --list", file=sys.stderr)
+        return 2
+    if asked.processes > 1:
+        return _in_parallel(asked)
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{_made(asked.work).resolve() / 'mlflow.db'}")
+    try:
+        return min(1, run(chosen, asked.work, asked.json, asked.readme))
+    except SuperCMError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path) -> int:
+    """Runs the rows that the JSON does not hold yet, and puts each into both files when it is done.
+
+    Returns:
+        How many rows came to no result; each is printed with its reason, and the others go on.
+    """
+    failed = 0
+    done = _read(path)["rows"]
+    left = [row for row in chosen if not _is_done(row, done.get(row.key))]
+    if not left:
+        return failed
+    with ray_session():  # one for all rows: its start takes as long as a short study
+        for i, row in enumerate(left, start=1):
+            print(f"{i}/{len(left)} {row.key}", flush=True)
+            try:
+                arms = {arm: _figures(tune(row.study(arm), results=work, figures=False)) for arm in ARMS}
+                _put(row, arms, path, readme)
+            except InterruptedStudyError:
+                raise
+            except SuperCMError as error:
+                print(f"{row.key}: {error}", file=sys.stderr, flush=True)
+                failed += 1
+    return failed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="PREFIX", help="rows whose name begins so; without it all but cifar10")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
+    parser.add_argument("--processes", type=int, default=1, help="rows at once, each with one CPU")
+    parser.add_argument("--work", type=Path, default=WORK, help=f"folder of the studies, {WORK} by default")
+    parser.add_argument("--json", type=Path, default=JSON, help="where the figures go")
+    parser.add_argument("--readme", type=Path, default=README, help="the document with the table")
+    parser.add_argument("--share", type=_share, default=(0, 1), help=argparse.SUPPRESS)
+    return parser
+
+
+def _share(text: str) -> tuple[int, int]:
+    """`2/3`: of every three rows the third."""
+    first, every = text.split("/")
+    return int(first), int(every)
+
+
+def _wanted(row: Row, only: str | None) -> bool:
+    return bool(only) or not row.suite.gpus_per_trial
+
+
+def _in_parallel(asked: argparse.Namespace) -> int:
+    """Every process takes its share of the rows; a search goes one trial after the other, whatever their number."""
+    words = ["--work", asked.work, "--json", asked.json, "--readme", asked.readme]
+    words += ["--only", asked.only] if asked.only else []
+    started = [
+        subprocess.Popen([sys.executable, __file__, *map(str, words), "--share", f"{i}/{asked.processes}"])
+        for i in range(asked.processes)
+    ]
+    return max(process.wait() for process in started)
+
+
+def _is_done(row: Row, known: dict[str, Any] | None) -> bool:
+    """Whether the JSON has the row as it would be run now."""
+    return known is not None and all(known[arm]["identity"] == row.study(arm).identity() for arm in ARMS)
+
+
+def _figures(result: TuneResult) -> dict[str, Any]:
+    """What the JSON says of an arm."""
+    (row,) = result.rows
+    study, folder = result.study, result.folder
+    finalists = [record for record in folder.runs("finalist") if record.status == "complete"]
+    trials = folder.runs("trial")
+    return {
+        "identity": study.identity(),
+        "chosen": row.assignments,
+        "labels": row.label_budget,
+        "test_accuracy": {str(record.params["seed"]): record.summary["test/accuracy"] for record in finalists},
+        "failed_seeds": result.failed_finalists,
+        "val_accuracy": {str(r.params["seed"]): folder.run(r.key).history()[-1]["val/accuracy"] for r in finalists},
+        "seconds": sum(_seconds(record) for record in (*trials, *finalists)),
+        "trials": [_trial(record, folder.run(record.key).history()) for record in trials],
+    }
+
+
+def _trial(record: RunRecord, history: list[dict[str, float]]) -> dict[str, Any]:
+    last = history[-1] if history else {}
+    kept = {name: value for name, value in last.items() if name.startswith(("val/", "target/", "oracle/"))}
+    return {"assignments": record.assignments, "status": record.status, "epochs": len(history), **kept}
+
+
+def _seconds(record: RunRecord) -> float:
+    return ((record.ended_ms or record.started_ms) - record.started_ms) / 1000
+
+
+def _put(row: Row, arms: dict[str, Any], path: Path, readme: Path) -> None:
+    """Adds a row to the JSON and makes the table anew, one process at a time."""
+    study, suite = row.study(ARMS[1]), row.suite
+    entry = {
+        "command": f"{COMMAND} --only {row.key}",
+        "commit": _commit(),
+        "suite": suite.title,
+        "host": row.host,
+        "labels_per_class": row.labels_per_class,
+        "selected_by": study.primary.metric,
+        "search": {
+            "num_trials": study.budget.num_trials,
+            "scheduler": study.scheduler.model_dump(),
+            "num_epochs": study.base.training.num_epochs,
+            "steps_per_epoch": study.base.training.steps_per_epoch,
+        },
+        **arms,
+    }
+    with _alone(path):
+        tree = _read(path)
+        known = {**tree["rows"], row.key: entry}
+        order = [other.key for other in rows()]
+        tree = {**_place(), "rows": {key: known[key] for key in order if key in known}}
+        write_atomically(path, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
+        put_into(readme, table(tree))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": {}}
+    return tree
+
+
+def _place() -> dict[str, Any]:
+    """Where and with what the rows were made."""
+    return {
+        "command": COMMAND,
+        "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _commit() -> str:
+    """The commit of the code, with a `+` where files are changed that it has."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with (_made(path.parent) / f".{path.name}.lock").open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The accuracy table: its rows, its fairness, and that the README shows what the JSON holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import accuracy
+import pytest
+from accuracy_rows import ARMS, WITH, WITHOUT, Row, Suite, rows
+from accuracy_table import BEGIN, END, between_markers, is_clear, put_into, table
+
+from supercm_ray.study import TARGET_METRICS
+
+ROOT = Path(__file__).parents[2]
+ROWS = list(rows())
+WEIGHT = "algorithm.clustering_weight"
+
+
+def test_every_row_that_is_asked_for_is_there_once() -> None:
+    ssl, uda = ("supervised", "vat", "fixmatch"), ("supervised", "dann", "cdan", "mcc")
+    expected = {f"digits/{host}/{labels}" for host in ssl for labels in (1, 2, 4, 10)}
+    expected |= {f"digits/{host}/4" for host in ("pi_model", "mean_teacher", "pseudo_label")}
+    for name in ("mnist", "fashion_mnist"):
+        expected |= {f"{name}/{host}/{labels}" for host in ("supervised", "fixmatch") for labels in (1, 10)}
+    for source, target in permutations(("amazon", "webcam", "dslr"), 2):
+        expected |= {f"office-{source}-{target}/{host}" for host in uda}
+    for pair in ("usps-mnist", "mnist-usps"):
+        expected |= {f"{pair}/{host}" for host in ("supervised", "dann")}
+    expected |= {f"cifar10/{host}/{labels}" for host in ssl for labels in (4, 25, 400)}
+    assert sorted(row.key for row in ROWS) == sorted(expected)
+    few = ("mnist", "fashion", "usps", "cifar10")
+    assert {row.suite.num_seeds for row in ROWS if not row.suite.name.startswith(few)} == {5}
+    assert {row.suite.num_seeds for row in ROWS if row.suite.name.startswith(few)} == {3}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_the_arms_differ_in_the_clustering_weight_alone(row: Row) -> None:
+    without, with_module = (row.study(arm) for arm in (WITHOUT, WITH))
+    assert without.base.algorithm.clustering_weight == 0
+    assert without.base.replace({WEIGHT: with_module.base.algorithm.clustering_weight}) == with_module.base
+    assert {**without.space, WEIGHT: with_module.space[WEIGHT]} == with_module.space
+    assert WEIGHT not in without.space
+    for name in ("budget", "sampler", "scheduler", "objective", "num_seeds"):
+        assert getattr(without, name) == getattr(with_module, name)
+    points = [{k: v for k, v in study.points[0].items() if k != WEIGHT} for study in (without, with_module)]
+    assert points[0] == points[1]
+    assert not without.control
+    assert not with_module.control
+    assert "algorithm.temperature" not in with_module.space
+    assert (with_module.primary.metric in TARGET_METRICS) == (with_module.base.data.target is not None)
+
+
+def entry(without: list[float], with_module: list[float]) -> dict[str, Any]:
+    """A row of the JSON with these test accuracies."""
+    arms = {
+        arm: {"labels": 190, "seconds": 31.0, "test_accuracy": {str(i): value for i, value in enumerate(values, 1)}}
+        for arm, values in ((WITHOUT, without), (WITH, with_module))
+    }
+    return {"suite": "digits", "host": "vat", "labels_per_class": 1, "search": {"num_trials": 6}, **arms}
+
+
+def test_a_row_shows_both_arms_and_stresses_what_is_clear() -> None:
+    tree = {"rows": {"a": entry([0.8, 0.9], [0.9, 0.9]), "b": entry([0.9, 0.9], [0.5, 0.51])}}
+    lines = table(tree).splitlines()
+    assert lines[0] == "Of 2 rows the module helps clearly in 0 and hurts clearly in 1."
+    assert lines[-2] == "| digits | vat | 1 | 190 | 85.0 ± 7.1 | 90.0 ± 0.0 | +5.0 | 2 × 6 | 1:02 |"
+    assert lines[-1] == "| digits | vat | 1 | 190 | 90.0 ± 0.0 | 50.5 ± 0.7 | **-39.5** | 2 × 6 | 1:02 |"
+    assert not is_clear(entry([0.1], [0.9]))
+
+
+def test_the_table_is_put_between_the_markers_alone(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    put_into(path, "new")
+    assert path.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+    path.write_text("no markers\n")
+    put_into(path, "new")
+    assert path.read_text() == "no markers\n"
+
+
+def test_the_readme_shows_what_the_json_holds() -> None:
+    tree = json.loads(accuracy.JSON.read_text(encoding="utf-8"))
+    assert between_markers((ROOT / "README.md").read_text(encoding="utf-8")) == table(tree)
+    known = {row.key: row for row in ROWS}
+    assert set(tree["rows"]) <= set(known)
+    assert set(tree["versions"]) >= {"python", "torch", "ray", "optuna"}
+    assert tree["hardware"]
+    for key, row in tree["rows"].items():
+        assert row["command"] == f"python benchmarks/accuracy.py --only {key}"
+        assert row["commit"]
+        for arm in ARMS:
+            study = known[key].study(arm)
+            assert list(row[arm]["test_accuracy"]) == [str(i + 1) for i in range(study.num_seeds)]
+            assert len(row[arm]["trials"]) == row["search"]["num_trials"] == study.budget.num_trials
+            assert row["selected_by"] == study.primary.metric
+            assert all(study.space[path].contains(value) for path, value in row[arm]["chosen"].items())
+
+
+def test_rows_are_named_by_how_they_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert accuracy.main(["--list", "--only", "digits/vat"]) == 0
+    assert capsys.readouterr().out.split() == [f"digits/vat/{labels}" for labels in (1, 2, 4, 10)]
+    assert accuracy.main(["--list"]) == 0
+    assert "cifar10" not in capsys.readouterr().out
+    assert accuracy.main(["--only", "nothing"]) == 2
+    assert "--list" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_row_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    digits: Suite = next(row.suite for row in ROWS if row.suite.name == "digits")
+    training = {**digits.training, "steps_per_epoch": 2}
+    row = Row(dataclasses.replace(digits, training=training, num_trials=2, num_seeds=2), "supervised", 4)
+    monkeypatch.setattr(accuracy, "rows", lambda: iter([row]))
+    readme, figures = tmp_path / "README.md", tmp_path / "results" / "a.json"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    for _ in range(2):
+        assert accuracy.run([row], tmp_path / "work", figures, readme) == 0
+    assert capsys.readouterr().out == f"1/1 {row.key}\n"
+    tree = json.loads(figures.read_text())
+    assert between_markers(readme.read_text()) == table(tree)
+    (made,) = tree["rows"].values()
+    for arm in ARMS:
+        assert list(made[arm]["test_accuracy"]) == ["1", "2"]
+        assert made[arm]["labels"] == 40 + 180
+        assert len(made[arm]["trials"]) == 2
+        assert made[arm]["seconds"] > 0
