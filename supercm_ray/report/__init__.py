@@ -11,11 +11,12 @@ from supercm_ray.records import StudyFolder, write_atomically
 from supercm_ray.report.data import ReportData, gather
 from supercm_ray.report.figures import draw_all
 from supercm_ray.report.page import render
+from supercm_ray.report.scaling_report import ScalingReport, build_scaling_report, compare
 from supercm_ray.report.table_json import table_tree
 from supercm_ray.report.text import finding, table_text
 from supercm_ray.study import Study
 
-__all__ = ["Report", "build_report", "finding", "table_text"]
+__all__ = ["Report", "ScalingReport", "build_report", "build_scaling_report", "compare", "finding", "table_text"]
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,16 @@ class Report:
     best_run: str | None
 
 
-def build_report(study: Study, folder: StudyFolder) -> Report:
+def build_report(study: Study, folder: StudyFolder, *, figures: bool = True) -> Report:
     """Writes the report of a study into its folder, however far the study has come.
 
     Args:
         study: as resolved.
         folder: what it has left so far.
+        figures: whether to draw any.
     """
     data = gather(study, folder)
-    drawn = draw_all(data, folder.path / "figures")
+    drawn = draw_all(data, folder.path / "figures") if figures else []
     html, table_json = folder.path / "report.html", folder.path / "table.json"
     write_atomically(html, render(data, drawn))
     write_atomically(table_json, json.dumps(table_tree(data), indent=1, ensure_ascii=False, allow_nan=False))

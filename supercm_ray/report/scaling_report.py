@@ -1,0 +1,121 @@
+"""The report of a scaling study, made from its raw figures alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from supercm_ray.records import write_atomically
+from supercm_ray.report import scaling_plots, scaling_table
+from supercm_ray.report.style import save_png, to_svg
+from supercm_ray.scaling import Analysis, analyse, load_raw
+
+
+@dataclass(frozen=True)
+class ScalingReport:
+    """What was written.
+
+    Attributes:
+        text: the table and what follows from it, for a terminal.
+        html: the page.
+        table_json: the table's figures.
+        figures: PNG files.
+        raw: the file that all of it was made from.
+    """
+
+    text: str
+    html: Path
+    table_json: Path
+    figures: list[Path]
+    raw: Path
+
+
+def build_scaling_report(raw: Path, *, figures: bool = True) -> ScalingReport:
+    """Writes table, figures and page of a scaling study beside its raw figures.
+
+    Args:
+        raw: the file with the raw figures.
+        figures: whether to draw any.
+
+    Raises:
+        StudyError: where that file cannot be used.
+    """
+    found, folder = analyse(load_raw(raw)), raw.parent
+    drawn = list(_draw(found)) if figures else []
+    (folder / "figures").mkdir(exist_ok=True)
+    pngs = [save_png(figure, folder / "figures" / f"{name}.png") for name, _, _, figure in drawn]
+    html, table_json = folder / "scaling.html", folder / "table.json"
+    write_atomically(html, _render(found, drawn))
+    write_atomically(table_json, json.dumps(scaling_table.table_tree(found), indent=1, ensure_ascii=False))
+    return ScalingReport(scaling_table.table_text(found), html, table_json, pngs, raw)
+
+
+def compare(first: Path, second: Path) -> str:
+    """Two scaling studies side by side, as text.
+
+    Args:
+        first: raw figures of one, or the folder in which they lie.
+        second: those of the other.
+
+    Raises:
+        StudyError: where one of them cannot be used.
+    """
+    paths = [path / "raw.json" if path.is_dir() else path for path in (first, second)]
+    return scaling_table.compare_text(*(analyse(load_raw(path)) for path in paths))
+
+
+def _draw(found: Analysis) -> Iterator[tuple[str, str, str, Figure]]:
+    if found.points:
+        caption = (
+            "Each dot is a repetition. The law is the best of those fitted, solid within them, drawn no "
+            "further than twice the largest count. Triangles are simulated under a stated network, not measured."
+        )
+        yield "throughput", "How far it scales", caption, scaling_plots.throughput(found)
+        caption = "Speed-up divided by workers, with the floor of the recommendation."
+        yield "efficiency", "Efficiency", caption, scaling_plots.efficiency(found)
+        caption = (
+            "Median step by parts: computing, communication once all workers are there, waiting for the slowest "
+            "worker, and making batches ready."
+        )
+        yield "breakdown", "Where the time goes", caption, scaling_plots.breakdown(found)
+        caption = "The whole job at each count, its start-up included. Down and to the left is better."
+        yield "cost", "Cost against time", caption, scaling_plots.cost_against_time(found)
+    if found.raw.tuning:
+        caption = "The best value of the objective by the time since the first trial began, a line for each search."
+        yield "tuning", "Best value against time", caption, scaling_plots.tuning(found)
+
+
+def _render(found: Analysis, drawn: list[tuple[str, str, str, Figure]]) -> str:
+    environment = Environment(
+        loader=PackageLoader("supercm_ray.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown = [
+        {"name": name, "title": title, "caption": caption, "uri": _data_uri(to_svg(figure))}
+        for name, title, caption, figure in drawn
+    ]
+    said = scaling_table.sentences(found)
+    return environment.get_template("scaling.html").render(
+        raw=found.raw,
+        finding=said[0] if found.choice else "Nothing was measured at any count of workers.",
+        sentences=said[1:] if found.choice else said,
+        headings=scaling_table.headings(found),
+        rows=scaling_table.cells(found),
+        tuning=scaling_table.tuning_cells(found),
+        chosen=found.choice,
+        figures=shown,
+        raw_json=found.raw.model_dump_json(indent=1),
+    )
+
+
+def _data_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

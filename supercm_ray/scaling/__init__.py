@@ -1,0 +1,48 @@
+"""Scaling studies without Ray: laws, costs, simulation, and the raw figures that all of it is computed from."""
+
+from supercm_ray.scaling.analysis import PARTS, Analysis, Point, TuningPoint, analyse, throughput
+from supercm_ray.scaling.censored import Attempt, TimeToTarget, time_to_target
+from supercm_ray.scaling.cost import EFFICIENCY_FLOOR, Choice, Cost, choose, costs
+from supercm_ray.scaling.law import LAWS, PARAMETERS, TRUSTED_FACTOR, Fit, LawName, Prediction, fit, fit_laws
+from supercm_ray.scaling.noise_scale import NoiseScale, noise_scale
+from supercm_ray.scaling.raw import Host, Raw, Repetition, SimulationRequest, TargetRun, TuningRun, load_raw
+from supercm_ray.scaling.simulate import Network, Reduction, Simulated, all_reduce_s, simulate
+
+__all__ = [
+    "EFFICIENCY_FLOOR",
+    "LAWS",
+    "PARAMETERS",
+    "PARTS",
+    "TRUSTED_FACTOR",
+    "Analysis",
+    "Attempt",
+    "Choice",
+    "Cost",
+    "Fit",
+    "Host",
+    "LawName",
+    "Network",
+    "NoiseScale",
+    "Point",
+    "Prediction",
+    "Raw",
+    "Reduction",
+    "Repetition",
+    "Simulated",
+    "SimulationRequest",
+    "TargetRun",
+    "TimeToTarget",
+    "TuningPoint",
+    "TuningRun",
+    "all_reduce_s",
+    "analyse",
+    "choose",
+    "costs",
+    "fit",
+    "fit_laws",
+    "load_raw",
+    "noise_scale",
+    "simulate",
+    "throughput",
+    "time_to_target",
+]

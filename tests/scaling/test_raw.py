@@ -1,0 +1,67 @@
+"""The raw file keeps everything, and every figure is computed from it alone."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from supercm_ray.errors import StudyError
+from supercm_ray.scaling import analyse, load_raw
+
+from .synthetic import raw
+
+
+def test_a_file_holds_what_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "raw.json"
+    path.write_text(raw().model_dump_json(), encoding="utf-8")
+    assert load_raw(path) == raw()
+
+
+def test_points_by_hand() -> None:
+    measured = raw()
+    found = {point.count: point for point in analyse(measured).points}
+    twos = [one for one in measured.repetitions if one.workers == 2]
+    steps = [step for one in twos for step in one.step_s]
+    assert found[2].step_s[1] == pytest.approx(statistics.median(steps))
+    assert found[2].num_repetitions == 3
+    assert found[2].num_steps == 60
+    assert found[2].shares == pytest.approx(
+        {"compute": 0.65, "communication": 0.2, "waiting": 0.1, "data": 0.05}, rel=0.1
+    )
+    assert sum(found[2].shares.values()) == pytest.approx(1)
+    assert found[2].unlabeled_per_s == pytest.approx(3 * found[2].labeled_per_s)
+    assert found[4].startup_s == 15
+
+
+def test_the_whole_analysis() -> None:
+    found = analyse(raw())
+    assert found.fits[0].law == "universal"
+    assert found.noise[4].rows == pytest.approx(9)
+    assert found.choice is not None
+    assert found.seconds_to_target[2].num_censored == 1
+    assert [point.trials_per_hour for point in found.tuning] == pytest.approx([120, 120 * 2**0.7, 120 * 4**0.7])
+    assert [(one.count, one.reduction) for one in found.simulated] == [
+        (16, "ring"),
+        (16, "hierarchical"),
+        (32, "ring"),
+        (32, "hierarchical"),
+    ]
+
+
+def test_half_a_study_is_analysed_too() -> None:
+    assert analyse(raw(counts=(1,))).fits == []
+    nothing = analyse(raw(repetitions=0, targets=(), tuning=()))
+    assert nothing.points == []
+    assert nothing.choice is None
+
+
+@pytest.mark.parametrize(("text", "message"), [("{}", "for study: Field required"), ("[", "for the file: ")])
+def test_another_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "raw.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(StudyError, match=message):
+        load_raw(path)
+    with pytest.raises(StudyError, match="must be readable"):
+        load_raw(tmp_path / "none.json")
