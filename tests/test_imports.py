@@ -18,7 +18,7 @@ FLOORS = [
     {"models"},
     {"algorithms"},
     {"training"},
-    {"search", "finalists"},
+    {"search", "finalists", "scaling"},
     {"report", "tracking"},
     {"runtime"},
     set(),  # top-level modules that are named nowhere here, such as api and progress
