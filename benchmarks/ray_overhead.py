@@ -1,55 +1,81 @@
-"""What Ray Train costs: the same training run on the same workers, started by torchrun and by Ray, in turn.
+"""What Ray Train costs: the same training run on the same workers, started by torchrun and by Ray.
 
     python benchmarks/ray_overhead.py --pairs 5 --workers 2 --out benchmarks/results/ray_overhead.json
 
-Each pair is both, in random order, from a fresh start; Ray runs only while its own half does. An epoch takes a second
-or more, so that each holds whatever Ray does once a second. Its rate is steps over the median time from one epoch's
-message to the next, the first epochs left out, so that handing over messages and writing checkpoints count. Beside it
-stand figures that other load on the machine hardly moves: processor time per step in the first worker, and cores that
-Ray's other processes keep busy. The last line printed is one JSON object.
+A pair is both runs from a fresh start, which then take turns, an epoch each in random order; while one has its turn,
+all processes of the other are stopped (SIGSTOP). So both meet the same machine, however its speed drifts, and Ray's
+helpers cost only Ray. An epoch takes a second or more, so that each holds whatever Ray does once a second; its time
+includes validation and handing the message over. A pair's ratio is the median over its rounds. Beside it stand
+processor time per step in the first worker, and cores that Ray's other processes keep busy during its turns. The last
+line printed is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import pickle
 import platform
 import random
 import shlex
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
+from supercm_ray.core import rank
 from supercm_ray.data import load_dataset, split_dataset
 from supercm_ray.training import Job, train_job
 
 ROOT = Path(__file__).resolve().parents[1]
+WAYS = ("torchrun", "ray")
+_START_TIMEOUT_S = 180.0
 
 
-def timed(job: Job) -> Iterator[dict[str, Any]]:
-    """The loop's messages, each with when it came and how long the one before took to hand over."""
-    began, handed_over_s = time.time(), 0.0
-    for message in train_job(job):
-        before = time.perf_counter()
-        cpu_s = time.process_time()
-        yield {**message, "began": began, "at": before, "cpu_s": cpu_s, "handed_over_s": handed_over_s}
-        handed_over_s = time.perf_counter() - before
+def by_turns(job: Job) -> Iterator[dict[str, Any]]:
+    """The loop's messages, an epoch for each byte that comes through this worker's gate in the job's folder. The first
+    worker writes down what each epoch took.
+    """
+    folder = Path(job.storage)
+    with (folder / f"gate-{rank()}").open("rb", buffering=0) as gate, (folder / "epochs").open("a") as epochs:
+        note(epochs, {"began": time.time()})
+        gate.read(1)
+        began, cpu_s = time.perf_counter(), time.process_time()
+        for message in train_job(job):
+            done = time.perf_counter()
+            yield message
+            note(
+                epochs,
+                {
+                    "seconds": time.perf_counter() - began,
+                    "cpu_s": time.process_time() - cpu_s,
+                    "hand_over_s": time.perf_counter() - done,
+                    "val_accuracy": message["val/accuracy"],
+                },
+            )
+            gate.read(1)
+            began, cpu_s = time.perf_counter(), time.process_time()
 
 
-def make_job(arguments: argparse.Namespace) -> Job:
-    """The run: SuperCM on handwritten digits."""
+def note(file: Any, line: dict[str, float]) -> None:
+    """Adds a line to the first worker's notes."""
+    if rank() == 0:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+
+
+def make_job(arguments: argparse.Namespace, folder: Path) -> Job:
+    """The run: SuperCM on handwritten digits, with its checkpoints in this folder."""
     config = Config(
         data=DataConfig(label_ratio=0.1),
         model=ModelConfig(channels=(16, 32)),
@@ -63,124 +89,186 @@ def make_job(arguments: argparse.Namespace) -> Job:
         seed=arguments.seed,
     )
     dataset = load_dataset(config.data)
-    return Job(config, dataset, split_dataset(dataset, config), "")
+    return Job(config, dataset, split_dataset(dataset, config), str(folder))
 
 
-def placed(job: Job, folder: Path) -> Job:
-    """The job with its checkpoints in this folder."""
-    return Job(job.config, job.dataset, job.splits, str(folder))
+class Run:
+    """One run, in processes of its own, that goes an epoch at a time."""
+
+    def __init__(self, way: str, arguments: argparse.Namespace, folder: Path) -> None:
+        """Starts it, and waits until its first worker is ready to train."""
+        folder.mkdir()
+        self.way = way
+        self._notes = folder / "epochs"
+        for number in range(arguments.workers):
+            os.mkfifo(folder / f"gate-{number}")
+        self._gates = [os.open(folder / f"gate-{number}", os.O_RDWR) for number in range(arguments.workers)]
+        given = folder / "job.pkl"
+        given.write_bytes(pickle.dumps(make_job(arguments, folder)))
+        started = time.time()
+        self._log = (folder / "log").open("w")
+        options = ["--workers", str(arguments.workers), "--cpus-per-worker", str(arguments.cpus_per_worker)]
+        script = [str(Path(__file__).resolve()), f"--{way}", str(given), *options]
+        self._process = subprocess.Popen(
+            [sys.executable, *COMMANDS[way](arguments), *script],
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+            cwd=ROOT,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        self.start_up_s = self._next_note(0)["began"] - started
+        self.epochs: list[dict[str, float]] = []
+        self.helpers_cpu_s = 0.0
+
+    def epoch(self) -> float:
+        """Has its turn: an epoch, which took so many seconds. All its processes are stopped before and after."""
+        pids = self.signal(signal.SIGCONT)
+        before = helpers_cpu_s(pids)
+        self._open_gates()
+        self.epochs.append(self._next_note(len(self.epochs) + 1))
+        self.helpers_cpu_s += helpers_cpu_s(pids) - before
+        self.signal(signal.SIGSTOP)
+        return self.epochs[-1]["seconds"]
+
+    def end(self) -> None:
+        """Lets it come to its end."""
+        self.signal(signal.SIGCONT)
+        self._open_gates()
+        self._process.wait(timeout=_START_TIMEOUT_S)
+        for gate in self._gates:
+            os.close(gate)
+        self._log.close()
+
+    def signal(self, number: int) -> set[int]:
+        """Sends a signal to all its processes, and returns them."""
+        pids = below(self._process.pid)
+        for pid in pids:
+            os.kill(pid, number)
+        return pids
+
+    def _open_gates(self) -> None:
+        for gate in self._gates:
+            os.write(gate, b"x")
+
+    def _next_note(self, number: int) -> dict[str, float]:
+        """A line of the first worker's notes, as soon as it is there."""
+        until = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < until and self._process.poll() is None:
+            lines = self._notes.read_text().splitlines(keepends=True) if self._notes.exists() else []
+            if len(lines) > number and lines[number].endswith("\n"):
+                found: dict[str, float] = json.loads(lines[number])
+                return found
+            time.sleep(0.02)
+        raise RuntimeError(f"the run gave no sign of life: {Path(self._log.name).read_text()[-2000:]}")
 
 
-def by_torchrun(job: Job, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """Runs the job under torchrun."""
-    given, found = folder / "job.pkl", folder / "messages.json"
-    given.write_bytes(pickle.dumps(placed(job, folder)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(arguments.workers)]
-    command += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
-    command += [str(Path(__file__).resolve()), "--worker", str(given), str(found)]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    started = time.time()
-    subprocess.run(command, check=True, env=environment, cwd=ROOT, capture_output=True)
-    return {**figures(json.loads(found.read_text()), started, arguments), "whole_s": time.time() - started}
+def torchrun_command(arguments: argparse.Namespace) -> list[str]:
+    """How the interpreter is told to run a script on so many workers."""
+    place = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    return ["-m", "torch.distributed.run", "--nproc-per-node", str(arguments.workers), *place]
 
 
-def work(given: Path, found: Path) -> None:
-    """What torchrun starts: a worker, of which the first writes down the messages."""
+COMMANDS: dict[str, Callable[[argparse.Namespace], list[str]]] = {"torchrun": torchrun_command, "ray": lambda _: []}
+
+
+def work(job: Job) -> None:
+    """What torchrun starts: a worker."""
     torch.distributed.init_process_group("gloo")
-    messages = list(timed(pickle.loads(given.read_bytes())))
-    if torch.distributed.get_rank() == 0:
-        found.write_text(json.dumps(messages))
+    for _ in by_turns(job):
+        pass
     torch.distributed.destroy_process_group()
 
 
-def by_ray(job: Job, arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """Runs the job under Ray Train."""
+def drive(job: Job, arguments: argparse.Namespace) -> None:
+    """What starts the workers under Ray Train."""
     from supercm_ray.runtime import ray_session
     from supercm_ray.runtime.group import GroupRun, Workers
 
-    before = time.time()
-    with ray_session():
-        started = time.time()
-        workers = Workers(arguments.workers, cpus_per_worker=arguments.cpus_per_worker)
-        with GroupRun(timed, placed(job, folder), workers, name="overhead", storage=folder / "ray") as run:
-            messages, helped_s = [], []
-            for message in run:
-                messages.append(message)
-                helped_s.append((time.time(), helpers_cpu_s()))
-        whole_s = time.time() - started
-    (since, cpu_since), (until, cpu_until) = helped_s[arguments.warm_up - 1], helped_s[-1]
-    return {
-        **figures(messages, started, arguments),
-        "whole_s": whole_s,
-        "cluster_start_s": started - before,
-        "helpers_cores": (cpu_until - cpu_since) / (until - since),
-    }
+    workers = Workers(arguments.workers, cpus_per_worker=arguments.cpus_per_worker)
+    with ray_session(), GroupRun(by_turns, job, workers, name="overhead", storage=f"{job.storage}/ray") as run:
+        for _ in run:
+            pass
 
 
-def helpers_cpu_s() -> float:
-    """Processor time so far of this process and all below it but the workers: what Ray needs beside them."""
-    stats = {}
+def below(pid: int) -> set[int]:
+    """A process and all that descend from it."""
+    parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            name, fields = path.read_text().rsplit(")", 1)
-            stats[int(path.parent.name)] = name, int(fields.split()[1]), sum(map(int, fields.split()[11:13]))
+            parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
         except OSError:  # it has ended
             continue
-    ours = {os.getpid()}
-    for _ in range(5):
-        ours |= {pid for pid, (_, parent, _) in stats.items() if parent in ours}
-    ticks = sum(ticks for pid, (name, _, ticks) in stats.items() if pid in ours and "RayTrain" not in name)
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def helpers_cpu_s(pids: set[int]) -> float:
+    """Processor time so far of those processes that are not workers: what is needed beside them."""
+    ticks = 0
+    for pid in pids:
+        try:
+            name, fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)
+        except OSError:  # it has ended
+            continue
+        if "RayTrain" not in name:
+            ticks += sum(map(int, fields.split()[11:13]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def figures(messages: list[dict[str, Any]], started: float, arguments: argparse.Namespace) -> dict[str, float]:
-    """What one run's messages come to."""
-    steady = messages[arguments.warm_up - 1 :]
-    assert len(messages) == arguments.warm_up + arguments.epochs
-    seconds = [later["at"] - earlier["at"] for earlier, later in itertools.pairwise(steady)]
+def pair(arguments: argparse.Namespace, draw: random.Random, folder: Path) -> dict[str, Any]:
+    """Both runs by turns: what each came to, and the ratio of their speeds in each round."""
+    runs: dict[str, Run] = {}
+    for way in draw.sample(WAYS, 2):
+        runs[way] = Run(way, arguments, folder / way)
+        runs[way].signal(signal.SIGSTOP)
+    ratios = []
+    for _ in range(arguments.warm_up + arguments.epochs):
+        seconds = {way: runs[way].epoch() for way in draw.sample(WAYS, 2)}
+        ratios.append(seconds["torchrun"] / seconds["ray"])
+    for run in runs.values():
+        run.end()
+    return {"ratios": ratios[arguments.warm_up :], **{way: figures(runs[way], arguments) for way in WAYS}}
+
+
+def figures(run: Run, arguments: argparse.Namespace) -> dict[str, float]:
+    """What one run's epochs come to."""
+    steady = run.epochs[arguments.warm_up :]
+    beside = {"helpers_cores": run.helpers_cpu_s / sum(epoch["seconds"] for epoch in run.epochs)}
     return {
-        "steps_per_s": arguments.steps / statistics.median(seconds),
-        "steps_per_s_of_all": arguments.steps * len(seconds) / sum(seconds),
-        "cpu_ms_per_step": 1000 * (steady[-1]["cpu_s"] - steady[0]["cpu_s"]) / (arguments.steps * len(seconds)),
-        "start_up_s": messages[0]["began"] - started,
-        "hand_over_ms": 1000 * statistics.median(message["handed_over_s"] for message in steady[1:]),
-        "hand_over_ms_max": 1000 * max(message["handed_over_s"] for message in steady[1:]),
-        "val_accuracy": messages[-1]["val/accuracy"],
+        "steps_per_s": arguments.steps / statistics.median(epoch["seconds"] for epoch in steady),
+        "cpu_ms_per_step": 1000 * statistics.median(epoch["cpu_s"] for epoch in steady) / arguments.steps,
+        "hand_over_ms": 1000 * statistics.median(epoch["hand_over_s"] for epoch in steady),
+        "hand_over_ms_max": 1000 * max(epoch["hand_over_s"] for epoch in steady),
+        "start_up_s": run.start_up_s,
+        "val_accuracy": steady[-1]["val_accuracy"],
+        **(beside if run.way == "ray" else {}),
     }
 
 
-def measure(arguments: argparse.Namespace) -> list[dict[str, dict[str, float]]]:
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """All pairs, each run in a folder of its own."""
-    draw, job, pairs = random.Random(arguments.seed), make_job(arguments), []
-    ways = {"torchrun": by_torchrun, "ray": by_ray}
+    draw, pairs = random.Random(arguments.seed), []
     for number in range(arguments.pairs):
-        pair = {}
-        for name in draw.sample(sorted(ways), 2):
-            with tempfile.TemporaryDirectory(prefix="ray_overhead") as folder:
-                pair[name] = ways[name](job, arguments, Path(folder))
-            print(f"pair {number + 1}, {name}: {json.dumps(pair[name])}", flush=True)
-        pairs.append(pair)
+        with tempfile.TemporaryDirectory(prefix="ray_overhead") as folder:
+            pairs.append(pair(arguments, draw, Path(folder)))
+        print(f"pair {number + 1}: {statistics.median(pairs[-1]['ratios']):.4f} {json.dumps(pairs[-1])}", flush=True)
     return pairs
 
 
-def summary(pairs: list[dict[str, dict[str, float]]], arguments: argparse.Namespace) -> dict[str, Any]:
+def summary(pairs: list[dict[str, Any]], arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures, with where they come from."""
-    ratios = [pair["ray"]["steps_per_s"] / pair["torchrun"]["steps_per_s"] for pair in pairs]
-    of_all = [pair["ray"]["steps_per_s_of_all"] / pair["torchrun"]["steps_per_s_of_all"] for pair in pairs]
-    cpu = [pair["torchrun"]["cpu_ms_per_step"] / pair["ray"]["cpu_ms_per_step"] for pair in pairs]
+    by_pair = [statistics.median(pair["ratios"]) for pair in pairs]
     medians = {
-        way: {name: statistics.median(pair[way][name] for pair in pairs) for name in pairs[0][way]}
-        for way in ("torchrun", "ray")
+        way: {name: statistics.median(pair[way][name] for pair in pairs) for name in pairs[0][way]} for way in WAYS
     }
     return {
-        "ratio_steps_per_s": statistics.median(ratios),
-        "ratio_spread": [min(ratios), max(ratios)],
-        "ratios": ratios,
-        "ratio_steps_per_s_of_all": statistics.median(of_all),
-        "ratio_steps_per_cpu_s": statistics.median(cpu),
+        "ratio_steps_per_s": statistics.median(ratio for pair in pairs for ratio in pair["ratios"]),
+        "ratio_by_pair": by_pair,
         "median": medians,
         "pairs": pairs,
-        "settings": {name: value for name, value in vars(arguments).items() if name not in ("out", "worker")},
+        "settings": {name: value for name, value in vars(arguments).items() if name not in ("out", "quick", *WAYS)},
         **provenance(),
     }
 
@@ -221,13 +309,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--cpus-per-worker", type=float, default=1.0)
-    parser.add_argument("--epochs", type=int, default=25, help="epochs that count")
-    parser.add_argument("--warm-up", type=int, default=3, help="epochs before them")
+    parser.add_argument("--epochs", type=int, default=20, help="rounds that count")
+    parser.add_argument("--warm-up", type=int, default=2, help="rounds before them")
     parser.add_argument("--steps", type=int, default=100, help="steps of an epoch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true", help="one pair of a few steps, to see that it works")
-    parser.add_argument("--worker", type=Path, nargs=2, help=argparse.SUPPRESS)
+    for way in WAYS:
+        parser.add_argument(f"--{way}", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.pairs, arguments.epochs, arguments.steps = 1, 3, 4
@@ -237,8 +326,11 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measures, prints, writes."""
     arguments = parse()
-    if arguments.worker:
-        work(*arguments.worker)
+    if arguments.torchrun:
+        work(pickle.loads(arguments.torchrun.read_bytes()))
+        return
+    if arguments.ray:
+        drive(pickle.loads(arguments.ray.read_bytes()), arguments)
         return
     text = json.dumps(summary(measure(arguments), arguments))
     if arguments.out:

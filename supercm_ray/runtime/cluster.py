@@ -24,6 +24,7 @@ _DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # an objective may be a searched value, which no result reports
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_worker_niceness": "0",  # Ray's 15 lets its own processes, which have less to do, push workers off their cores
 }
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -56,6 +57,8 @@ def ray_session() -> Iterator[None]:
     except Exception as error:  # Ray raises a bare one where a process of its own is late
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SuperCMError(f"Ray does not start: {reason}") from error
+    if not address:
+        ray._private.worker.global_worker.node.kill_log_monitor(check_alive=False)  # nobody reads what it would pass on
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         with interruptible():  # again, since Ray has put handlers of its own in place

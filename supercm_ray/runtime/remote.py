@@ -53,6 +53,10 @@ _ENVIRONMENT = {
 }
 
 
+_BEHIND_THE_WORK = 10
+"""What is added to the niceness of processes that only carry messages, lest they push workers off their cores."""
+
+
 class Channel:
     """Carries what the workers say to the consumer, in order, and knows how far the run has come.
 
@@ -60,6 +64,7 @@ class Channel:
     """
 
     def __init__(self) -> None:
+        os.nice(_BEHIND_THE_WORK)
         self._items: list[tuple[str, Any]] = []
         self._arrived = asyncio.Event()
         self._ended: set[int] = set()
@@ -235,7 +240,11 @@ class PlainPolicy(FixedScalingPolicy):
 
 
 class NamedWorkerGroup(WorkerGroup):
-    """Its placement group is found by its name, also while it is pending."""
+    """Its placement group is found by its name, also while it is pending; it has no process for Ray's reports."""
+
+    def _init_train_context(self, workers: Any, sync_actor: Any) -> None:
+        super()._init_train_context(workers, sync_actor)
+        ray.kill(sync_actor)  # reports of Ray's own would meet there; even idle it takes a hundredth of a core
 
     def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> DefaultPlacementGroupHandle:
         context = worker_group_context
@@ -255,6 +264,7 @@ class Controller(TrainController):
     worker_group_cls = NamedWorkerGroup
 
     def __init__(self, *, channel: Any, **kwargs: Any) -> None:
+        os.nice(_BEHIND_THE_WORK)
         self._channel = channel
         super().__init__(**kwargs)
 

@@ -44,6 +44,7 @@ CHANGED = f"Ray {ray.__version__} has changed {{}}, which supercm_ray/runtime/re
         (FixedScalingPolicy._maybe_send_resource_request, ["self"]),
         (FixedScalingPolicy.before_controller_shutdown, ["self"]),
         (FixedScalingPolicy.before_controller_abort, ["self"]),
+        (WorkerGroup._init_train_context, ["self", "workers", "sync_actor"]),
         (WorkerGroup.poll_status, ["self", "timeout"]),
         (TrainController.run, ["self"]),
         (TrainController.abort, ["self"]),
