@@ -160,7 +160,7 @@ _28_BY_28 = tuple(
         data={"name": name, "num_val": 500},
         model={"name": "small_cnn", "channels": [16, 16, 32]},
         algorithm=_BALANCED,
-        training=_short(40, labeled_batch_size=16),
+        training=_short(200, labeled_batch_size=16),
         num_seeds=3,
     )
     for name, title in (("mnist", "MNIST"), ("fashion_mnist", "Fashion-MNIST"))
@@ -173,7 +173,7 @@ _DIGIT_DOMAINS = tuple(
         data={"name": source, "num_val": 500, "target": {"name": target}},
         model={"name": "small_cnn", "channels": [16, 16, 32]},
         algorithm=_BALANCED,
-        training=_short(50),
+        training=_short(200),
         num_seeds=3,
     )
     for source, target in (("usps", "mnist"), ("mnist", "usps"))
