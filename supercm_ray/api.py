@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -19,7 +18,7 @@ from supercm_ray.data import Dataset, as_floats
 from supercm_ray.errors import InterruptedStudyError, StudyError
 from supercm_ray.finalists import Row
 from supercm_ray.models import Predictor
-from supercm_ray.records import RunFolder, RunRecord, StudyFolder, write_atomically
+from supercm_ray.records import RunRecord, StudyFolder, write_atomically
 from supercm_ray.report import Report, build_report
 from supercm_ray.runtime import (
     Listener,
@@ -28,14 +27,15 @@ from supercm_ray.runtime import (
     check_interrupt,
     interruptible,
     job_of,
+    keep_outcome,
     ray_session,
     run_job,
     tuning,
 )
 from supercm_ray.study import Budget, Study
-from supercm_ray.study_file import change_study, load_study
+from supercm_ray.study_file import load_study, on_workers
 from supercm_ray.tracking import BackgroundTracker, Tracker, background, log_model, tracking_uri
-from supercm_ray.training import LAST, OUTCOME, CheckpointStore, choose_device, unpack
+from supercm_ray.training import LAST, CheckpointStore, choose_device, unpack
 
 __all__ = ["Report", "TrainResult", "TuneResult", "load_study", "report", "train", "tune"]
 
@@ -218,11 +218,7 @@ def _placed(study: Study | Config, num_workers: int | tuple[int, int] | None, us
             and has none.
     """
     study = Study(name="config", base=study) if isinstance(study, Config) else study
-    values: dict[str, Any] = {} if num_workers is None else {"budget.num_workers": num_workers}
-    if use_gpu:
-        values |= {"base.training.device": "cuda", "budget.gpus_per_worker": 1}
-    if values:
-        study = change_study(study, values, f"num_workers={num_workers}, use_gpu={use_gpu}")
+    study = on_workers(study, num_workers, use_gpu)
     alone = study.budget.worker_range == (1, 1)
     if alone and study.base.training.device == "cuda" and not torch.cuda.is_available():
         raise StudyError(
@@ -256,7 +252,8 @@ def _train_once(recorder: Recorder, key: str, open_test: bool) -> RunRecord:
         with _workers(study.budget), closing(run_job(job, study.budget)) as messages:
             for message in messages:
                 check_interrupt()
-                summary |= _take_outcome(message, run)
+                keep_outcome(message, run)
+                summary |= {name: message.pop(name) for name in list(message) if name.startswith("test/")}
                 recorder.epoch(key, message)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
@@ -268,14 +265,6 @@ def _train_once(recorder: Recorder, key: str, open_test: bool) -> RunRecord:
     record = run.record()
     assert record is not None
     return record
-
-
-def _take_outcome(message: dict[str, Any], run: RunFolder) -> dict[str, float]:
-    """Takes what was found on the test split out of a message, keeps the arrays, and returns the figures."""
-    if OUTCOME not in message:
-        return {}
-    run.save_outcome(message.pop(OUTCOME))
-    return {name: message.pop(name) for name in list(message) if name.startswith("test/")}
 
 
 def _log_outcome(tracker: Tracker, made: Report, study: Study, folder: StudyFolder, dataset: Dataset) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from supercm_ray.errors import StudyError, SuperCMError
 from supercm_ray.study import Study
-from supercm_ray.study_file import load_study
+from supercm_ray.study_file import load_study, on_workers
 
 if TYPE_CHECKING:
     from supercm_ray.api import TuneResult
@@ -83,7 +83,7 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Run the base configuration once; the same command resumes an interrupted run."""
-    study = load_study(file, [*(overrides or ()), *_worker_overrides(workers, gpu)])
+    study = on_workers(load_study(file, overrides or ()), _num_workers(workers), gpu)
     if dry_run:
         _print_yaml(study.base.model_dump(mode="json"))
         return
@@ -144,14 +144,14 @@ def main() -> None:
         sys.exit(130)
 
 
-def _worker_overrides(workers: str | None, gpu: bool) -> list[str]:
-    """What the options of `train` say, as overrides."""
-    match = re.fullmatch(r"(\d+)(?::(\d+))?", workers or "1")
+def _num_workers(text: str | None) -> int | tuple[int, int] | None:
+    """What `--workers` says."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
     if match is None:
-        raise StudyError(f"--workers must be a number or MIN:MAX, got {workers!r}")
-    number = match[1] if match[2] is None else f"[{match[1]}, {match[2]}]"
-    on_gpu = ["training.device=cuda", "budget.gpus_per_worker=1"] if gpu else []
-    return [*([] if workers is None else [f"budget.num_workers={number}"]), *on_gpu]
+        raise StudyError(f"--workers must be a number or MIN:MAX, got {text!r}")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
 def _print_yaml(tree: dict[str, object]) -> None:

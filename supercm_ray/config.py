@@ -233,7 +233,7 @@ class TrainingConfig(Frozen):
 FREE_TO_CHANGE = tuple(
     f"training.{name}"
     for name in (
-        *("device", "num_threads", "precision", "compile", "convolution", "channels_last"),
+        *("device", "num_threads", "compile", "convolution", "channels_last"),
         *("checkpoint_interval_epochs", "checkpoint_interval_s", "storage_path"),
     )
 ) + tuple(f"{place}.{name}" for place in ("data", "data.target") for name in ("stream", "memory_gib", "stream_threads"))

@@ -96,6 +96,18 @@ def change_study(study: Study, values: Mapping[str, Any], by: str) -> Study:
     return _validate(tree, f"{study.source} with {by}")
 
 
+def on_workers(study: Study, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:
+    """The study with so many workers a run, None for those it names, each with a GPU where wanted.
+
+    Raises:
+        StudyError: where its batches cannot be shared by so many.
+    """
+    values: dict[str, Any] = {} if num_workers is None else {"budget.num_workers": num_workers}
+    if use_gpu:
+        values |= {"base.training.device": "cuda", "budget.gpus_per_worker": 1}
+    return change_study(study, values, f"num_workers={num_workers}, use_gpu={use_gpu}") if values else study
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")

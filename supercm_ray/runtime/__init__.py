@@ -3,7 +3,7 @@
 from supercm_ray.runtime import tuning
 from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.interrupt import check_interrupt, interruptible
-from supercm_ray.runtime.jobs import job_of, run_job
+from supercm_ray.runtime.jobs import job_of, keep_outcome, run_job
 from supercm_ray.runtime.recording import Listener, Recorder, Silent
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "check_interrupt",
     "interruptible",
     "job_of",
+    "keep_outcome",
     "ray_session",
     "run_job",
     "tuning",

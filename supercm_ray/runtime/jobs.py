@@ -10,11 +10,11 @@ import torch
 
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, Splits
-from supercm_ray.records import StudyFolder
+from supercm_ray.records import RunFolder, StudyFolder
 from supercm_ray.runtime.cluster import processes_that_fit
 from supercm_ray.runtime.group import TRIAL_RESOURCES, GroupRun, Workers, groups_that_fit
 from supercm_ray.study import Budget
-from supercm_ray.training import Job, train_job
+from supercm_ray.training import OUTCOME, Job, train_job
 
 
 def job_of(
@@ -45,6 +45,12 @@ def run_job(job: Job, budget: Budget) -> Generator[dict[str, Any]]:
             yield from group
     finally:
         shutil.rmtree(rays_own, ignore_errors=True)  # a folder that holds nothing of use, where it is one
+
+
+def keep_outcome(message: dict[str, Any], run: RunFolder) -> None:
+    """Takes the arrays that were found on the test split out of a message, where it has any, and saves them."""
+    if OUTCOME in message:
+        run.save_outcome(message.pop(OUTCOME))
 
 
 def workers_of(budget: Budget) -> Workers | None:

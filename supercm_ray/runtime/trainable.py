@@ -12,10 +12,10 @@ from ray import tune
 from supercm_ray.data import Dataset
 from supercm_ray.errors import CheckpointError, SuperCMError, WorkersError
 from supercm_ray.records import Status, StudyFolder
-from supercm_ray.runtime.jobs import job_of, run_job
+from supercm_ray.runtime.jobs import job_of, keep_outcome, run_job
 from supercm_ray.search import objective_values
 from supercm_ray.study import Study
-from supercm_ray.training import OUTCOME, CheckpointStore
+from supercm_ray.training import CheckpointStore
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +84,7 @@ class TrialRunner(tune.Trainable):
                 raise
             metrics = dict(self._start_afresh(error))
         self._epoch = int(metrics["epoch"])
-        outcome = metrics.pop(OUTCOME, None)
-        if outcome is not None:
-            self._folder.run(self._key).save_outcome(outcome)
+        keep_outcome(metrics, self._folder.run(self._key))
         return {**metrics, "done": True} if self._epoch == self._study.base.training.num_epochs else metrics
 
     def _start(self) -> Generator[dict[str, Any]]:

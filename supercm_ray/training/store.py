@@ -99,7 +99,7 @@ class CheckpointStore:
         """
         self.place = str(place)
         self._files: _Files = RemoteFiles(self.place) if "://" in self.place else FolderFiles(Path(place))
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writer: ThreadPoolExecutor | None = None
         self._pending: list[Future[None]] = []
 
     def read(self, name: str = LAST) -> bytes | None:
@@ -119,6 +119,7 @@ class CheckpointStore:
             CheckpointError: where that could not be written.
         """
         self.wait()
+        self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending = [self._writer.submit(self._files.write, name, content) for name in names]
 
     def put_aside(self) -> None:
@@ -160,7 +161,8 @@ class CheckpointStore:
         try:
             self.wait()
         finally:
-            self._writer.shutdown()
+            if self._writer is not None:
+                self._writer.shutdown()
 
 
 def _file_system(uri: str) -> tuple[Any, str]:
