@@ -33,7 +33,7 @@ and any share of a CPU would take that CPU from the workers.
 
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 _START_TIMEOUT_S = 600.0
-_CHECK_INTERVAL_S = 0.2
+_CHECK_INTERVAL_S = 0.5
 _ABORT_TIMEOUT_S = 4.0
 
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
+import threading
 from typing import Any
 
 import ray
@@ -53,8 +55,13 @@ _ENVIRONMENT = {
 }
 
 
-_BEHIND_THE_WORK = 10
-"""What is added to the niceness of processes that only carry messages, lest they push workers off their cores."""
+_SWITCH_INTERVAL_S = 0.05
+
+
+def _stand_behind() -> None:
+    """Has this process, which only carries messages, give way to workers, lest it push them off their cores."""
+    for thread in (os.getpid(), threading.get_native_id()):  # the main one, where Ray looks for signals, and this
+        os.setpriority(os.PRIO_PROCESS, thread, max(10, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class Channel:
@@ -64,7 +71,7 @@ class Channel:
     """
 
     def __init__(self) -> None:
-        os.nice(_BEHIND_THE_WORK)
+        _stand_behind()
         self._items: list[tuple[str, Any]] = []
         self._arrived = asyncio.Event()
         self._ended: set[int] = set()
@@ -126,6 +133,7 @@ def work(config: dict[str, Any]) -> None:
     """
     import traceback
 
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)  # Ray's main thread asks for the GIL every 10 ms; steps give it by then
     context = ray.train.get_context()
     rank, num_workers, channel = context.get_world_rank(), context.get_world_size(), config["channel"]
     sent = channel.begin.remote(rank, num_workers)
@@ -264,7 +272,7 @@ class Controller(TrainController):
     worker_group_cls = NamedWorkerGroup
 
     def __init__(self, *, channel: Any, **kwargs: Any) -> None:
-        os.nice(_BEHIND_THE_WORK)
+        _stand_behind()
         self._channel = channel
         super().__init__(**kwargs)
 
