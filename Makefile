@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-soak check format
+.PHONY: help install demo test test-slow check format
 
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,13 +21,11 @@ demo: $(INSTALLED) ## Tune SuperCM on handwritten digits and show what it found
 	PATH="$(CURDIR)/$(BIN):$$PATH" launch/local.sh search_spaces/digits.yaml
 
 test: $(INSTALLED) ## Run the tests, those marked slow aside
-	$(BIN)/python -m pytest -m 'not slow and not soak'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' --ignore tests/runtime
+	$(BIN)/python -m pytest -m 'not slow' tests/runtime
 
 test-slow: $(INSTALLED) ## Run the tests marked slow
 	$(BIN)/python -m pytest -m slow
-
-test-soak: $(INSTALLED) ## Run the tests with many kills and starts in a row, which no other target runs
-	$(BIN)/python -m pytest -m soak
 
 check: $(INSTALLED) ## Style, types and the direction of imports
 	$(BIN)/ruff check .

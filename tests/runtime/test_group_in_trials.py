@@ -81,7 +81,7 @@ def session(dashboard: bool) -> Iterator[None]:
         os.environ.update(before)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("dashboard", "reuse"),

@@ -1,5 +1,5 @@
-"""What `runtime/remote.py` relies on of Ray Train beyond its public interface. Ray is pinned to one minor version; who
-moves the pin learns here what has changed, and then tries `tests/runtime/test_group.py`.
+"""What `runtime/` relies on of Ray beyond its public interface, most of it in `remote.py`. Ray is pinned to one minor
+version; who moves the pin learns here what has changed, and then tries `tests/runtime/test_group.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private.node import Node
 from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
@@ -22,7 +23,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from supercm_ray.runtime import remote
 
-CHANGED = f"Ray {ray.__version__} has changed {{}}, which supercm_ray/runtime/remote.py overrides or calls"
+CHANGED = f"Ray {ray.__version__} has changed {{}}, which supercm_ray/runtime overrides or calls"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,7 @@ CHANGED = f"Ray {ray.__version__} has changed {{}}, which supercm_ray/runtime/re
         (FixedScalingPolicy._maybe_send_resource_request, ["self"]),
         (FixedScalingPolicy.before_controller_shutdown, ["self"]),
         (FixedScalingPolicy.before_controller_abort, ["self"]),
+        (Node.kill_log_monitor, ["self", "check_alive"]),
         (WorkerGroup._init_train_context, ["self", "workers", "sync_actor"]),
         (WorkerGroup.poll_status, ["self", "timeout"]),
         (TrainController.run, ["self"]),

@@ -86,7 +86,7 @@ def test_what_two_workers_leave_is_what_one_process_leaves(undisturbed: Place, t
         assert ours[name] == pytest.approx(theirs[name], rel=2e-3)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(4))
 def test_kills_change_nothing(place: Place, undisturbed: Place, seed: int) -> None:
