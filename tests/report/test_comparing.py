@@ -57,7 +57,7 @@ def test_a_scaling_study_is_found_by_name_folder_and_file(results: Path) -> None
 
 
 def test_what_cannot_be_compared_is_refused(results: Path) -> None:
-    with pytest.raises(StudyError, match="got a tuned one .* and a scaling one"):
+    with pytest.raises(StudyError, match=r"got a tuned one .* and a scaling one"):
         compare_studies("one", "measured", results=results)
     with pytest.raises(StudyError, match="got 'nothing'"):
         compare_studies("one", "nothing", results=results)

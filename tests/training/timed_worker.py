@@ -1,7 +1,7 @@
 """Times steps as one worker of several, on gloo; test_timing.py looks at what comes out.
 
-`python timed_worker.py all WORKERS FOLDER HOW` starts the workers, each of which leaves a file in FOLDER. HOW is `plain`,
-`slow` (worker 1 is slow to make batches), `large` (a network of which communication takes most) or `parity`.
+`python timed_worker.py all WORKERS FOLDER HOW` starts the workers, each of which leaves a file in FOLDER. HOW is
+`plain`, `slow` (worker 1 is slow to make batches), `large` (a network of which communication takes most) or `parity`.
 """
 
 from __future__ import annotations
