@@ -185,7 +185,8 @@ class ScalingRun:
     def _settle(self) -> None:
         """Closes the records of what stands in the raw file already."""
         raw = self.file.raw
-        for one in (*raw.repetitions, *raw.targets, *raw.tuning):
+        measured: list[Repetition | TargetRun | TuningRun] = [*raw.repetitions, *raw.targets, *raw.tuning]
+        for one in measured:
             record = self.recorder.folder.run(_key(one)).record()
             if record is not None and record.status != "complete":
                 self._end(one)

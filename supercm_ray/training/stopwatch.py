@@ -67,7 +67,7 @@ class Stopwatch:
             for name, function in kept.items():
                 setattr(distributed, name, function)
 
-    def reduce_gradients(self, bucket: distributed.GradBucket) -> Future[Tensor]:
+    def reduce_gradients(self, bucket: Any) -> Future[Tensor]:
         """What a communication hook of DDP does: averages the gradients of a bucket, as DDP would."""
         gradients = bucket.buffer()
         self._own = self._own + self._square(gradients)

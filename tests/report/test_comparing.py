@@ -10,8 +10,18 @@ import pytest
 
 from supercm_ray.errors import StudyError
 from supercm_ray.report import compare_studies
+from supercm_ray.scaling import Host, Raw
 
-from ..scaling.synthetic import raw
+RAW = Raw(
+    study="digits",
+    mode="strong",
+    job_rows=1000,
+    command="supercm-ray scale",
+    commit="",
+    versions={},
+    hosts=(Host(name="a"),),
+    warmup_steps=1,
+)
 
 
 def row(level: float, arm: str, test: float, gain: float | None) -> dict[str, Any]:
@@ -35,7 +45,7 @@ def results(tmp_path: Path) -> Path:
         tree = {"study": name, "study_id": name * 2, "rows": rows}
         (tmp_path / name / "table.json").write_text(json.dumps(tree))
     (tmp_path / "scale" / "measured").mkdir(parents=True)
-    (tmp_path / "scale" / "measured" / "raw.json").write_text(raw().model_dump_json())
+    (tmp_path / "scale" / "measured" / "raw.json").write_text(RAW.model_dump_json())
     return tmp_path
 
 
