@@ -124,6 +124,7 @@ def test_a_killed_study_goes_on_and_measures_nothing_twice(place: Place) -> None
     assert StudyFolder.existing(folder(place)).runs("scale")
 
 
+@pytest.mark.slow
 def test_counts_without_room_are_refused_or_skipped_by_name(place: Place) -> None:
     words = ("scale", "tiny.yaml", "--workers", "1,50", "--repetitions", "1", "--steps", "2", "--warmup-steps", "0")
     done = place.run(*words)

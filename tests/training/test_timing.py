@@ -84,6 +84,7 @@ def test_one_worker_neither_waits_nor_communicates(tmp_path: Path) -> None:
     assert 0 < alone["utilisation"] < 1.5
 
 
+@pytest.mark.slow
 def test_a_slow_worker_shows_up_as_waiting(tmp_path: Path) -> None:
     even, slow = (run(tmp_path / how, 2, how)[0] for how in ("plain", "slow"))
     assert min(slow["step_s"]) > SLOW_S
