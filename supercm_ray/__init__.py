@@ -8,10 +8,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from supercm_ray.api import Report, TrainResult, TuneResult, report, train, tune
+    from supercm_ray.api import (
+        Report,
+        ScaleResult,
+        ScalingPlan,
+        TrainResult,
+        TuneResult,
+        compare,
+        report,
+        scale,
+        train,
+        tune,
+    )
     from supercm_ray.study_file import load_study
 
-__all__ = ["Report", "TrainResult", "TuneResult", "load_study", "report", "train", "tune"]
+__all__ = [
+    "Report",
+    "ScaleResult",
+    "ScalingPlan",
+    "TrainResult",
+    "TuneResult",
+    "compare",
+    "load_study",
+    "report",
+    "scale",
+    "train",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

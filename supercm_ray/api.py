@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,14 @@ import torch
 import yaml
 
 from supercm_ray.checks import load_checked
+from supercm_ray.closing import closing_on_error
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, as_floats
 from supercm_ray.errors import InterruptedStudyError, StudyError
 from supercm_ray.finalists import Row
 from supercm_ray.models import Predictor
 from supercm_ray.records import RunRecord, StudyFolder, write_atomically
-from supercm_ray.report import Report, build_report
+from supercm_ray.report import Report, build_report, compare_studies
 from supercm_ray.runtime import (
     Listener,
     Recorder,
@@ -32,12 +33,27 @@ from supercm_ray.runtime import (
     run_job,
     tuning,
 )
+from supercm_ray.scaling import ScalingPlan
+from supercm_ray.scaling_study import ScaleResult
+from supercm_ray.scaling_study import scale as _scale
 from supercm_ray.study import Budget, Study
 from supercm_ray.study_file import load_study, on_workers
 from supercm_ray.tracking import BackgroundTracker, Tracker, background, log_model, tracking_uri
 from supercm_ray.training import LAST, CheckpointStore, choose_device, unpack
 
-__all__ = ["Report", "TrainResult", "TuneResult", "load_study", "report", "train", "tune"]
+__all__ = [
+    "Report",
+    "ScaleResult",
+    "ScalingPlan",
+    "TrainResult",
+    "TuneResult",
+    "compare",
+    "load_study",
+    "report",
+    "scale",
+    "train",
+    "tune",
+]
 
 DEFAULT_RESULTS = Path("results")
 _MODEL_TAG = "supercm.model_uri"
@@ -106,7 +122,7 @@ def tune(
         tracker = Tracker(study, folder)
         with background(tracker) as writer:
             recorder = Recorder(study, folder, dataset, listener or Silent(), writer.mirror)
-            with _closing_on_error(recorder, tracker, writer):
+            with closing_on_error(recorder, tracker, writer):
                 parent_id = tracker.open_parent()
                 _run_all(recorder, tracker, writer)
                 writer.flush()
@@ -184,30 +200,54 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
     return made
 
 
+def scale(
+    study: Study,
+    plan: ScalingPlan,
+    *,
+    results: Path = DEFAULT_RESULTS,
+    listener: Listener | None = None,
+    figures: bool = True,
+) -> ScaleResult:
+    """Measures how a study's training scales with workers and its tuning with trials at once; see `scaling_study`.
+
+    Args:
+        study: what `load_study` returned.
+        plan: what to measure.
+        results: the folder in which the scaling study has its own, below `scale`.
+        listener: told of progress.
+        figures: whether the report has its figures.
+
+    Raises:
+        StudyError: for anything wrong with the study or the plan, or a count for which the cluster has no room.
+        WorkersError: where workers failed again and again.
+        InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes, and measures nothing twice.
+    """
+    return _scale(study, plan, results=results, listener=listener, figures=figures)
+
+
+def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
+    """Two scaling studies, or two tuned studies, side by side, as text.
+
+    Args:
+        first: a scaling study's raw figures or its folder, or the folder of a tuned study or its name in `results`.
+        second: likewise, of the same kind.
+        results: where tuned studies are.
+
+    Raises:
+        StudyError: where one of them is neither, or they are of different kinds.
+    """
+    return compare_studies(str(first), str(second), results=results)
+
+
 def _run_all(recorder: Recorder, tracker: Tracker, writer: BackgroundTracker) -> None:
     study, folder = recorder.study, recorder.folder
     if not tuning.has_work(study, folder):
         tuning.settle(recorder)
         return
     writer.flush()
-    with ray_session(), _closing_on_error(recorder, tracker, writer):
+    with ray_session(), closing_on_error(recorder, tracker, writer):
         tuning.run_search(recorder)
         tuning.run_finalists(recorder, tuning.chosen(study, folder))
-
-
-@contextmanager
-def _closing_on_error(recorder: Recorder, tracker: Tracker, writer: BackgroundTracker) -> Iterator[None]:
-    """Leaves no run open when the block is left by an error, before anything else is taken down."""
-    try:
-        yield
-    except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt | InterruptedStudyError)
-        recorder.interrupt()
-        writer.call(lambda: tracker.end_parent("interrupted" if interrupted else "failed"))
-        writer.flush()
-        if isinstance(error, KeyboardInterrupt):
-            raise InterruptedStudyError(f"{recorder.study.name} was interrupted; the same command resumes it") from None
-        raise
 
 
 def _placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 import yaml
@@ -18,6 +19,8 @@ from supercm_ray.study_file import load_study, on_workers
 
 if TYPE_CHECKING:
     from supercm_ray.api import TuneResult
+
+Number = TypeVar("Number", int, float)
 
 app = typer.Typer(
     help="Tunes SuperCM: how much clustering, which temperature, how few labels.",
@@ -133,6 +136,83 @@ def report(
     console.print(f"\npage     {made.html}\ntable    {made.table_json}", markup=False)
 
 
+@app.command()
+def scale(
+    file: File,
+    overrides: Overrides = None,
+    workers: Annotated[str | None, typer.Option(metavar="N,N,...", help="Workers at which a step is timed.")] = None,
+    trials_at_once: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Trials at once with which the space is searched.")
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(help="strong: the batch is that of all workers. weak: that of each.", metavar="strong|weak")
+    ] = "strong",
+    repetitions: Annotated[int, typer.Option(help="Of each count, in random order.")] = 3,
+    steps: Annotated[int, typer.Option(help="Steps measured in each repetition.")] = 30,
+    warmup_steps: Annotated[int, typer.Option(help="Steps dropped before them.")] = 5,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
+    gpu_fraction: Annotated[
+        str | None, typer.Option(metavar="F,F,...", help="Shares of a GPU for each trial of a search.")
+    ] = None,
+    target_accuracy: Annotated[
+        float | None, typer.Option(help="Also train to this validation accuracy, from 0 to 1.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Such runs for each count.")] = 3,
+    price_per_gpu_hour: Annotated[float | None, typer.Option(help="To reckon what a job costs.")] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out counts for which there is no room.")
+    ] = False,
+    simulate: Annotated[str | None, typer.Option(metavar="N,N,...", help="Workers to predict a step for.")] = None,
+    bandwidth: Annotated[float | None, typer.Option(help="For --simulate: bytes a second between nodes.")] = None,
+    latency: Annotated[float, typer.Option(help="For --simulate: seconds of a message between nodes.")] = 1e-5,
+    workers_per_node: Annotated[int, typer.Option(help="For --simulate.")] = 1,
+    results: Results = Path("results"),
+    dry_run: DryRun = False,
+) -> None:
+    """Measure how training scales with workers and tuning with trials at once; the same command resumes."""
+    from supercm_ray.progress import ProgressView
+    from supercm_ray.scaling.plan import make_plan, simulation_of
+
+    study = load_study(file, [*(overrides or ()), *_worker_overrides(None, gpu)])
+    plan = make_plan(
+        workers=_numbers("--workers", workers, int),
+        trials_at_once=_numbers("--trials-at-once", trials_at_once, int),
+        mode=mode,
+        repetitions=repetitions,
+        num_steps=steps,
+        warmup_steps=warmup_steps,
+        gpu_fractions=_numbers("--gpu-fraction", gpu_fraction, float),
+        target_accuracy=target_accuracy,
+        num_seeds=seeds,
+        price=price_per_gpu_hour,
+        skip_missing=skip_missing,
+        simulation=simulation_of(_numbers("--simulate", simulate, int), bandwidth, latency, workers_per_node),
+        command=shlex.join(["supercm-ray", *sys.argv[1:]]),
+    )
+    if dry_run:
+        _print_yaml({"plan": plan.model_dump(mode="json"), "study": study.model_dump(mode="json")})
+        return
+    with ProgressView(study, console) as view:
+        from supercm_ray import api  # seconds of imports, with something to see meanwhile
+
+        result = api.scale(study, plan, results=results, listener=view)
+    console.print(f"\n{result.report.text}\n", markup=False)
+    console.print(f"report   {result.report.html}\nMLflow   {_mlflow(result.mlflow_uri)}\n", markup=False)
+    console.print(str(result.report.raw), markup=False)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A scaling study's raw.json or folder, or a tuned study.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
+    results: Results = Path("results"),
+) -> None:
+    """Set two scaling studies, or two tuned studies, side by side."""
+    from supercm_ray import api
+
+    console.print(api.compare(first, second, results=results), markup=False)
+
+
 def main() -> None:
     """Entry point: errors of this package become one clear message and an exit code, without a traceback."""
     try:
@@ -152,6 +232,14 @@ def _num_workers(text: str | None) -> int | tuple[int, int] | None:
     if match is None:
         raise StudyError(f"--workers must be a number or MIN:MAX, got {text!r}")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def _numbers(option: str, text: str | None, kind: type[Number]) -> tuple[Number, ...]:
+    """What an option that takes several numbers says."""
+    try:
+        return tuple(kind(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise StudyError(f"{option} must be numbers with commas between them, such as 1,2,4, got {text!r}") from None
 
 
 def _print_yaml(tree: dict[str, object]) -> None:

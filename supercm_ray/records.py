@@ -29,7 +29,7 @@ import numpy.typing as npt
 from supercm_ray.errors import StudyError
 
 Status = Literal["running", "complete", "pruned", "failed", "interrupted"]
-Kind = Literal["trial", "finalist", "train"]
+Kind = Literal["trial", "finalist", "train", "scale"]
 
 
 @dataclass(frozen=True)

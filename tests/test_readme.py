@@ -29,8 +29,8 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_each_command_is_understood(words: list[str], tmp_path: Path) -> None:
-    """`train` and `tune` as a dry run, the report without a study to report on; the others as they stand."""
-    extra = ["--dry-run"] if words[1] in ("train", "tune") else []
+    """What trains as a dry run, the report and the comparison without a study; the others as they stand."""
+    extra = ["--dry-run"] if words[1] in ("train", "tune", "scale") else []
     (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
     done = subprocess.run(
         [sys.executable, "-m", "supercm_ray.cli", *words[1:], *extra],
@@ -42,13 +42,25 @@ def test_each_command_is_understood(words: list[str], tmp_path: Path) -> None:
     if words[1] == "report":
         assert done.returncode == 2
         assert "a study must have been begun in results/digits" in done.stderr
+    elif words[1] == "compare":
+        assert done.returncode == 2
+        assert "a study to compare is" in done.stderr
     else:
         assert done.returncode == 0, done.stderr
         assert done.stdout
 
 
 def test_the_verbs_are_all_shown() -> None:
-    assert {words[1] for words in commands()} == {"ls", "validate", "train", "tune", "report", "schema"}
+    assert {words[1] for words in commands()} == {
+        "ls",
+        "validate",
+        "train",
+        "tune",
+        "scale",
+        "compare",
+        "report",
+        "schema",
+    }
 
 
 def test_the_plug_in_example_runs() -> None:

@@ -11,7 +11,7 @@ from supercm_ray.core.centroids import CentroidRule, LearnedCentroids, RunningCe
 from supercm_ray.core.clustering import ClusteringModule, balance_prior, clustering_loss
 from supercm_ray.core.losses import supervised_loss
 from supercm_ray.core.schedules import gaussian_ramp
-from supercm_ray.core.workers import from_first, gather, num_workers, own_rows, rank, share, total
+from supercm_ray.core.workers import from_all, from_first, gather, num_workers, own_rows, rank, share, total
 
 __all__ = [
     "CentroidRule",
@@ -21,6 +21,7 @@ __all__ = [
     "balance_prior",
     "class_sums",
     "clustering_loss",
+    "from_all",
     "from_first",
     "gather",
     "gaussian_ramp",

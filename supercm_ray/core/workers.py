@@ -76,6 +76,15 @@ def from_first(value: Any) -> Any:
     return box[0]
 
 
+def from_all(value: Any) -> list[Any]:
+    """The values, any that pickle, of all workers, by rank, on each of them."""
+    if num_workers() == 1:
+        return [value]
+    values: list[Any] = [None] * num_workers()
+    distributed.all_gather_object(values, value)
+    return values
+
+
 def _distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from supercm_ray.finalists import Row
 from supercm_ray.records import StudyFolder, write_atomically
+from supercm_ray.report.comparing import compare_studies
 from supercm_ray.report.data import ReportData, gather
 from supercm_ray.report.figures import draw_all
 from supercm_ray.report.page import render
@@ -16,7 +17,16 @@ from supercm_ray.report.table_json import table_tree
 from supercm_ray.report.text import finding, table_text
 from supercm_ray.study import Study
 
-__all__ = ["Report", "ScalingReport", "build_report", "build_scaling_report", "compare", "finding", "table_text"]
+__all__ = [
+    "Report",
+    "ScalingReport",
+    "build_report",
+    "build_scaling_report",
+    "compare",
+    "compare_studies",
+    "finding",
+    "table_text",
+]
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ def _render(found: Analysis, drawn: list[tuple[str, str, str, Figure]]) -> str:
         sentences=said[1:] if found.choice else said,
         headings=scaling_table.headings(found),
         rows=scaling_table.cells(found),
+        parts_note=scaling_table.PARTS_NOTE,
         tuning=scaling_table.tuning_cells(found),
         chosen=found.choice,
         figures=shown,

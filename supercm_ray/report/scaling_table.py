@@ -11,6 +11,11 @@ from supercm_ray.report.scaling_plots import time_unit
 from supercm_ray.scaling import TRUSTED_FACTOR, Analysis, Cost, Fit, Point
 
 SIMULATED_NOTE = "Simulated, not measured"
+PARTS_NOTE = (
+    "Steps are timed whole, as in training. The parts come from as many further steps that are taken apart, in which "
+    "communication does not overlap computing: comm. is time in collectives once all workers are there, waiting is "
+    "time until the slowest is there, data is time until a batch is there, compute is the rest."
+)
 
 
 def headings(found: Analysis) -> list[str]:
@@ -30,11 +35,12 @@ def cells(found: Analysis) -> list[list[str]]:
 
 def table_text(found: Analysis) -> str:
     """The table and what follows from it, for a terminal."""
-    parts = [_aligned([headings(found), *cells(found)])] if found.points else []
+    parts = [aligned([headings(found), *cells(found)])] if found.points else []
     parts += ["\n".join(f"not measured, {what}: {why}" for what, why in sorted(found.raw.skipped.items()))]
     if found.tuning:
         rows = [["trials at once", "GPU a trial", "trials/hour", "searches"], *tuning_cells(found)]
-        parts.append(_aligned(rows))
+        parts.append(aligned(rows))
+    parts += [PARTS_NOTE] if found.points else []
     return "\n\n".join(part for part in [*parts, "\n".join(sentences(found))] if part)
 
 
@@ -108,7 +114,7 @@ def compare_text(first: Analysis, second: Analysis) -> str:
         )
     note = "apart: no repetition of one lies among those of the other"
     choices = [f"{name}: {one.choice.sentence}" for name, one in (("A", first), ("B", second)) if one.choice]
-    return "\n".join([*lines, "", _aligned(rows), note, "", *choices])
+    return "\n".join([*lines, "", aligned(rows), note, "", *choices])
 
 
 def _title(found: Analysis) -> str:
@@ -142,7 +148,8 @@ def _law_sentence(fits: Sequence[Fit]) -> str:
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the first of them headings, as text in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -41,7 +41,7 @@ def run_job(job: Job, budget: Budget) -> Generator[dict[str, Any]]:
         return
     rays_own = f"{job.storage}/ray"
     try:
-        with GroupRun(_train_on_worker, job, workers, name="run", storage=rays_own) as group:
+        with GroupRun(train_on_worker, job, workers, name="run", storage=rays_own) as group:
             yield from group
     finally:
         shutil.rmtree(rays_own, ignore_errors=True)  # a folder that holds nothing of use, where it is one
@@ -83,9 +83,15 @@ def trials_at_once(budget: Budget) -> int:
     return min(room, budget.max_concurrent_trials or room)
 
 
-def _train_on_worker(job: Job) -> Iterator[dict[str, Any]]:
+def train_on_worker(job: Job) -> Iterator[dict[str, Any]]:
+    """What each worker of a run does."""
+    take_device()
+    yield from train_job(job)
+
+
+def take_device() -> None:
+    """Has this worker compute on the GPU that Ray gave it, where it has one."""
     if torch.cuda.is_available():
         from ray.train.torch import get_device  # only workers have one
 
         torch.cuda.set_device(get_device())
-    yield from train_job(job)

@@ -3,9 +3,12 @@
 from supercm_ray.scaling.analysis import PARTS, Analysis, Point, TuningPoint, analyse, throughput
 from supercm_ray.scaling.censored import Attempt, TimeToTarget, time_to_target
 from supercm_ray.scaling.cost import EFFICIENCY_FLOOR, Choice, Cost, choose, costs
+from supercm_ray.scaling.host import this_host
 from supercm_ray.scaling.law import LAWS, PARAMETERS, TRUSTED_FACTOR, Fit, LawName, Prediction, fit, fit_laws
 from supercm_ray.scaling.noise_scale import NoiseScale, noise_scale
+from supercm_ray.scaling.plan import ScalingPlan, make_plan, schedule
 from supercm_ray.scaling.raw import Host, Raw, Repetition, SimulationRequest, TargetRun, TuningRun, load_raw
+from supercm_ray.scaling.raw_file import RawFile
 from supercm_ray.scaling.simulate import Network, Reduction, Simulated, all_reduce_s, simulate
 
 __all__ = [
@@ -26,8 +29,10 @@ __all__ = [
     "Point",
     "Prediction",
     "Raw",
+    "RawFile",
     "Reduction",
     "Repetition",
+    "ScalingPlan",
     "Simulated",
     "SimulationRequest",
     "TargetRun",
@@ -41,8 +46,11 @@ __all__ = [
     "fit",
     "fit_laws",
     "load_raw",
+    "make_plan",
     "noise_scale",
+    "schedule",
     "simulate",
+    "this_host",
     "throughput",
     "time_to_target",
 ]

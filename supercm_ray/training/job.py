@@ -56,9 +56,7 @@ def train_job(job: Job) -> Iterator[dict[str, Any]]:
         CheckpointError: where the checkpoint is broken or another run's, or cannot be written.
         DivergedError: where the loss is no longer a number.
     """
-    torch.set_num_threads(job.config.training.num_threads)
-    keep_memory()
-    device = choose_device(job.config.training.device)
+    device = prepare_process(job.config)
     keeper = _Keeper(job)
     try:
         state = keeper.resume(device)
@@ -68,6 +66,13 @@ def train_job(job: Job) -> Iterator[dict[str, Any]]:
             yield {**metrics, **(_open_test(state, data) if is_last and job.open_test else {})}
     finally:
         keeper.close()
+
+
+def prepare_process(config: Config) -> torch.device:
+    """Sets this process up to train and returns the device it trains on."""
+    torch.set_num_threads(config.training.num_threads)
+    keep_memory()
+    return choose_device(config.training.device)
 
 
 def _train(state: TrainState, data: DeviceData, keeper: _Keeper) -> Iterator[dict[str, float]]:

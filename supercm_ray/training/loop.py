@@ -35,7 +35,7 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
     """
     while state.epoch < state.config.training.num_epochs:
         started = time.perf_counter()
-        with _own_random_numbers(state):
+        with own_random_numbers(state):
             terms = train_epoch(state, data)
         _agree_on_statistics(state)
         if not math.isfinite(terms["loss"]):
@@ -55,7 +55,7 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
 
 
 @contextmanager
-def _own_random_numbers(state: TrainState) -> Iterator[None]:
+def own_random_numbers(state: TrainState) -> Iterator[None]:
     """Has layers such as dropout, which draw from torch's global generators, draw by seed, step and worker alone."""
     devices = [state.device] if state.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -91,16 +91,22 @@ def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
 
 def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
     """Runs `steps_per_epoch` steps and returns the mean of each loss term; the device is read once, at the end."""
+    sums: dict[str, Tensor] = {}
+    for batch in epoch_batches(state, data):
+        terms = train_step(state, batch)
+        sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+    means = total(torch.stack(list(sums.values()))) / (state.config.training.steps_per_epoch * num_workers())
+    return dict(zip(sums, means.tolist(), strict=True))
+
+
+def epoch_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
+    """The batches of an epoch, each drawn when it is asked for."""
     training, generator = state.config.training, state.generator
     labeled = epoch_rows(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
     unlabeled = epoch_rows(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
     data.expect(torch.cat([labeled, unlabeled], dim=1))
-    sums: dict[str, Tensor] = {}
     for rows, other_rows in zip(labeled, unlabeled, strict=True):
-        terms = train_step(state, draw_batch(data, rows, other_rows, state.config, generator))
-        sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
-    means = total(torch.stack(list(sums.values()))) / (training.steps_per_epoch * num_workers())
-    return dict(zip(sums, means.tolist(), strict=True))
+        yield draw_batch(data, rows, other_rows, state.config, generator)
 
 
 def train_step(state: TrainState, batch: Batch) -> Terms:

@@ -1,0 +1,112 @@
+"""What is timed is what trains, and each part of a step's time is told from the others."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from timed_worker import SLOW_S, parity
+
+from supercm_ray.scaling import Network, simulate
+
+SCRIPT = Path(__file__).with_name("timed_worker.py")
+LOOPBACK_BYTES_PER_S = 40e6 / 8
+SLOW_NETWORK = "tc qdisc add dev lo root tbf rate 40mbit burst 32kbit latency 400ms"
+THROTTLE = f"ip link set lo mtu 1500 up && {SLOW_NETWORK} && exec {{command}}"
+
+
+def run(folder: Path, workers: int, how: str, *, throttled: bool = False) -> list[Any]:
+    """What each worker left."""
+    folder.mkdir()
+    words = [sys.executable, str(SCRIPT), "all", str(workers), str(folder), how]
+    if throttled:
+        words = ["unshare", "-n", "sh", "-c", THROTTLE.format(command=" ".join(words))]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, env=environment, start_new_session=True)
+    try:
+        assert process.wait(240) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(workers)]
+
+
+@functools.cache
+def why_not_throttled() -> str:
+    """Why no network can be slowed down here, or nothing where one can."""
+    try:
+        words = ["unshare", "-n", "sh", "-c", THROTTLE.format(command="true")]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return str(error)
+    return done.stderr.strip() or "not permitted" if done.returncode else ""
+
+
+def share(figures: dict[str, Any], part: str) -> float:
+    whole = sum(figures[f"{name}_s"] for name in ("data", "communication", "waiting", "compute"))
+    return float(figures[f"{part}_s"] / whole)
+
+
+def same(states: list[dict[str, torch.Tensor]]) -> bool:
+    first, *others = states
+    return all(torch.equal(first[name], other[name]) for other in others for name in first)
+
+
+def test_what_is_timed_is_what_trains() -> None:
+    states = parity()
+    assert states[0].keys() == states[1].keys() == states[2].keys()
+    assert same(states)
+    assert int(states[0]["centroids.num_updates"]) == 8
+
+
+def test_what_is_timed_on_two_workers_is_what_trains(tmp_path: Path) -> None:
+    for states in run(tmp_path / "two", 2, "parity"):
+        assert same(states)
+
+
+def test_one_worker_neither_waits_nor_communicates(tmp_path: Path) -> None:
+    (alone,) = run(tmp_path / "one", 1, "plain")
+    assert alone["communication_s"] == alone["waiting_s"] == 0
+    assert alone["small_squares"] == alone["big_squares"] == ()
+    assert len(alone["step_s"]) == 6
+    parts = sum(alone[f"{name}_s"] for name in ("data", "compute"))
+    assert parts == pytest.approx(statistics.fmean(alone["step_s"]), rel=1)
+    assert alone["peak_memory_bytes"] > 1e7
+    assert 0 < alone["utilisation"] < 1.5
+
+
+@pytest.mark.slow
+def test_a_slow_worker_shows_up_as_waiting(tmp_path: Path) -> None:
+    even, slow = (run(tmp_path / how, 2, how)[0] for how in ("plain", "slow"))
+    assert min(slow["step_s"]) > SLOW_S
+    assert slow["waiting_s"] - even["waiting_s"] > 0.3 * SLOW_S, "one of two workers waits"
+    assert slow["data_s"] - even["data_s"] == pytest.approx(SLOW_S / 2, rel=0.5), "the other one has no data yet"
+    assert share(slow, "waiting") > share(even, "waiting")
+    assert slow["communication_s"] < 0.3 * SLOW_S
+    assert len(slow["small_squares"]) == len(slow["big_squares"]) == 6
+    assert all(small > big > 0 for small, big in zip(slow["small_squares"], slow["big_squares"], strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 4])
+def test_a_slow_network_shows_up_as_communication_and_is_predicted(tmp_path: Path, workers: int) -> None:
+    """Workers of one machine share its loopback, so that a worker's link has an even part of its bandwidth."""
+    if why_not_throttled():
+        pytest.skip(f"no network can be slowed down here: {why_not_throttled()}")
+    free = run(tmp_path / "free", workers, "large")[0]
+    slow = run(tmp_path / "slow", workers, "large", throttled=True)[0]
+    assert share(slow, "communication") > max(0.6, share(free, "communication"))
+    assert slow["waiting_s"] < 0.5 * slow["communication_s"]
+    compute_s = free["compute_s"] + free["data_s"]
+    network = Network(LOOPBACK_BYTES_PER_S / workers, 1e-4)
+    predicted = simulate(workers, compute_s, free["gradient_bytes"], network, "ring", weak=True)
+    assert statistics.median(slow["step_s"]) == pytest.approx(predicted.step_s, rel=0.3)
