@@ -173,7 +173,7 @@ def scale(
     from supercm_ray.progress import ProgressView
     from supercm_ray.scaling.plan import make_plan, simulation_of
 
-    study = load_study(file, [*(overrides or ()), *_worker_overrides(None, gpu)])
+    study = on_workers(load_study(file, overrides or ()), None, gpu)
     plan = make_plan(
         workers=_numbers("--workers", workers, int),
         trials_at_once=_numbers("--trials-at-once", trials_at_once, int),
