@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.metadata
 import platform
 from collections.abc import Sequence
@@ -10,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from supercm_ray.finalists import CONTROL, Row
 from supercm_ray.report.data import ReportData, RunView
 from supercm_ray.report.figures import Drawn
+from supercm_ray.report.html import data_uri, fill
 from supercm_ray.report.text import HEADINGS, finding, gain_text, percent, seeds_text, value_text
 from supercm_ray.report.validators import rank_correlations
 
@@ -28,15 +27,9 @@ def render(data: ReportData, figures: Sequence[Drawn]) -> str:
         data: what to show.
         figures: drawn before, in the order of the page.
     """
-    environment = Environment(
-        loader=PackageLoader("supercm_ray.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     study = data.study
-    return environment.get_template("page.html").render(
+    return fill(
+        "page.html",
         data=data,
         study=study,
         finding=finding(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
@@ -47,7 +40,7 @@ def render(data: ReportData, figures: Sequence[Drawn]) -> str:
         searched=list(study.space),
         correlations=rank_correlations(data.trials),
         seeds=_seeds(data),
-        figures=[{"drawn": drawn, "uri": _data_uri(drawn.svg)} for drawn in figures],
+        figures=[{"drawn": drawn, "uri": data_uri(drawn.svg)} for drawn in figures],
         trials=[_run(view, [*study.space]) for view in data.trials],
         finalists=[_run(view, []) for view in data.finalists],
         study_yaml=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False),
@@ -92,10 +85,6 @@ def _seeds(data: ReportData) -> str:
     first = data.study.base.seed + 1
     last = data.study.base.seed + data.study.num_seeds
     return f"seed {first}" if first == last else f"seeds {first} to {last}"
-
-
-def _data_uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
 
 
 def _provenance(data: ReportData) -> dict[str, str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from supercm_ray.records import write_atomically
 from supercm_ray.report import scaling_plots, scaling_table
+from supercm_ray.report.html import data_uri, fill
 from supercm_ray.report.style import save_png, to_svg
 from supercm_ray.scaling import Analysis, analyse, load_raw
 
@@ -92,21 +91,15 @@ def _draw(found: Analysis) -> Iterator[tuple[str, str, str, Figure]]:
 
 
 def _render(found: Analysis, drawn: list[tuple[str, str, str, Figure]]) -> str:
-    environment = Environment(
-        loader=PackageLoader("supercm_ray.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [
-        {"name": name, "title": title, "caption": caption, "uri": _data_uri(to_svg(figure))}
+        {"name": name, "title": title, "caption": caption, "uri": data_uri(to_svg(figure))}
         for name, title, caption, figure in drawn
     ]
     said = scaling_table.sentences(found)
-    return environment.get_template("scaling.html").render(
+    return fill(
+        "scaling.html",
         raw=found.raw,
-        finding=said[0] if found.choice else "Nothing was measured at any count of workers.",
+        finding=said[0] if found.choice else "No step was timed.",
         sentences=said[1:] if found.choice else said,
         headings=scaling_table.headings(found),
         rows=scaling_table.cells(found),
@@ -116,7 +109,3 @@ def _render(found: Analysis, drawn: list[tuple[str, str, str, Figure]]) -> str:
         figures=shown,
         raw_json=found.raw.model_dump_json(indent=1),
     )
-
-
-def _data_uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

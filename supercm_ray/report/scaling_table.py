@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from supercm_ray.report.scaling_plots import time_unit
-from supercm_ray.scaling import TRUSTED_FACTOR, Analysis, Cost, Fit, Point
+from supercm_ray.scaling import LEAST_COUNTS, TRUSTED_FACTOR, Analysis, Cost, Fit, Point
 
 SIMULATED_NOTE = "Simulated, not measured"
 PARTS_NOTE = (
@@ -55,7 +55,10 @@ def tuning_cells(found: Analysis) -> list[list[str]]:
 def sentences(found: Analysis) -> list[str]:
     """What the study says, in words; what goes beyond measurements is marked as such."""
     said = [found.choice.sentence] if found.choice else []
-    said += [_law_sentence(found.fits)] if found.fits else []
+    if found.fits:
+        said.append(_law_sentence(found.fits))
+    elif found.points:
+        said.append(f"No law is fitted to fewer than {LEAST_COUNTS} counts, and nothing is predicted.")
     for count, noise in found.noise.items():
         scale = "not determined by so few steps" if noise.rows is None else f"about {noise.rows:.0f} rows"
         said.append(f"Gradient noise scale at {count} workers, over {noise.num_steps} steps: {scale}.")

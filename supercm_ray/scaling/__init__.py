@@ -1,6 +1,6 @@
 """Scaling studies without Ray: laws, costs, simulation, and the raw figures that all of it is computed from."""
 
-from supercm_ray.scaling.analysis import PARTS, Analysis, Point, TuningPoint, analyse, throughput
+from supercm_ray.scaling.analysis import LEAST_COUNTS, PARTS, Analysis, Point, TuningPoint, analyse, throughput
 from supercm_ray.scaling.censored import Attempt, TimeToTarget, time_to_target
 from supercm_ray.scaling.cost import EFFICIENCY_FLOOR, Choice, Cost, choose, costs
 from supercm_ray.scaling.host import this_host
@@ -14,6 +14,7 @@ from supercm_ray.scaling.simulate import Network, Reduction, Simulated, all_redu
 __all__ = [
     "EFFICIENCY_FLOOR",
     "LAWS",
+    "LEAST_COUNTS",
     "PARAMETERS",
     "PARTS",
     "TRUSTED_FACTOR",

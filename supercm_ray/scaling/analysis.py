@@ -15,6 +15,9 @@ from supercm_ray.scaling.noise_scale import NoiseScale, noise_scale
 from supercm_ray.scaling.raw import Raw, Repetition, SimulationRequest
 from supercm_ray.scaling.simulate import Network, Simulated, simulate
 
+LEAST_COUNTS = 3
+"""Counts without which no law is fitted: any goes through two."""
+
 PARTS = ("compute", "communication", "waiting", "data")
 """What a step's time is made of."""
 
@@ -60,7 +63,7 @@ class Analysis:
 
     Attributes:
         throughputs: rows a second of each repetition, by count.
-        fits: of the laws, the best first; empty below two counts.
+        fits: of the laws, the best first; empty below LEAST_COUNTS counts.
         noise: gradient noise scale by count, from two workers on.
         seconds_to_target: by count; likewise rows.
         simulated: predictions, which are no measurements.
@@ -90,7 +93,7 @@ def analyse(raw: Raw) -> Analysis:
         raw,
         points,
         throughputs,
-        fit_laws(throughputs) if len(throughputs) > 1 else [],
+        fit_laws(throughputs) if len(throughputs) >= LEAST_COUNTS else [],
         rows,
         choose(rows) if rows else None,
         dict(_noise(groups)),

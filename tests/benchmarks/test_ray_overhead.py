@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "benchmarks" / "results" / "ray_overhead.json"
 
 
 def check(result: dict[str, object]) -> None:
@@ -34,10 +33,3 @@ def test_the_benchmark_of_rays_cost(tmp_path: Path) -> None:
     check(result)
     (pair,) = result["pairs"]
     assert len(pair["ratios"]) == 3
-
-
-def test_the_kept_figures_are_of_at_least_five_pairs() -> None:
-    result = json.loads(KEPT.read_text(encoding="utf-8"))
-    assert len(result["pairs"]) >= 5
-    assert not result["commit"].endswith("+")
-    check(result)

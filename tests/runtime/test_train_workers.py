@@ -88,9 +88,10 @@ def test_what_two_workers_leave_is_what_one_process_leaves(undisturbed: Place, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_kills_change_nothing(place: Place, undisturbed: Place, seed: int) -> None:
-    """Five kills -9 a run: two workers, two commands and last a raylet, at random moments; four runs.
+    """Five kills -9 a run: two workers, two commands and last a raylet, at random moments; three runs, and
+    `test_interruption.py` kills nine times more.
 
     Workers go on until they notice that their command or raylet is gone, and may come to the run's end before: then
     what is left of the kills meets the command while it reads what they have written.

@@ -77,7 +77,7 @@ def test_a_study_of_one_count_or_none_has_a_page(tmp_path: Path) -> None:
     one = build_scaling_report(written(tmp_path / "one", raw(counts=(1,), simulation=None)))
     assert "Take 1 worker: " in one.text
     none = build_scaling_report(written(tmp_path / "none", raw(repetitions=0, targets=())), figures=False)
-    assert "Nothing was measured" in none.html.read_text(encoding="utf-8")
+    assert "No step was timed" in none.html.read_text(encoding="utf-8")
 
 
 def test_two_studies_side_by_side(folder: Path, tmp_path: Path) -> None:
