@@ -86,7 +86,7 @@ def test_the_readme_shows_what_the_json_holds() -> None:
     tree = json.loads(accuracy.JSON.read_text(encoding="utf-8"))
     assert between_markers((ROOT / "README.md").read_text(encoding="utf-8")) == table(tree)
     known = {row.key: row for row in ROWS}
-    assert set(tree["rows"]) <= set(known)
+    assert {key for key in known if not key.startswith("cifar10")} <= set(tree["rows"]) <= set(known)
     assert set(tree["versions"]) >= {"python", "torch", "ray", "optuna"}
     assert tree["hardware"]
     for key, row in tree["rows"].items():
