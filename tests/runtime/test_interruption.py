@@ -81,6 +81,7 @@ def test_kill_of_the_whole_group_loses_nothing(place: Place) -> None:
         assert place.folder.run(key).record() == record
 
 
+@pytest.mark.slow
 def test_kill_among_the_finalists_loses_nothing(place: Place) -> None:
     process = place.start("tune", "tiny.yaml")
     place.wait_for(process, "finalists/*/outcome.npz", 2)
@@ -100,6 +101,7 @@ def test_one_process_at_a_time(place: Place) -> None:
     place.check_whole(num_trials=10, num_finalists=8)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_trial_is_replaced(place: Place) -> None:
     """Its trial goes on from the last checkpoint and ends as if nothing had been."""
     words = ("training.num_epochs=12", "training.steps_per_epoch=25", "budget.num_trials=2", "scheduler.name=none")
