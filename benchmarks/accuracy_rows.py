@@ -142,6 +142,7 @@ def _short(steps_per_epoch: int, **others: Any) -> dict[str, Any]:
 
 _OWN_FEATURES = {"centroid_rule": "ema", "centroid_source": "batch"}
 _BALANCED = {**_OWN_FEATURES, "balance_alpha": 1.03}
+_FOUR_LAYERS = {"name": "small_cnn", "channels": [16, 32, 32, 32]}
 
 _DIGITS = Suite(
     name="digits",
@@ -157,10 +158,10 @@ _28_BY_28 = tuple(
     Suite(
         name=name,
         title=title,
-        data={"name": name, "num_val": 500},
-        model={"name": "small_cnn", "channels": [16, 16, 32]},
+        data={"name": name, "num_val": 500, "shift_pixels": 2},
+        model=_FOUR_LAYERS,
         algorithm=_BALANCED,
-        training=_short(200, labeled_batch_size=16),
+        training=_short(400, labeled_batch_size=16),
         num_seeds=3,
     )
     for name, title in (("mnist", "MNIST"), ("fashion_mnist", "Fashion-MNIST"))
@@ -170,10 +171,10 @@ _DIGIT_DOMAINS = tuple(
     Suite(
         name=f"{source}-{target}",
         title=f"{source.upper()} → {target.upper()}",
-        data={"name": source, "num_val": 500, "target": {"name": target}},
-        model={"name": "small_cnn", "channels": [16, 16, 32]},
+        data={"name": source, "num_val": 500, "shift_pixels": 2, "target": {"name": target}},
+        model=_FOUR_LAYERS,
         algorithm=_BALANCED,
-        training=_short(200),
+        training=_short(400),
         num_seeds=3,
     )
     for source, target in (("usps", "mnist"), ("mnist", "usps"))

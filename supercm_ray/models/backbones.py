@@ -12,17 +12,24 @@ from supercm_ray.errors import StudyError, nearest
 from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, torchvision_names
 from supercm_ray.models.wide_resnet import WideResNet
 
+Shape = tuple[int, int, int]
+
 
 class SmallCNN(nn.Module):
-    """3x3 convolutions with BatchNorm and LeakyReLU(0.1), halved once after the first, then a global average."""
+    """3x3 convolutions with BatchNorm and LeakyReLU(0.1), each halved while its shorter side has 8 pixels or more, then
+    a global average: what is averaged has seen a good part of the image, be it one of 8x8 or of 28x28 pixels.
+    """
 
-    def __init__(self, in_channels: int, channels: tuple[int, ...]) -> None:
-        """Args: image channels and the output channels of each convolution, of which the last is D."""
+    def __init__(self, shape: Shape, channels: tuple[int, ...]) -> None:
+        """Args: the shape (C, H, W) of an image and the output channels of each convolution, the last of which is D."""
         super().__init__()
         layers: list[nn.Module] = []
-        for i, (fan_in, fan_out) in enumerate(zip((in_channels, *channels), channels, strict=False)):
+        side = min(shape[1:])
+        for fan_in, fan_out in zip((shape[0], *channels), channels, strict=False):
             layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.LeakyReLU(0.1)]
-            layers += [nn.MaxPool2d(2)] if i == 0 else []
+            if side >= 8:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
         self.layers = nn.Sequential(*layers)
         self.num_features = channels[-1]
 
@@ -50,15 +57,12 @@ class MLP(nn.Module):
         return features
 
 
-Shape = tuple[int, int, int]
-
-
 def _wide_resnet(shape: Shape, config: ModelConfig, *, width: int) -> nn.Module:
     return WideResNet(shape[0], depth=28, width=width)
 
 
 BACKBONES: dict[str, Callable[[Shape, ModelConfig], nn.Module]] = {
-    "small_cnn": lambda shape, config: SmallCNN(shape[0], config.channels),
+    "small_cnn": lambda shape, config: SmallCNN(shape, config.channels),
     "mlp": lambda shape, config: MLP(shape[0] * shape[1] * shape[2], config.channels),
     "wrn_28_2": partial(_wide_resnet, width=2),
     "wrn_28_8": partial(_wide_resnet, width=8),

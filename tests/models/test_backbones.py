@@ -26,6 +26,18 @@ def test_wide_resnets_have_the_published_size(name: str, num_parameters: int | N
         assert counted == num_parameters
 
 
+@pytest.mark.parametrize(("side", "seen"), [(8, 11), (16, 15), (28, 15)])
+def test_a_feature_of_the_small_network_sees_a_good_part_of_a_larger_image(side: int, seen: int) -> None:
+    """Pixels along one axis that reach the middle of the last map, from the gradient with respect to the image."""
+    backbone = build_backbone((1, side, side), ModelConfig(channels=(8, 8, 8))).eval()
+    image = torch.randn(1, 1, side, side, requires_grad=True)
+    last = backbone.layers(image)
+    last[0, :, last.shape[2] // 2, last.shape[3] // 2].sum().backward()
+    assert last.shape[2] < 8
+    assert image.grad is not None
+    assert (image.grad[0, 0] != 0).any(dim=1).sum() >= min(seen, side)
+
+
 @pytest.mark.parametrize("name", ["small_cnn", "mlp", "wrn_28_2", "resnet18", "mobilenet_v3_small", "vgg11"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_features_have_the_promised_shape_and_gradients(name: str, channels: int) -> None:

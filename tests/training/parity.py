@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from typing import Any
 
@@ -131,6 +132,7 @@ def main(rank: str, workers: str, store: str, out: str, mutation: str = "") -> N
     torch.save({name: run(assignments) for name, assignments in cases.items()}, out)
     if int(workers) > 1:
         distributed.destroy_process_group()
+        os._exit(0)  # threads of gloo may still let go of tensors, which aborts an interpreter that is ending
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -84,6 +85,7 @@ def work(number: int, workers: int, folder: Path, how: str) -> None:
     torch.save(found, folder / f"{number}.pt")
     if workers > 1:
         distributed.destroy_process_group()
+        os._exit(0)  # threads of gloo may still let go of tensors, which aborts an interpreter that is ending
 
 
 def start(workers: str, folder: str, how: str) -> int:
