@@ -12,15 +12,20 @@ from supercm_ray.config import Config
 from supercm_ray.data import Dataset, find_dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
 from supercm_ray.models import build_classifier, find_backbone
+from supercm_ray.plugins import import_plugins
 from supercm_ray.study import Study
 
 
 def check_names(study: Study) -> None:
-    """Looks up every data set, algorithm and backbone that a study names.
+    """Imports the plug-ins of a study and looks up every data set, algorithm and backbone that it names.
 
     Raises:
-        StudyError: for a name that is not registered.
+        StudyError: for a name that is not registered, and a plug-in that cannot be imported.
     """
+    try:
+        import_plugins(study.base)
+    except StudyError as error:
+        raise StudyError(f"{error} (in {study.source})") from error
     for config in _variants(study, ("algorithm.", "model.")):
         try:
             find_dataset(config.data.name)

@@ -215,6 +215,7 @@ def compare(
 
 def main() -> None:
     """Entry point: errors of this package become one clear message and an exit code, without a traceback."""
+    sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
     try:
         app()
     except SuperCMError as error:

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 _HOSTS_WITH_TARGET = ("dann", "cdan", "mcc")
 
-Leaf = bool | int | float | str | None | tuple[int, ...]
+Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
 
 
 class Frozen(BaseModel):
@@ -130,6 +130,9 @@ class ModelConfig(Frozen):
     """The backbone: small_cnn, mlp, wrn_28_2, wrn_28_8 or a classification model of torchvision by its name."""
     channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
     """Of `small_cnn` and `mlp`: the width of each layer; the last is the feature dimension."""
+    bottleneck: int | None = Field(None, ge=1)
+    """Width of a linear layer with BatchNorm and ReLU between backbone and head, whose output are the features; None
+    for none."""
     weights: str | None = None
     """Of torchvision's models: a local file with their `state_dict`. Pixels are then standardised as for ImageNet. None
     for random weights."""
@@ -198,6 +201,10 @@ class TrainingConfig(Frozen):
     """Unlabeled rows a step."""
     learning_rate: float = Field(1e-3, gt=0)
     """Of Adam."""
+    learning_rate_drop_at: float = Field(1.0, gt=0, le=1)
+    """Share of all steps after which the learning rate is lower; 1 for never, as published 0.8."""
+    learning_rate_drop: float = Field(0.2, gt=0, le=1)
+    """What it is multiplied by then."""
     weight_decay: float = Field(0.0, ge=0)
     """Of Adam, decoupled."""
     ema_decay: float = Field(0.99, ge=0, lt=1)
@@ -245,6 +252,9 @@ class Config(Frozen):
 
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides which rows are labeled, the initial weights, the batches and the augmentation."""
+    plugins: tuple[str, ...] = ()
+    """Python modules that register algorithms, backbones or data sets of your own, imported wherever the run is. They
+    are found as by `import` in the directory where the command is given."""
     data: DataConfig
     model: ModelConfig = ModelConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()

@@ -24,6 +24,8 @@ def why_fixed(path: str) -> str | None:
     section, _, name = path.partition(".")
     if section == "seed":
         return "a setting must not be chosen by its luck"
+    if section == "plugins":
+        return "all trials share one program"
     if section == "data" and name not in _VARIED_DATA:
         return "all trials share one data set, one validation and one test split"
     if path == "training.num_epochs":

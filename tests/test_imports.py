@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1] / "supercm_ray"
 MODULES = sorted(path.relative_to(ROOT.parent) for path in ROOT.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "config", "study", "study_file", "records"},
+    {"errors", "config", "plugins", "study", "study_file", "records"},
     {"core"},
     {"data"},
     {"models"},

@@ -15,6 +15,22 @@ from supercm_ray.models.wide_resnet import WideResNet
 Shape = tuple[int, int, int]
 
 
+class Bottleneck(nn.Module):
+    """A backbone, then a linear layer with BatchNorm and ReLU."""
+
+    def __init__(self, backbone: nn.Module, num_inputs: int, width: int) -> None:
+        """Args: the backbone, how many features it has, and how many are wanted."""
+        super().__init__()
+        self.backbone = backbone
+        self.layers = nn.Sequential(nn.Linear(num_inputs, width), nn.BatchNorm1d(width), nn.ReLU())
+        self.num_features = width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, D)."""
+        features: Tensor = self.layers(self.backbone(images))
+        return features
+
+
 class SmallCNN(nn.Module):
     """3x3 convolutions with BatchNorm and LeakyReLU(0.1), each halved while its shorter side has 8 pixels or more, then
     a global average: what is averaged has seen a good part of the image, be it one of 8x8 or of 28x28 pixels.
@@ -96,4 +112,7 @@ def build_backbone(shape: Shape, config: ModelConfig) -> nn.Module:
             f"`model.weights` must be left out for {config.name}, got {config.weights!r}; only models of torchvision "
             "take them"
         )
-    return find_backbone(config.name)(shape, config)
+    backbone = find_backbone(config.name)(shape, config)
+    if config.bottleneck is None:
+        return backbone
+    return Bottleneck(backbone, int(backbone.num_features), config.bottleneck)  # type: ignore[arg-type]

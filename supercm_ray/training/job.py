@@ -13,6 +13,7 @@ import torch
 from supercm_ray.config import Config
 from supercm_ray.core import from_first, rank
 from supercm_ray.data import Dataset, DeviceData, Splits
+from supercm_ray.plugins import import_plugins
 from supercm_ray.training.checkpoint import pack, unpack
 from supercm_ray.training.evaluate import evaluate
 from supercm_ray.training.loop import fit
@@ -69,7 +70,8 @@ def train_job(job: Job) -> Iterator[dict[str, Any]]:
 
 
 def prepare_process(config: Config) -> torch.device:
-    """Sets this process up to train and returns the device it trains on."""
+    """Sets this process up to train, plug-ins with it, and returns the device it trains on."""
+    import_plugins(config)
     torch.set_num_threads(config.training.num_threads)
     keep_memory()
     return choose_device(config.training.device)

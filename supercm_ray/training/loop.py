@@ -116,10 +116,19 @@ def train_step(state: TrainState, batch: Batch) -> Terms:
     terms: Terms = state.step_loss(batch, state.progress)
     state.optimizer.zero_grad()
     terms["loss"].backward()  # type: ignore[no-untyped-call]
+    for group in state.optimizer.param_groups:
+        group["lr"] = _learning_rate(state)
     state.optimizer.step()
     state.step += 1
     update_average(state.average, state.model, _average_decay(state))
     return {name: term.detach() for name, term in terms.items()}
+
+
+def _learning_rate(state: TrainState) -> float:
+    training = state.config.training
+    return training.learning_rate * (
+        training.learning_rate_drop if state.progress >= training.learning_rate_drop_at else 1
+    )
 
 
 def _average_decay(state: TrainState) -> float:

@@ -140,12 +140,20 @@ def test_a_diverged_run_says_in_which_epoch_and_what_to_do(start) -> None:
     assert state.history == []
 
 
+def test_the_learning_rate_drops_after_its_share_of_the_steps(start) -> None:
+    state, data = start({"training.learning_rate": 1e-3, "training.learning_rate_drop_at": 0.5})
+    rates = []
+    state.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    list(fit(state, data))
+    half = -(-len(rates) // 2)
+    assert rates == [1e-3] * half + [0.2 * 1e-3] * (len(rates) - half)
+
+
 def test_an_epoch_that_diverges_later_is_named(start) -> None:
     state, data = start()
     run = fit(state, data)
     next(run)
-    for group in state.optimizer.param_groups:
-        group["lr"] = 1e30
+    torch.nn.init.constant_(state.model.clustering.head.weight, float("nan"))
     with pytest.raises(DivergedError, match="epoch 2 of 3"):
         next(run)
     assert len(state.history) == 1
