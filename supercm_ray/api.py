@@ -16,7 +16,7 @@ from supercm_ray.checks import load_checked
 from supercm_ray.closing import closing_on_error
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, as_floats
-from supercm_ray.errors import InterruptedStudyError, StudyError
+from supercm_ray.errors import InterruptedStudyError, StorageError, StudyError
 from supercm_ray.finalists import Row
 from supercm_ray.models import Predictor
 from supercm_ray.records import RunRecord, StudyFolder, write_atomically
@@ -39,7 +39,7 @@ from supercm_ray.scaling_study import scale as _scale
 from supercm_ray.study import Budget, Study
 from supercm_ray.study_file import load_study, on_workers
 from supercm_ray.tracking import BackgroundTracker, Tracker, background, log_model, tracking_uri
-from supercm_ray.training import LAST, CheckpointStore, choose_device, unpack
+from supercm_ray.training import LAST, CheckpointStore, unpack_average
 
 __all__ = [
     "Report",
@@ -110,14 +110,18 @@ def tune(
 
     Raises:
         StudyError: for anything wrong with the study or its data, before Ray is started.
+        StorageError: where checkpoints cannot be written.
         SuperCMError: where no trial came to a usable end.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     if not study.space:
         raise StudyError(f"a study to tune must search something, got an empty `space` in {study.source}; use train")
+    if study.base.training.device == "cuda" and not study.budget.gpus_per_worker:
+        raise _no_gpu(study)
     dataset = load_checked(study)
     folder = StudyFolder.open(results, study.name, study.identity())
     with folder.lock(), interruptible():
+        _try_storage(folder, "trials", study.base)
         write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
         tracker = Tracker(study, folder)
         with background(tracker) as writer:
@@ -156,7 +160,8 @@ def train(
 
     Raises:
         StudyError: for anything wrong with the study, its data, or the resources for its workers.
-        CheckpointError: for a checkpoint that cannot be used or written.
+        CheckpointError: for a checkpoint that cannot be used.
+        StorageError: where checkpoints cannot be read or written.
         DivergedError: where the loss is no longer a number.
         WorkersError: where the workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
@@ -264,7 +269,26 @@ def _placed(study: Study | Config, num_workers: int | tuple[int, int] | None, us
         raise StudyError(
             f"a GPU must be visible to this process for training.device=cuda in {study.source}, got none; take `auto`"
         )
+    if not alone and study.base.training.device == "cuda" and not study.budget.gpus_per_worker:
+        raise _no_gpu(study)
     return study
+
+
+def _no_gpu(study: Study) -> StudyError:
+    return StudyError(
+        "each worker must be given a GPU, budget.gpus_per_worker above 0, for base.training.device=cuda in "
+        f"{study.source}, got 0; set it, or take `auto`"
+    )
+
+
+def _try_storage(folder: StudyFolder, key: str, config: Config) -> None:
+    """Sees that checkpoints can be written, before anything is started.
+
+    Raises:
+        StorageError: where not.
+    """
+    if config.training.storage_path is not None:
+        CheckpointStore(folder.storage(key, config.training.storage_path)).try_out()
 
 
 def _workers(budget: Budget) -> AbstractContextManager[None]:
@@ -277,7 +301,9 @@ def _train_once(recorder: Recorder, key: str, open_test: bool) -> RunRecord:
     recorder.phase("train", 1, [former])
     if former is not None and former.status == "complete" and (former.summary or not open_test):
         return former
-    if former is None or former.status != "complete":
+    finished = former is not None and former.status == "complete"
+    _try_storage(recorder.folder, key, study.base)
+    if not finished:
         recorder.begin(key, "train", {}, {})
     summary = dict(former.summary) if former else {}
     job = job_of(
@@ -289,7 +315,7 @@ def _train_once(recorder: Recorder, key: str, open_test: bool) -> RunRecord:
         best_by=(study.primary.metric, study.primary.direction),
     )
     try:
-        with _workers(study.budget), closing(run_job(job, study.budget)) as messages:
+        with _workers(study.budget), closing(run_job(job, study.budget, run)) as messages:
             for message in messages:
                 check_interrupt()
                 keep_outcome(message, run)
@@ -299,7 +325,8 @@ def _train_once(recorder: Recorder, key: str, open_test: bool) -> RunRecord:
         if isinstance(error, KeyboardInterrupt):
             recorder.interrupt()
             raise InterruptedStudyError(f"{study.name} was interrupted; the same command resumes it") from None
-        recorder.end(key, "failed", str(error))
+        if not finished:  # what only opens the test split takes nothing back
+            recorder.end(key, "failed", str(error))
         raise
     recorder.end(key, "complete", summary=summary)
     record = run.record()
@@ -342,9 +369,13 @@ def _figures(row: Row) -> Iterator[tuple[str, float]]:
 def _log_model(tracker: Tracker, run_id: str, config: Config, folder: StudyFolder, key: str, dataset: Dataset) -> str:
     storage = folder.storage(key, config.training.storage_path)
     content = CheckpointStore(storage).read()
-    assert content is not None
-    state = unpack(content, storage, config, dataset, choose_device("cpu"))
+    if content is None:
+        raise StorageError(
+            f"the last checkpoint of {key} must be readable from here, got nothing in {storage}; take a "
+            "training.storage_path that all processes share"
+        )
+    average = unpack_average(content, storage, config, dataset)
     example = as_floats(torch.as_tensor(dataset.images[:4])).numpy()
-    uri = log_model(run_id, Predictor(state.average), example, f"{folder.path.name}-model")
+    uri = log_model(run_id, Predictor(average), example, f"{folder.path.name}-model")
     tracker.set_tag(run_id, _MODEL_TAG, uri)
     return uri

@@ -15,6 +15,8 @@ from supercm_ray.models import build_classifier, find_backbone
 from supercm_ray.plugins import import_plugins
 from supercm_ray.study import Study
 
+_HOSTS_OF_VIEWS = ("pi_model", "mean_teacher", "fixmatch")
+
 
 def check_names(study: Study) -> None:
     """Imports the plug-ins of a study and looks up every data set, algorithm and backbone that it names.
@@ -46,8 +48,9 @@ def load_checked(study: Study) -> Dataset:
     check_names(study)
     try:
         dataset = load_dataset(study.base.data)
-        for config in _variants(study, ("model.",)):
+        for config in _variants(study, ("model.", "algorithm.")):
             _try_model(config, dataset)
+            _check_views(config, dataset)
         for config in _variants(study, ("data.",)):
             split_dataset(dataset, config)
     except StudyError as error:
@@ -66,6 +69,16 @@ def _try_model(config: Config, dataset: Dataset) -> None:
             f"`model.name` must take inputs of the shape of the data, got {config.model.name} for {dataset.shape}: "
             f"{reason}"
         ) from error
+
+
+def _check_views(config: Config, dataset: Dataset) -> None:
+    """Sees that hosts which compare two views of a row get two."""
+    alike = dataset.shape[1:] == (1, 1) and not config.data.noise_std
+    if alike and config.algorithm.name in _HOSTS_OF_VIEWS:
+        raise StudyError(
+            f"`data.noise_std > 0` must hold for algorithm.name={config.algorithm.name} on vectors, all of whose views "
+            "are alike without noise, got 0; set it, or take another host"
+        )
 
 
 def _variants(study: Study, prefixes: tuple[str, ...]) -> Iterator[Config]:

@@ -13,7 +13,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from supercm_ray.errors import StudyError, SuperCMError
+from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 from supercm_ray.study import Study
 from supercm_ray.study_file import load_study, on_workers
 
@@ -54,10 +54,8 @@ def ls(
 @app.command()
 def validate(file: File, overrides: Overrides = None) -> None:
     """Check a study file and the names in it, without data and without Ray."""
-    from supercm_ray.checks import check_names
-
     study = load_study(file, overrides or ())
-    check_names(study)
+    _check_names(study)
     searched = ", ".join(study.space) or "nothing"
     console.print(
         f"{file} is valid: study {study.name}, {study.budget.num_trials} trials over {searched}", markup=False
@@ -88,6 +86,7 @@ def train(
     """Run the base configuration once; the same command resumes an interrupted run."""
     study = on_workers(load_study(file, overrides or ()), _num_workers(workers), gpu)
     if dry_run:
+        _check_names(study)
         _print_yaml(study.base.model_dump(mode="json"))
         return
     from supercm_ray.progress import ProgressView
@@ -110,6 +109,7 @@ def tune(file: File, overrides: Overrides = None, results: Results = Path("resul
     """Search the space, run the finalists, report; the same command resumes an interrupted study."""
     study = load_study(file, overrides or ())
     if dry_run:
+        _check_names(study)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.progress import ProgressView
@@ -219,10 +219,19 @@ def main() -> None:
     try:
         app()
     except SuperCMError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        shown = Console(stderr=True, soft_wrap=True, highlight=False)
+        if isinstance(error, WorkersError):
+            shown.print(error.worker_traceback, markup=False)
+        shown.print(f"error: {error}", markup=False)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check_names(study: Study) -> None:
+    from supercm_ray.checks import check_names  # seconds of imports
+
+    check_names(study)
 
 
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:

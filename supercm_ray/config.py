@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -171,7 +172,8 @@ class AlgorithmConfig(Frozen):
     """Of `vat`: L2 length of the step by which its direction is found. The published 1e-6 vanishes in fp32."""
     mean_over: Literal["own_rows", "all_rows"] = "own_rows"
     """What the cross-entropy and the host's terms are averaged over: each over its own rows, labeled or unlabeled; or,
-    as published, both over all rows of the batch, which makes a clustering weight count the more."""
+    as published, both over all rows of the batch, which makes a clustering weight count the more. Terms over both
+    domains, of `dann` and `cdan`, are scaled like the others then."""
     balance_alpha: float = Field(1.0, gt=0)
     """Dirichlet parameter of the balance prior; 1 switches it off, above 1 favours balanced clusters."""
     clustering_warmup_steps: int = Field(0, ge=0)
@@ -235,6 +237,14 @@ class TrainingConfig(Frozen):
     storage_path: str | None = None
     """Where checkpoints lie while a run trains: a folder or a URI that pyarrow or fsspec knows (s3://, gs://, hdfs://),
     below which each run has its own folder. None for the run's folder in the results."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.storage_path is not None and "@" in urlsplit(self.storage_path).netloc:
+            remedy = "leave them out, and give them by environment variables or a credentials file"
+            rule = "a URI without credentials, which would be kept in records"
+            raise rule_error(rule, "a URI with some", path="storage_path", remedy=remedy)
+        return self
 
 
 FREE_TO_CHANGE = tuple(

@@ -26,6 +26,10 @@ class CheckpointError(SuperCMError):
     """A checkpoint that is truncated, foreign or of another configuration."""
 
 
+class StorageError(SuperCMError):
+    """A place of checkpoints that cannot be read from or written to just now; what lies there may be whole."""
+
+
 class WorkersError(SuperCMError):
     """Workers of one run that failed again and again.
 

@@ -83,6 +83,15 @@ class RunFolder:
         partial.replace(self.outcome)
 
     @property
+    def traceback(self) -> Path:
+        """What the workers of a run that failed for good had to say."""
+        return self.path / "traceback.txt"
+
+    def save_traceback(self, text: str) -> None:
+        """Replaces `traceback`."""
+        write_atomically(self.traceback, text + "\n")
+
+    @property
     def splits(self) -> Path:
         """The row numbers of its splits."""
         return self.path / "splits.npz"
@@ -180,7 +189,8 @@ class StudyFolder:
         if storage_path is None:
             return str(self.run(key).path.resolve())
         if "://" in storage_path:
-            return f"{storage_path.rstrip('/')}/{self.study_id}/{key}"
+            place, mark, options = storage_path.partition("?")  # such as ?region=
+            return f"{place.rstrip('/')}/{self.study_id}/{key}{mark}{options}"
         return str(Path(storage_path).expanduser().resolve() / self.study_id / key)
 
     def runs(self, kind: Kind | None = None) -> list[RunRecord]:

@@ -127,6 +127,17 @@ def test_runs_are_found_by_kind_and_in_order(folder: StudyFolder) -> None:
     assert folder.runs("train") == []
 
 
+@pytest.mark.parametrize(
+    ("storage", "place"),
+    [
+        ("s3://bucket/runs/", "s3://bucket/runs/{id}/trials/0001"),
+        ("s3://bucket/runs?region=eu&scheme=http", "s3://bucket/runs/{id}/trials/0001?region=eu&scheme=http"),
+    ],
+)
+def test_each_run_has_a_place_of_its_own_below_a_uri(folder: StudyFolder, storage: str, place: str) -> None:
+    assert folder.storage("trials/0001", storage) == place.format(id=folder.study_id)
+
+
 def test_a_study_is_opened_again_under_its_id(tmp_path: Path) -> None:
     first = StudyFolder.open(tmp_path / "results", "study", "identity")
     assert StudyFolder.open(tmp_path / "results", "study", "identity") == first

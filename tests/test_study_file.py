@@ -220,3 +220,16 @@ def test_a_host_for_domain_adaptation_needs_a_target(write, host: str) -> None:
     rule = r"a host for domain adaptation needs a target must hold for base\.data\.target"
     with pytest.raises(StudyError, match=rf"{rule} in broken\.yaml.*, got none with algorithm\.name={host}; give"):
         load_study(write(BASE), [f"algorithm.name={host}"])
+
+
+def test_on_and_off_are_words(write) -> None:
+    study = load_study(write(BASE), ["training.compile=on", "data.stream=off", "data.flip=true"])
+    assert (study.base.training.compile, study.base.data.stream, study.base.data.flip) == ("on", "off", True)
+
+
+def test_credentials_have_no_place_in_a_study_and_are_not_repeated(write) -> None:
+    with pytest.raises(
+        StudyError, match=r"without credentials, .* must hold for base\.training\.storage_path"
+    ) as caught:
+        load_study(write(BASE), ["training.storage_path=s3://key:topsecret@bucket/runs"])
+    assert "topsecret" not in str(caught.value).split(" with ")[0]

@@ -60,14 +60,22 @@ def vat(step: Step) -> Terms:
     with frozen_statistics(model):
         with torch.no_grad():  # a pass of the same rows, so that without a perturbation BatchNorm makes no difference
             clean_UK = model(images).logits
-        direction = _steepest(model, images, clean_UK, _unit(noise), step.config.algorithm.vat_xi)
+            reference_UK = _in_full_precision(model, images) if model.low_precision else clean_UK
+        direction = _steepest(model, images, reference_UK, _unit(noise), step.config.algorithm.vat_xi)
         perturbed_UK = model(images + step.config.algorithm.vat_epsilon * direction * model.std).logits
     return {"consistency": _kl(perturbed_UK, clean_UK)}
 
 
+def _in_full_precision(model: Classifier, images: Tensor) -> Tensor:
+    """Logits whose rounding does not outweigh the small step by which the direction is found."""
+    with model.full_precision():
+        logits: Tensor = model(images).logits
+    return logits
+
+
 def _steepest(model: Classifier, images: Tensor, clean_UK: Tensor, start: Tensor, xi: float) -> Tensor:
-    """The unit direction along which the divergence from the clean prediction grows fastest; training gets no
-    gradient from the search for it.
+    """The unit direction along which the divergence from the clean prediction, which is in full precision too, grows
+    fastest; training gets no gradient from the search for it.
     """
     with torch.enable_grad(), model.full_precision():
         offset = (xi * start).requires_grad_()

@@ -10,7 +10,9 @@ from supercm_ray.core import num_workers, total
 
 
 class SyncBatchNorm(_BatchNorm):
-    """What `nn.SyncBatchNorm`, which knows GPUs alone, computes, on any device. Workers hold equally many rows."""
+    """What `nn.SyncBatchNorm` computes, on any device, where workers hold equally many rows. That one knows GPUs alone,
+    and has the host wait for the device in every layer to learn how many rows each worker has.
+    """
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 (torch's name for it)
         """Any (B, C, ...) will do."""
@@ -45,9 +47,6 @@ class SyncBatchNorm(_BatchNorm):
 
 def synchronise_batch_norm(model: nn.Module) -> None:
     """Has every BatchNorm within `model` normalise over all workers. Parameters and buffers stay the same objects."""
-    if any(parameter.is_cuda for parameter in model.parameters()):
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        return
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
             setattr(model, name, _synchronised(child))

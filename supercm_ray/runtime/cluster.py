@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray._private import ray_constants
@@ -16,8 +17,11 @@ from supercm_ray.errors import StudyError, SuperCMError
 from supercm_ray.runtime.interrupt import interruptible
 from supercm_ray.study import Budget
 
+HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+"""For the environment of trials and workers: those without a GPU see none."""
+
 _DRIVER_ENVIRONMENT = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
+    **HIDE_GPUS,
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean where the command is given
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # this package keeps its own records
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is a KeyboardInterrupt, as everywhere in Python
@@ -50,10 +54,10 @@ def ray_session() -> Iterator[None]:
         _check_reachable(address)
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
-    local = {} if address else {"include_dashboard": False}
+    place: dict[str, Any] = {"runtime_env": {"env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
     try:
         with _without_mlflow_variables(), _on_loopback(not address):
-            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **place)
     except Exception as error:  # Ray raises a bare one where a process of its own is late
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SuperCMError(f"Ray does not start: {reason}") from error

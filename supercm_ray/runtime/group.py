@@ -18,7 +18,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 from supercm_ray.runtime import remote
-from supercm_ray.runtime.cluster import workers_that_fit
+from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
 from supercm_ray.runtime.interrupt import check_interrupt
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class GroupRun:
             run_config=train.RunConfig(
                 name=self._name,
                 storage_path=self._storage,
-                worker_runtime_env={"env_vars": _LOOPBACK if local else {}},
+                worker_runtime_env={"env_vars": {**HIDE_GPUS, **(_LOOPBACK if local else {})}},
                 logging_config=train.LoggingConfig(log_level="ERROR"),
             ),
         )

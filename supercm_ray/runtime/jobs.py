@@ -10,6 +10,7 @@ import torch
 
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, Splits
+from supercm_ray.errors import WorkersError
 from supercm_ray.records import RunFolder, StudyFolder
 from supercm_ray.runtime.cluster import processes_that_fit
 from supercm_ray.runtime.group import TRIAL_RESOURCES, GroupRun, Workers, groups_that_fit
@@ -31,20 +32,23 @@ def job_of(
     return Job(config, dataset, Splits.load(folder.run(key).splits), storage, best_by=best_by, open_test=open_test)
 
 
-def run_job(job: Job, budget: Budget) -> Generator[dict[str, Any]]:
+def run_job(job: Job, budget: Budget, run: RunFolder) -> Generator[dict[str, Any]]:
     """Does the job where the budget says, in this process or on several workers, and yields what `train_job` does.
-    Closing it ends the run and frees all.
+    Closing it ends the run and frees all. Where workers fail for good, their own account is kept in the run's folder.
     """
     workers = workers_of(budget)
     if workers is None:
         yield from train_job(job)
         return
-    rays_own = f"{job.storage}/ray"
+    rays_own = run.path.resolve() / "ray"
     try:
         with GroupRun(train_on_worker, job, workers, name="run", storage=rays_own) as group:
             yield from group
+    except WorkersError as error:
+        run.save_traceback(error.worker_traceback)
+        raise
     finally:
-        shutil.rmtree(rays_own, ignore_errors=True)  # a folder that holds nothing of use, where it is one
+        shutil.rmtree(rays_own, ignore_errors=True)  # it holds nothing of use
 
 
 def keep_outcome(message: dict[str, Any], run: RunFolder) -> None:

@@ -147,11 +147,12 @@ def work(config: dict[str, Any]) -> None:
         ray.get(sent)
         ray.get(channel.end.remote(rank, num_workers))
     except BaseException as error:
-        from supercm_ray.errors import SuperCMError
+        from supercm_ray.errors import StorageError, SuperCMError
 
         trace = error.__traceback__.tb_next if error.__traceback__ else None
         text = "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-        final = ray.cloudpickle.dumps(error) if isinstance(error, SuperCMError) else None
+        settled = isinstance(error, SuperCMError) and not isinstance(error, StorageError)
+        final = ray.cloudpickle.dumps(error) if settled else None
         ray.get([sent, channel.fail.remote(rank, text, final)])
         raise RuntimeError(text.splitlines()[-1]) from None  # one that the controller can open
 

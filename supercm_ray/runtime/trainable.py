@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from supercm_ray.data import Dataset
-from supercm_ray.errors import CheckpointError, SuperCMError, WorkersError
+from supercm_ray.errors import CheckpointError, StorageError, SuperCMError, WorkersError
 from supercm_ray.records import Status, StudyFolder
 from supercm_ray.runtime.jobs import job_of, keep_outcome, run_job
 from supercm_ray.search import objective_values
@@ -69,9 +69,13 @@ class TrialRunner(tune.Trainable):
         self._epoch = 0
 
     def step(self) -> dict[str, Any]:
-        """The metrics of the next epoch, or the reason why there is none."""
+        """The metrics of the next epoch, or the reason why there is none. A storage that fails is raised, for Tune to
+        begin the run again from its checkpoint.
+        """
         try:
             return self._next()
+        except StorageError:
+            raise
         except SuperCMError as error:
             reason = f"{PROCESS_FAILED}: {error}" if isinstance(error, WorkersError) else str(error)
             return {"epoch": self._epoch + 1, FAILURE: reason, "done": True}
@@ -91,7 +95,7 @@ class TrialRunner(tune.Trainable):
         """The run's messages; it begins when the first is asked for."""
         config = self._study.base.replace(self._assignments)
         job = job_of(self._folder, self._key, config, self._dataset, open_test=self._open_test)
-        yield from run_job(job, self._study.budget)
+        yield from run_job(job, self._study.budget, self._folder.run(self._key))
 
     def _start_afresh(self, error: CheckpointError) -> dict[str, Any]:
         """The first epoch of a run whose checkpoint cannot be used, which is put aside."""

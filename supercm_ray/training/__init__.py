@@ -1,6 +1,6 @@
 """The training loop, evaluation and checkpoints."""
 
-from supercm_ray.training.checkpoint import pack, unpack
+from supercm_ray.training.checkpoint import pack, unpack, unpack_average
 from supercm_ray.training.evaluate import Evaluation, evaluate, predict
 from supercm_ray.training.job import OUTCOME, Job, train_job
 from supercm_ray.training.loop import fit, train_epoch, train_step
@@ -24,4 +24,5 @@ __all__ = [
     "train_job",
     "train_step",
     "unpack",
+    "unpack_average",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,9 +13,10 @@ import torch
 from supercm_ray.config import FREE_TO_CHANGE, Config
 from supercm_ray.data import Dataset
 from supercm_ray.errors import CheckpointError
+from supercm_ray.models import Classifier, build_classifier
 from supercm_ray.training.state import TrainState
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def pack(state: TrainState) -> bytes:
@@ -30,6 +33,27 @@ def unpack(content: bytes, place: str, config: Config, dataset: Dataset, device:
         CheckpointError: for content that is truncated, holds anything but tensors and plain values, or belongs to
             another configuration.
     """
+    saved = _checked(content, place, config)
+    state = TrainState.create(config, dataset, device)
+    with _fitting(place):
+        state.load_state_dict(saved)
+    return state
+
+
+def unpack_average(content: bytes, place: str, config: Config, dataset: Dataset) -> Classifier:
+    """The moving average of the network of a checkpoint, on the CPU, wherever the run was trained.
+
+    Raises:
+        CheckpointError: as of `unpack`.
+    """
+    saved = _checked(content, place, config)
+    average = build_classifier(config, dataset)
+    with _fitting(place):
+        average.load_state_dict(saved["average"])
+    return average.requires_grad_(False).eval()
+
+
+def _checked(content: bytes, place: str, config: Config) -> dict[str, Any]:
     saved = _read(content, place)
     if saved.get("format") != _FORMAT:
         raise CheckpointError(
@@ -39,14 +63,17 @@ def unpack(content: bytes, place: str, config: Config, dataset: Dataset, device:
     if saved.get("config") != _fingerprint(config):
         differing = _differences(_leaves(saved.get("config")), json.loads(_fingerprint(config)))
         raise CheckpointError(f"{place} belongs to another configuration ({differing}); move it away to start afresh")
-    state = TrainState.create(config, dataset, device)
+    return saved
+
+
+@contextmanager
+def _fitting(place: str) -> Iterator[None]:
     try:
-        state.load_state_dict(saved)
+        yield
     except Exception as error:  # a damaged file can hold anything anywhere
         raise CheckpointError(
             f"{place} does not fit the configured model: {_first_line(error)}; move it away to start afresh"
         ) from error
-    return state
 
 
 def _read(content: bytes, place: str) -> dict[str, Any]:

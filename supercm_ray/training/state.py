@@ -93,21 +93,31 @@ class TrainState:
             "centroids": self.centroids.state_dict(),
             "algorithm": self.algorithm.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
+            "generator": {self.device.type: self.generator.get_state()},
             "step": self.step,
             "history": self.history,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over a state saved under the same configuration."""
+        """Takes over a state saved under the same configuration, of another kind of device too, whose random numbers
+        then go on from seed and step.
+
+        Raises:
+            ValueError: for steps, metrics or moments that no run of this configuration leaves.
+        """
+        step, history = state["step"], state["history"]
+        _check_progress(step, history, self.config)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.centroids.load_state_dict(state["centroids"])
         self.algorithm.load_state_dict(state["algorithm"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        _lay_out_like_parameters(self.optimizer)
-        self.generator.set_state(state["generator"])
-        self.step, self.history = state["step"], state["history"]
+        _load_moments(self.optimizer, state["optimizer"]["state"], begun=step > 0)
+        generators = state["generator"]
+        if self.device.type in generators:
+            self.generator.set_state(generators[self.device.type])
+        else:
+            self.generator.manual_seed(self.config.seed * 1_000_003 + step)
+        self.step, self.history = step, history
 
 
 def _data_parallel(step_loss: StepLoss) -> nn.Module:
@@ -119,14 +129,38 @@ def _data_parallel(step_loss: StepLoss) -> nn.Module:
     return DistributedDataParallel(step_loss, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Puts the optimizer's tensors, which may have been saved with another `channels_last`, in the order in memory that
-    their parameters have: the fused optimizer runs through both side by side.
+def _check_progress(step: Any, history: Any, config: Config) -> None:
+    """Sees that a run can have come so far."""
+    training = config.training
+    if not isinstance(history, list) or len(history) > training.num_epochs:
+        raise ValueError(f"its history is no list of at most {training.num_epochs} epochs")
+    for epoch, metrics in enumerate(history, start=1):
+        values = metrics.values() if isinstance(metrics, dict) else [None]
+        if not all(isinstance(value, int | float) for value in values) or metrics.get("epoch") != epoch:
+            raise ValueError(f"its history has no metrics of epoch {epoch}")
+    if step != len(history) * training.steps_per_epoch:
+        raise ValueError(f"{step!r} steps do not make {len(history)} epochs of {training.steps_per_epoch}")
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any], *, begun: bool) -> None:
+    """Takes over Adam's moments; its settings stay those of the configuration. The tensors, which may have been saved
+    with another `channels_last`, are put in the order in memory that their parameters have: the fused optimizer runs
+    through both side by side, without a look at their sizes.
     """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if set(moments) != set(range(len(parameters) if begun else 0)):
+        raise ValueError(f"it has moments of {len(moments)} parameters, not of {len(parameters)}")
+    for number, parameter in enumerate(parameters if begun else []):
+        shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+        found = moments[number]
+        if {name: (tuple(value.shape), value.dtype.is_floating_point) for name, value in found.items()} != {
+            name: (tuple(shape), True) for name, shape in shapes.items()
+        }:
+            raise ValueError(f"the moments of parameter {number} do not fit it")
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, values in optimizer.state.items():
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                values[name] = torch.empty_like(parameter).copy_(value)
+        for name in ("exp_avg", "exp_avg_sq"):
+            values[name] = torch.empty_like(parameter).copy_(values[name])
 
 
 def choose_device(name: str) -> torch.device:

@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from supercm_ray.errors import CheckpointError
+from supercm_ray.errors import CheckpointError, StorageError, SuperCMError
 
 LAST, BEST, REFUSED = "checkpoint.pt", "best.pt", "checkpoint.refused"
+_TRIAL = "trial"
 
 
 class _Files(Protocol):
@@ -106,7 +107,7 @@ class CheckpointStore:
         """The content of a checkpoint, or None where there is none.
 
         Raises:
-            CheckpointError: where it cannot be read.
+            StorageError: where it cannot be read.
         """
         self.wait()
         with self._told("read from"):
@@ -116,11 +117,21 @@ class CheckpointStore:
         """Begins to write this content under each name, after what was begun before has come to its end.
 
         Raises:
-            CheckpointError: where that could not be written.
+            StorageError: where that could not be written.
         """
         self.wait()
         self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending = [self._writer.submit(self._files.write, name, content) for name in names]
+
+    def try_out(self) -> None:
+        """Writes a small file and takes it away again, so that a place that cannot be used is known at once.
+
+        Raises:
+            StorageError: where that is not possible.
+        """
+        with self._told("written to"):
+            self._files.write(_TRIAL, b"")
+            self._files.remove(_TRIAL)
 
     def put_aside(self) -> None:
         """Renames a last checkpoint that nothing can be done with to `checkpoint.refused`: the run starts afresh."""
@@ -139,7 +150,7 @@ class CheckpointStore:
         """Waits until everything is written.
 
         Raises:
-            CheckpointError: where something could not be written.
+            StorageError: where something could not be written.
         """
         pending, self._pending = self._pending, []
         with self._told("written to"):
@@ -150,8 +161,10 @@ class CheckpointStore:
     def _told(self, what: str) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            raise CheckpointError(
+        except SuperCMError:
+            raise
+        except Exception as error:  # each file system has exceptions of its own
+            raise StorageError(
                 f"a checkpoint must be {what} {self.place}, got {error}; make room or access there, then give the "
                 "same command again"
             ) from error

@@ -166,6 +166,49 @@ def test_a_loss_that_diverges_is_one_clear_error(place: Place) -> None:
     assert run_folder(place).record().status == "failed"
 
 
+BROKEN_HOST = """
+from supercm_ray.algorithms import Step, Terms, register
+
+@register("broken")
+def broken(step: Step) -> Terms:
+    raise ValueError("the host broke")
+"""
+
+
+@pytest.mark.slow
+def test_what_a_worker_had_to_say_is_shown_once_and_kept(place: Place) -> None:
+    (place.path / "broken_host.py").write_text(BROKEN_HOST)
+    done = place.run(
+        *("train", "tiny.yaml", "--workers", "2", "budget.max_failures=1"),
+        *("plugins=[broken_host]", "algorithm.name=broken"),
+    )
+    assert done.returncode == 1, done.stdout
+    assert done.stdout.count("Traceback (most recent call last)") == 1
+    assert done.stdout.count("broken_host.py") == 1
+    assert "error: the workers failed 2 times in a row" in done.stdout
+    assert "broken_host.py" in run_folder(place).traceback.read_text()
+
+
+@pytest.mark.slow
+def test_a_finished_run_stays_finished_when_its_test_split_cannot_be_opened(place: Place) -> None:
+    words = ("train", "tiny.yaml", "training.num_epochs=1")
+    assert place.run(*words).returncode == 0
+    done = place.run(*words, "--test", "--workers", "2", "--gpu")
+    assert done.returncode == 2, done.stdout
+    assert "1 CPU and 1 GPU each" in done.stdout
+    assert run_folder(place).record().status == "complete"
+    assert place.run(*words, "--test").returncode == 0
+    assert "test/accuracy" in run_folder(place).record().summary
+
+
+def test_workers_on_gpus_that_none_is_given_are_refused_before_anything_starts(place: Place) -> None:
+    for words in (("train", "tiny.yaml", "--workers", "2"), ("tune", "tiny.yaml")):
+        done = place.run(*words, "training.device=cuda")
+        assert done.returncode == 2, done.stdout
+        assert "each worker must be given a GPU, budget.gpus_per_worker above 0" in done.stdout
+    assert not (place.path / "results").exists()
+
+
 def test_workers_that_do_not_share_a_batch_evenly_are_refused_before_anything_starts(place: Place) -> None:
     done = place.run("train", "tiny.yaml", "--workers", "3")
     assert done.returncode == 2, done.stdout

@@ -256,3 +256,34 @@ def test_worker_processes_are_reused_between_trials(place: Place) -> None:
     assert process.returncode == 0, output
     assert searched == 10
     assert 1 <= len(seen) <= 2
+
+
+HOST = """
+import torch
+from supercm_ray.algorithms import Step, Terms, register
+
+@register("entropy_minimisation")
+def entropy_minimisation(step: Step) -> Terms:
+    assignments = step.unlabeled_logits.softmax(dim=1)
+    return {"entropy": -(assignments * assignments.clamp_min(1e-12).log()).sum(dim=1).mean()}
+"""
+
+
+def test_a_host_of_the_users_own_is_tuned_by_its_name(tmp_path: Path) -> None:
+    """Its module lies where the command is given, which no process of Ray's knows by itself."""
+    place = Place(tmp_path)
+    (tmp_path / "my_hosts.py").write_text(HOST)
+    base = {**STUDY["base"], "plugins": ["my_hosts"], "algorithm": {"name": "entropy_minimisation"}}
+    space = {"algorithm.clustering_weight": STUDY["space"]["algorithm.clustering_weight"]}
+    objective = {"metric": "val/accuracy", "direction": "maximize"}
+    place.write(base=base, space=space, objective=objective, points=[], num_seeds=1, budget={"num_trials": 2})
+    command = [Path(sys.executable).with_name("supercm-ray"), "tune", "tiny.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=place.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    histories = [place.folder.run(record.key).history() for record in place.folder.runs()]
+    assert histories and all("train/entropy" in history[0] for history in histories)
+
+    place.write(base={**base, "plugins": ["no_such_module"]})
+    refused = place.run("tune", "tiny.yaml")
+    assert refused.returncode == 2
+    assert "`plugins` must name modules that can be imported, got 'no_such_module'" in refused.stdout

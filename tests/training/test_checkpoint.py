@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from comparing import differences
+from torch.testing import assert_close
 
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset
 from supercm_ray.errors import CheckpointError
-from supercm_ray.training import CheckpointStore, TrainState, fit, pack, unpack
+from supercm_ray.training import CheckpointStore, TrainState, fit, pack, unpack, unpack_average
 
 REMEDY = "move it away"
 
@@ -155,6 +156,13 @@ def _without(saved: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in saved.items() if name != key}
 
 
+def _with_moments(saved: dict[str, Any], **values: torch.Tensor | None) -> dict[str, Any]:
+    """With other moments of the first parameter."""
+    state = saved["optimizer"]["state"]
+    first = {name: value for name, value in {**state[0], **values}.items() if value is not None}
+    return {**saved, "optimizer": {**saved["optimizer"], "state": {**state, 0: first}}}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -171,6 +179,19 @@ def _without(saved: dict[str, Any], key: str) -> dict[str, Any]:
         lambda saved: {**saved, "model": None},
         lambda saved: {**saved, "optimizer": {}},
         lambda saved: {**saved, "generator": torch.zeros(3)},
+        lambda saved: {**saved, "generator": {"cpu": torch.zeros(3)}},
+        lambda saved: {**saved, "history": [1]},
+        lambda saved: {**saved, "history": "a"},
+        lambda saved: {**saved, "history": None},
+        lambda saved: {**saved, "history": saved["history"] * 2, "step": 2 * saved["step"]},
+        lambda saved: {**saved, "history": [{**saved["history"][0], "epoch": 2}]},
+        lambda saved: {**saved, "step": saved["step"] + 1},
+        lambda saved: {**saved, "step": "x"},
+        lambda saved: {**saved, "optimizer": {**saved["optimizer"], "state": {}}},
+        lambda saved: _with_moments(saved, exp_avg=torch.zeros(1)),
+        lambda saved: _with_moments(saved, exp_avg_sq=torch.zeros(1, dtype=torch.int64)),
+        lambda saved: _with_moments(saved, more=torch.zeros(1)),
+        lambda saved: _with_moments(saved, step=None),
         lambda saved: {**saved, "centroids": {**saved["centroids"], "value": torch.zeros(1, 1)}},
     ],
     ids=[
@@ -187,12 +208,48 @@ def _without(saved: dict[str, Any], key: str) -> dict[str, Any]:
         "no model",
         "empty optimizer",
         "foreign generator",
+        "generator of another size",
+        "numbers for metrics",
+        "text for metrics",
+        "no metrics",
+        "more epochs than there are",
+        "epochs out of order",
+        "steps that make no epoch",
+        "text for steps",
+        "no moments",
+        "moments of another shape",
+        "moments of another type",
+        "more than moments",
+        "missing moments",
         "foreign centroids",
     ],
 )
 def test_what_loads_but_is_no_checkpoint_is_refused(path: Path, trained: TrainState, digits: Dataset, change) -> None:
     torch.save(change(torch.load(path, weights_only=True)), path)
     refused(path, trained.config, digits)
+
+
+def test_the_optimizer_keeps_the_settings_of_the_configuration(
+    path: Path, trained: TrainState, digits: Dataset
+) -> None:
+    saved = torch.load(path, weights_only=True)
+    saved["optimizer"]["param_groups"][0].update(lr=5.0, betas=(0.0, 0.0), weight_decay=9.0)
+    torch.save(saved, path)
+    group = load(path, trained.config, digits).optimizer.param_groups[0]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.001, (0.9, 0.999), 0.0)
+
+
+def test_a_run_from_a_gpu_goes_on_and_its_model_is_read_without_one(
+    path: Path, trained: TrainState, digits: Dataset
+) -> None:
+    """A generator's state is of another kind on each kind of device; a GPU's has 16 bytes."""
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "generator": {"cuda": torch.zeros(16, dtype=torch.uint8)}}, path)
+    states = [load(path, trained.config, digits) for _ in range(2)]
+    assert torch.equal(*(state.generator.get_state() for state in states))
+    average = unpack_average(path.read_bytes(), str(path), trained.config, digits)
+    images = torch.rand(4, 1, 8, 8)
+    assert_close(average(images).logits, trained.average(images).logits)
 
 
 def test_a_state_that_cannot_be_packed_leaves_the_former_file(path: Path, trained: TrainState, digits: Dataset) -> None:
@@ -202,7 +259,7 @@ def test_a_state_that_cannot_be_packed_leaves_the_former_file(path: Path, traine
         saved(path.parent, trained)
     assert path.read_bytes() == before
     trained.history.pop()
-    trained.step = 77
+    trained.history[-1]["more"] = 77.0
     saved(path.parent, trained)
-    assert load(path, trained.config, digits).step == 77
+    assert load(path, trained.config, digits).history[-1]["more"] == 77
     assert [each.name for each in path.parent.iterdir()] == [path.name], "nothing half-written stays behind"

@@ -14,7 +14,7 @@ import pytest
 
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, split_dataset
-from supercm_ray.errors import CheckpointError
+from supercm_ray.errors import CheckpointError, StorageError
 from supercm_ray.training import BEST, LAST, OUTCOME, CheckpointStore, Job, train_job
 
 
@@ -114,8 +114,17 @@ def test_a_damaged_checkpoint_is_refused_and_can_be_put_aside(
 
 def test_a_folder_that_cannot_be_written_to_is_one_clear_error(job: Callable[..., Job], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match=r"a checkpoint must be (read|written) .* got .*Not a directory"):
-        list(train_job(job(storage=str(tmp_path / "file" / "run"))))
+    place = str(tmp_path / "file" / "run")
+    with pytest.raises(StorageError, match=r"a checkpoint must be (read|written) .* got .*Not a directory"):
+        list(train_job(job(storage=place)))
+    with pytest.raises(StorageError, match=r"a checkpoint must be written .* got .*Not a directory"):
+        CheckpointStore(place).try_out()
+
+
+def test_a_place_that_was_tried_out_is_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / LAST).write_bytes(b"as it was")
+    CheckpointStore(tmp_path).try_out()
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(LAST, b"as it was")]
 
 
 @pytest.mark.parametrize("scheme", ["file://", "memory://"])

@@ -12,12 +12,12 @@ from conftest import Start
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from supercm_ray.algorithms import ALGORITHMS
+from supercm_ray.algorithms import ALGORITHMS, consistency
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, draw_batch
 from supercm_ray.errors import StudyError
 from supercm_ray.models import Predictor, build_classifier
-from supercm_ray.training import TrainState, pack, train_step, unpack
+from supercm_ray.training import TrainState, fit, pack, train_step, unpack
 from supercm_ray.training import speed as speed_module
 from supercm_ray.training.speed import Speed, choose_speed, speed_up
 
@@ -68,9 +68,27 @@ def test_the_direction_of_vat_is_searched_in_fp32(start: Start) -> None:
     state, data = start({"algorithm.name": "vat", "training.precision": "bf16"})
     inside = convolved(state.model)
     steps(state, data, 1)
-    # centroids, own rows, the clean pass, the search, the perturbed pass
-    assert inside == [t for t in (*[torch.bfloat16] * 3, torch.float32, torch.bfloat16) for _ in range(2)]
+    # centroids, own rows, the clean pass; the search's reference and the search; the perturbed pass
+    wanted = (*[torch.bfloat16] * 3, *[torch.float32] * 2, torch.bfloat16)
+    assert inside == [t for t in wanted for _ in range(2)]
     assert state.model.low_precision
+
+
+def test_the_direction_of_vat_is_that_of_a_run_in_fp32(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the reference in bf16, its rounding would decide the direction."""
+    found: list[torch.Tensor] = []
+    search = consistency._steepest
+
+    def keep(*given: Any) -> torch.Tensor:
+        found.append(search(*given))
+        return found[-1]
+
+    monkeypatch.setattr(consistency, "_steepest", keep)
+    for precision in ("fp32", "bf16"):
+        state, data = start({"algorithm.name": "vat", "training.precision": precision})
+        steps(state, data, 1)
+    cosines = nn.functional.cosine_similarity(found[0].flatten(1), found[1].flatten(1))
+    assert cosines.median() > 0.9
 
 
 def test_evaluation_is_in_fp32_and_the_saved_model_is_plain(start: Start) -> None:
@@ -150,7 +168,7 @@ def test_a_run_resumes_with_other_speed_settings(start: Start, digits: Dataset) 
     """Weights and the optimizer's values keep their places, whichever order they have in memory."""
     settings = {"model.channels": [16, 16], "training.channels_last": False, "training.convolution": "direct"}
     state, data = start(settings)
-    steps(state, data)
+    next(fit(state, data))
     saved = pack(state)
     other = state.config.replace({"training.channels_last": True, "training.convolution": "winograd"})
     resumed = unpack(saved, "here", other, digits, CPU)
