@@ -48,7 +48,7 @@ def load_checked(study: Study) -> Dataset:
     check_names(study)
     try:
         dataset = load_dataset(study.base.data)
-        for config in _variants(study, ("model.", "algorithm.")):
+        for config in _variants(study, ("model.", "algorithm.name")):
             _try_model(config, dataset)
             _check_views(config, dataset)
         for config in _variants(study, ("data.",)):
