@@ -21,8 +21,9 @@ from supercm_ray.algorithms import ALGORITHMS
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
 from supercm_ray.core import RunningCentroids, class_sums, num_workers, rank, total
 from supercm_ray.data import Dataset, DeviceData, draw_batch, make_splits
-from supercm_ray.training import TrainState, state, train_step
+from supercm_ray.training import TrainState, fit, state, train_step
 
+WHOLE_EPOCHS = "whole epochs"
 NUM_STEPS, NUM_LABELED, NUM_UNLABELED = 5, 6, 12
 BASE = Config(
     seed=3,
@@ -93,6 +94,20 @@ def run(assignments: dict[str, Any]) -> dict[str, Tensor]:
     return found
 
 
+def whole_epochs() -> dict[str, Tensor]:
+    """The metrics of two epochs, whose batches and evaluations are shared out as in training."""
+    toy, cpu = dataset(), torch.device("cpu")
+    config = BASE.replace({"training.steps_per_epoch": 3})
+    data = DeviceData.of(toy, make_splits(toy.labels, config.data, config.seed), cpu)
+    one = TrainState.create(config, toy, cpu)
+    return {
+        f"{metrics['epoch']}/{name}": torch.tensor(value)
+        for metrics in fit(one, dataclasses.replace(data, images=data.images.double() / 255))
+        for name, value in metrics.items()
+        if name != "epoch_seconds"
+    }
+
+
 def mean_of_means(self: RunningCentroids, features: Tensor, labels: Tensor) -> None:
     """A mistake: each worker's class means, averaged."""
     sums_KD, counts_K = class_sums(features, labels, len(self.value))
@@ -129,7 +144,8 @@ def main(rank: str, workers: str, store: str, out: str, mutation: str = "") -> N
     if mutation:
         mutate(mutation)
     cases = {"supervised": CASES["supervised"]} if mutation else CASES
-    torch.save({name: run(assignments) for name, assignments in cases.items()}, out)
+    found = {name: run(assignments) for name, assignments in cases.items()}
+    torch.save({**found, WHOLE_EPOCHS: whole_epochs()}, out)
     if int(workers) > 1:
         distributed.destroy_process_group()
         os._exit(0)  # threads of gloo may still let go of tensors, which aborts an interpreter that is ending

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import CASES, NUM_STEPS
+from parity import CASES, NUM_STEPS, WHOLE_EPOCHS
 from torch import Tensor
 
 SCRIPT = Path(__file__).with_name("parity.py")
@@ -64,6 +64,14 @@ def test_workers_equal_one_process(found: Callable[[int], list[Found]], case: st
     assert len({alone[case][f"{step}/loss"].item() for step in range(NUM_STEPS)}) == NUM_STEPS
     for part in parts:
         assert largest_difference(part[case], alone[case]) < 1e-9
+
+
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_whole_epochs_equal_those_of_one_process(found: Callable[[int], list[Found]], workers: int) -> None:
+    (alone,), parts = found(1), found(workers)
+    assert {"1/train/loss", "2/val/loss", "2/val/accuracy", "2/oracle/accuracy"} <= alone[WHOLE_EPOCHS].keys()
+    for part in parts:
+        assert largest_difference(part[WHOLE_EPOCHS], alone[WHOLE_EPOCHS]) < 1e-6
 
 
 @pytest.mark.slow
