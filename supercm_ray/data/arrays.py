@@ -43,7 +43,7 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
         raise StudyError("`data.image_size` must be given for image_folder, got nothing; all images get this side")
     if not root.is_dir():
         raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; image_folder cannot be fetched")
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = _in_order([path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")])
     files = [(path, k) for k, name in enumerate(classes) for path in sorted((root / name).iterdir()) if path.is_file()]
     if len(classes) < 2 or not files:
         raise StudyError(
@@ -58,6 +58,13 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
             f"every class must have an image for data.root, got none in {root / classes[empty[0]]}; add some"
         )
     return _dataset(data, images, labels, num_train=None, class_names=tuple(classes))
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """Names of classes in the order of their labels: mere numbers by number, others by the alphabet."""
+    if all(name.isdecimal() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
 
 
 DATASETS["arrays"] = _load_arrays
@@ -91,6 +98,7 @@ def _dataset(
         images=inputs,
         labels=labels,
         class_names=class_names or tuple(str(k) for k in range(num_classes)),
+        has_class_names=bool(class_names),
         mean=mean,
         std=std,
         test_rows=None if num_train is None else np.arange(num_train, inputs.shape[0]),

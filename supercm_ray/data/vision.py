@@ -17,13 +17,14 @@ from supercm_ray.errors import StudyError
 @dataclass(frozen=True)
 class _Source:
     """How a data set of torchvision is asked for: the name of its class there, the folder below the root that it is
-    given, how its two parts are named, and whom to cite.
+    given, how its two parts are named, and whom to cite; for digits, that the classes are named "0" to "9".
     """
 
     cls: str
     folder: str
     parts: tuple[dict[str, Any], dict[str, Any]]
     citation: str
+    of_digits: bool = False
 
     def __call__(self, data: PlaceConfig) -> Dataset:
         train, test = (self._read(data, part) for part in self.parts)
@@ -34,7 +35,7 @@ class _Source:
             name=data.name,
             images=images,
             labels=labels,
-            class_names=_class_names(train, labels),
+            class_names=_DIGITS if self.of_digits else tuple(train.classes),
             mean=mean,
             std=std,
             citation=self.citation,
@@ -55,12 +56,13 @@ class _Source:
             ) from error
 
 
+_DIGITS = tuple("0123456789")
 _TRAIN_TEST = ({"train": True}, {"train": False})
 _SOURCES = {
-    "mnist": _Source("MNIST", "", _TRAIN_TEST, "LeCun, Bottou, Bengio, Haffner 1998"),
+    "mnist": _Source("MNIST", "", _TRAIN_TEST, "LeCun, Bottou, Bengio, Haffner 1998", of_digits=True),
     "fashion_mnist": _Source("FashionMNIST", "", _TRAIN_TEST, "Xiao, Rasul, Vollgraf 2017 (arXiv 1708.07747)"),
-    "usps": _Source("USPS", "USPS", _TRAIN_TEST, "Hull 1994"),
-    "svhn": _Source("SVHN", "SVHN", ({"split": "train"}, {"split": "test"}), "Netzer et al. 2011"),
+    "usps": _Source("USPS", "USPS", _TRAIN_TEST, "Hull 1994", of_digits=True),
+    "svhn": _Source("SVHN", "SVHN", ({"split": "train"}, {"split": "test"}), "Netzer et al. 2011", of_digits=True),
     "cifar10": _Source("CIFAR10", "", _TRAIN_TEST, "Krizhevsky 2009"),
     "cifar100": _Source("CIFAR100", "", _TRAIN_TEST, "Krizhevsky 2009"),
 }
@@ -77,7 +79,3 @@ def _images(part: Any) -> npt.NDArray[np.uint8]:
 
 def _labels(part: Any) -> npt.NDArray[np.int64]:
     return np.asarray(part.targets if hasattr(part, "targets") else part.labels, dtype=np.int64)
-
-
-def _class_names(part: Any, labels: npt.NDArray[np.int64]) -> tuple[str, ...]:
-    return tuple(getattr(part, "classes", None) or (str(k) for k in range(int(labels.max()) + 1)))

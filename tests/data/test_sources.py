@@ -165,6 +165,18 @@ def test_a_folder_of_images_is_scaled_and_cropped(tmp_path: Path) -> None:
     assert "data.image_size" in refusal(data.model_copy(update={"image_size": None}))
 
 
+def test_folders_that_are_numbers_are_ordered_by_number(tmp_path: Path) -> None:
+    for k in range(12):
+        (tmp_path / str(k)).mkdir()
+        Image.fromarray(np.full((8, 8), k, dtype=np.uint8)).save(tmp_path / str(k) / "0.png")
+    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    dataset = load_dataset(data)
+    assert dataset.class_names == tuple(map(str, range(12)))
+    assert np.array_equal(dataset.images[:, 0, 0, 0], dataset.labels)
+    (tmp_path / "11").rename(tmp_path / "owl")
+    assert load_dataset(data).class_names[:4] == ("0", "1", "10", "2")
+
+
 def test_grey_and_colour_images_may_be_mixed_and_hidden_folders_are_no_class(tmp_path: Path) -> None:
     for name in ("cat", "dog", ".checkpoints"):
         (tmp_path / name).mkdir()
@@ -231,7 +243,9 @@ def test_mnist_and_fashion_mnist_are_unpacked_and_read(name: str, tmp_path: Path
 
 @needs_real_data
 def test_usps_is_read() -> None:
-    check(load_dataset(DataConfig(name="usps", root=str(REAL), labels_per_class=1)), 7_291, 2_007, (1, 16, 16))
+    usps = load_dataset(DataConfig(name="usps", root=str(REAL), labels_per_class=1))
+    check(usps, 7_291, 2_007, (1, 16, 16))
+    assert usps.class_names == tuple("0123456789")
 
 
 @needs_real_data
