@@ -107,7 +107,8 @@ def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
         StudyError: where source and target are the same.
     """
     inherited = {name: getattr(data, name) for name in ("root", "image_size") if getattr(target, name) is None}
-    place = target.model_copy(update={**inherited, "download": target.download or data.download})
+    switches = {name: getattr(target, name) or getattr(data, name) for name in ("download", "skip_corrupt")}
+    place = target.model_copy(update={**inherited, **switches})
     if all(getattr(place, name) == getattr(data, name) for name in ("name", "root", "arrays")):
         raise StudyError(f"source and target must differ for data.target, got {data.name} for both; name another")
     return place

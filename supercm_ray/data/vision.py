@@ -11,6 +11,7 @@ import numpy.typing as npt
 from supercm_ray.config import PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
+from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
 
 
@@ -47,13 +48,14 @@ class _Source:
 
         folder = data_root(data) / self.folder
         try:
-            return getattr(torchvision.datasets, self.cls)(root=str(folder), download=data.download, **part)
-        except (RuntimeError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
+            found = getattr(torchvision.datasets, self.cls)(root=str(folder), download=data.download, **part)
+            _check_rows(_images(found), _labels(found))
+        except Exception as error:  # damaged files let out errors of torchvision, numpy, bz2, struct and assert alike
             raise StudyError(
-                f"`data.name: {data.name}` must be found in {folder}, got {reason!r}; put its files there, or set "
-                "data.download=true where there is a network"
+                f"`data.name: {data.name}` must be found whole in {folder}, got {reason(error)!r}; put its files there "
+                "in place of damaged ones, or remove these and set data.download=true where there is a network"
             ) from error
+        return found
 
 
 _DIGITS = tuple("0123456789")
@@ -67,6 +69,12 @@ _SOURCES = {
     "cifar100": _Source("CIFAR100", "", _TRAIN_TEST, "Krizhevsky 2009"),
 }
 DATASETS.update(_SOURCES)
+
+
+def _check_rows(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
+    classes = np.unique(labels).tolist()
+    if len(images) != len(labels) or len(classes) < 2 or classes != list(range(len(classes))):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels of {len(classes)} classes")
 
 
 def _images(part: Any) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import logging
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+from scipy.sparse import csr_matrix
 
 from supercm_ray.config import ArraysConfig, DataConfig
 from supercm_ray.data import Dataset, load_dataset, split_dataset
@@ -146,6 +148,119 @@ def test_what_is_wrong_with_arrays_is_said(labels: np.ndarray, tmp_path: Path) -
     assert "uint8 images" in messages["floats.npz"]
     for name in ("object.npz", "text.npz", "missing.npz"):
         assert name in messages[name]
+
+
+def test_inputs_and_labels_of_other_kinds_are_refused_in_one_line(labels: np.ndarray, tmp_path: Path) -> None:
+    vectors, large = np.ones((30, 4), dtype=np.float32), labels.astype(np.int64)
+    large[7] = 10**12
+    cases = {
+        "text": ({"images": np.array([["a", "b"]] * 30), "labels": labels}, "vectors (N, D) of numbers"),
+        "scalar": ({"images": np.float32(3), "labels": labels}, "a single float32"),
+        "complex": ({"images": vectors * 1j, "labels": labels}, "got complex64 (30, 4)"),
+        "no_width": ({"images": vectors[:, :0], "labels": labels}, "got float32 (30, 0)"),
+        "no_height": ({"images": np.ones((30, 0, 4), np.uint8), "labels": labels}, "got uint8 (30, 0, 4)"),
+        "no_rows": ({"images": vectors[:0], "labels": labels[:0]}, "labels must be numbers for labels"),
+        "large": ({"images": vectors, "labels": large}, "got the label 1000000000000 in 30 rows"),
+        "uint32": ({"images": vectors, "labels": (labels - 1).astype(np.uint32)}, "the label 4294967295"),
+        "uint64": ({"images": vectors, "labels": (labels - 1).astype(np.uint64)}, "got 18446744073709551615"),
+        "not_a_number": ({"images": vectors, "labels": np.where(labels == 1, np.nan, labels)}, "got nan"),
+    }
+    for name, (content, expected) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", **content)
+        assert expected in refusal(arrays(tmp_path, train_file=f"{name}.npz")), name
+    savemat(tmp_path / "sparse.mat", {"images": csr_matrix(vectors), "labels": labels})
+    assert "got a sparse matrix for images in sparse.mat" in refusal(arrays(tmp_path, train_file="sparse.mat"))
+    savemat(tmp_path / "sparse_labels.mat", {"images": vectors, "labels": csr_matrix(labels)})
+    assert "a sparse matrix for labels" in refusal(arrays(tmp_path, train_file="sparse_labels.mat"))
+
+
+def test_labels_are_named_as_they_stand_in_the_file(labels: np.ndarray, tmp_path: Path) -> None:
+    vectors = np.ones((30, 4), dtype=np.float32)
+    np.savez(tmp_path / "gap.npz", images=vectors, labels=labels * 2 + 1)
+    assert "from 1 to 5, got no row of class 2" in refusal(arrays(tmp_path, train_file="gap.npz", first_label=1))
+    np.savez(tmp_path / "zero.npz", images=vectors, labels=labels)
+    message = refusal(arrays(tmp_path, train_file="zero.npz", first_label=1))
+    assert "data.arrays.first_label=1 on" in message
+    assert "the label 0" in message
+
+
+@pytest.mark.parametrize(("shape", "readings"), [((4, 5, 6), "none is"), ((5, 6, 4), "none is"), ((3, 5, 3), "both")])
+def test_images_whose_channels_cannot_be_told_are_refused(
+    shape: tuple[int, ...], readings: str, labels: np.ndarray, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((30, *shape), dtype=np.uint8), labels=labels)
+    message = refusal(arrays(tmp_path, train_file="a.npz"))
+    assert str((30, *shape)) in message
+    assert readings in message
+
+
+def test_places_of_encoded_images_that_make_no_sense_are_refused(labels: np.ndarray, tmp_path: Path) -> None:
+    data, places = encoded(np.zeros((30, 4, 5), dtype=np.uint8))
+    cases = {
+        "text": (data, places.astype(str), "places must be numbers for at"),
+        "halves": (data, places + 0.5, "places must be whole numbers"),
+        "short": (data, places[:-1], "got 30 for 30"),
+        "beyond": (data[:-9], places, f"at most the {len(data) - 9} bytes"),
+        "falling": (data, places[::-1], "must rise"),
+        "wide": (data.astype(np.int64), places, "got int64"),
+    }
+    for name, (content, at, expected) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", png=content, at=at, labels=labels)
+        config = arrays(tmp_path, train_file=f"{name}.npz", input_key="png", offsets_key="at")
+        assert expected in refusal(config), name
+    np.savez(tmp_path / "floats.npz", png=data, at=places.astype(np.float64), labels=labels)
+    assert load_dataset(arrays(tmp_path, train_file="floats.npz", input_key="png", offsets_key="at"))
+
+
+def damage(images: bytes, labels: bytes) -> dict[str, tuple[bytes, bytes]]:
+    """Both files of a part of MNIST's kind, whole and damaged in several ways."""
+    return {
+        "whole": (images, labels),
+        "empty": (b"", b""),
+        "garbage": (b"garbage" * 9, labels),
+        "cut header": (images[:6], labels),
+        "cut": (images[:-5], labels),
+        "fewer labels": (images, labels[:-5]),
+        "labels beyond": (images, labels[:-1] + b"\xff"),
+    }
+
+
+def test_damaged_files_of_mnist_are_named(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    header = [np.array(numbers, dtype=">i4").tobytes() for numbers in ((2051, 20, 28, 28), (2049, 20))]
+    whole = header[0] + bytes(20 * 28 * 28), header[1] + bytes(k % 10 for k in range(20))
+    data = DataConfig(name="mnist", label_ratio=0.1, root=str(tmp_path))
+    for name, (images, labels) in damage(*whole).items():
+        for part, content in (("train", (images, labels)), ("t10k", whole)):
+            (raw / f"{part}-images-idx3-ubyte").write_bytes(content[0])
+            (raw / f"{part}-labels-idx1-ubyte").write_bytes(content[1])
+        if name == "whole":
+            assert load_dataset(data).class_names == tuple("0123456789")
+        else:
+            assert str(tmp_path) in refusal(data), name
+
+
+def test_damaged_files_of_usps_are_named(tmp_path: Path) -> None:
+    line = "{} " + " ".join(f"{i + 1}:-1" for i in range(256)) + "\n"
+    whole = bz2.compress("".join(line.format(k % 10 + 1) for k in range(20)).encode())
+    cases = {
+        "empty": b"",
+        "garbage": b"garbage",
+        "cut": whole[:-20],
+        "words": bz2.compress(b"no numbers\n"),
+        "no rows": bz2.compress(b""),
+        "one class": bz2.compress(line.format(1).encode()),
+        "label beyond": bz2.compress((line.format(1) + line.format(2) + line.format(99)).encode()),
+    }
+    (tmp_path / "USPS").mkdir()
+    (tmp_path / "USPS" / "usps.t.bz2").write_bytes(whole)
+    data = DataConfig(name="usps", label_ratio=0.1, root=str(tmp_path))
+    for name, content in cases.items():
+        (tmp_path / "USPS" / "usps.bz2").write_bytes(content)
+        assert str(tmp_path) in refusal(data), name
+    (tmp_path / "USPS" / "usps.bz2").write_bytes(whole)
+    assert len(load_dataset(data).labels) == 40
 
 
 def test_a_folder_of_images_is_scaled_and_cropped(tmp_path: Path) -> None:
