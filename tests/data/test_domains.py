@@ -182,6 +182,28 @@ def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() ->
         target_place(DataConfig(name="digits", label_ratio=0.1), PlaceConfig(name="digits"))
 
 
+def test_hidden_labels_of_the_target_decide_nothing() -> None:
+    pair = load_dataset(PAIR)
+    hidden = pair.seal(pair.target_rows)
+    ours, theirs = (split_dataset(one, Config(data=PAIR)) for one in (pair, hidden))
+    assert all(np.array_equal(getattr(ours, n), getattr(theirs, n)) for n in ("labeled", "unlabeled", "val", "test"))
+
+
+def test_a_class_without_a_source_row_is_named_with_the_setting_that_is_set() -> None:
+    pair = load_dataset(PAIR)
+    labels = pair.labels.copy()
+    labels[np.flatnonzero(labels[: len(labels) - len(pair.target_rows)] == 3)[1:]] = 4
+    rare = dataclasses.replace(pair, labels=labels)
+    for update in ({}, {"num_val": 500}, {"labels_per_class": 2}):
+        data = PAIR.model_copy(update=update)
+        with pytest.raises(StudyError, match="for class 3") as caught:
+            split_dataset(rare, Config(data=data))
+        assert "None" not in str(caught.value)
+    data = PAIR.model_copy(update={"num_val": 898})
+    with pytest.raises(StudyError, match=r"num_val=898, which gives 1 labeled rows .* lower it"):
+        split_dataset(pair, Config(data=data))
+
+
 def test_settings_that_leave_a_split_empty_are_named() -> None:
     pair = load_dataset(PAIR)
     with pytest.raises(StudyError, match=r"data\.num_val, got 5000 of 899"):
