@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
@@ -17,6 +19,8 @@ from supercm_ray.data.folders import data_root
 from supercm_ray.data.images import Array, ImageFiles, Pixels, StreamedImages, decode_all
 from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
+
+logger = logging.getLogger(__name__)
 
 Labels = npt.NDArray[np.int64]
 
@@ -46,6 +50,7 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
         raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; image_folder cannot be fetched")
     classes = _in_order([path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")])
     files = [(path, k) for k, name in enumerate(classes) for path in sorted((root / name).iterdir()) if path.is_file()]
+    _warn_of_what_is_left_out(root, classes)
     if len(classes) < 2 or not files:
         raise StudyError(
             f"`data.root` must hold a folder of images for each class, got {len(classes)} folders in {root}"
@@ -66,6 +71,17 @@ def _in_order(names: list[str]) -> list[str]:
     if all(name.isdecimal() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
+
+
+def _warn_of_what_is_left_out(root: Path, classes: Sequence[str]) -> None:
+    """Counts links that lead nowhere, and files in folders within those of the classes."""
+    within = [path for name in classes for path in sorted((root / name).iterdir())]
+    broken = [path for path in (*sorted(root.iterdir()), *within) if path.is_symlink() and not path.exists()]
+    folders = [path for path in within if path.is_dir() and not path.name.startswith(".")]
+    deeper = [Path(place) / name for folder in folders for place, _, names in os.walk(folder) for name in names]
+    for what, paths in (("links that lead nowhere", broken), ("files in folders within those of classes", deeper)):
+        if paths:
+            logger.warning("left out %d %s, the first is %s", len(paths), what, paths[0])
 
 
 DATASETS["arrays"] = _load_arrays

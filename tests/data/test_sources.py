@@ -292,6 +292,23 @@ def test_folders_that_are_numbers_are_ordered_by_number(tmp_path: Path) -> None:
     assert load_dataset(data).class_names[:4] == ("0", "1", "10", "2")
 
 
+def test_broken_links_and_files_further_down_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("cat", "dog/more/still", "dog/.hidden"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / name / "0.png")
+    shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "dog" / "0.png")
+    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    assert len(load_dataset(data).labels) == 2
+    assert "left out 1 files in folders within those of classes" in caplog.text
+    assert str(tmp_path / "dog" / "more" / "still" / "0.png") in caplog.text
+    assert "links that" not in caplog.text
+    (tmp_path / "cat" / "1.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "owl").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "cat" / "2.png").symlink_to(tmp_path / "dog" / "0.png")
+    assert len(load_dataset(data).labels) == 3
+    assert "left out 2 links that lead nowhere" in caplog.text
+
+
 def test_grey_and_colour_images_may_be_mixed_and_hidden_folders_are_no_class(tmp_path: Path) -> None:
     for name in ("cat", "dog", ".checkpoints"):
         (tmp_path / name).mkdir()
