@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 Labels = npt.NDArray[np.int64]
 
+_LARGEST_WHOLE = 2**53
+"""Up to here floats hold every whole number."""
+
 
 def _load_arrays(data: PlaceConfig) -> Dataset:
     if data.arrays is None:
@@ -135,6 +138,11 @@ def _num_classes(data: PlaceConfig, labels: Labels) -> int:
 
 
 def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Pixels, Labels]:
+    if abs(arrays.first_label) > _LARGEST_WHOLE:
+        raise StudyError(
+            f"`data.arrays.first_label` must be a label of {file} of at most 2^53, got {arrays.first_label}; set it to "
+            "the label of the first class"
+        )
     found = _read_file(data_root(data) / file)
     labels = _whole_numbers(found, "labels", arrays.label_key, file)
     inputs = _member(found, arrays.input_key, file)
@@ -159,7 +167,7 @@ def _whole_numbers(found: dict[str, Any], what: str, key: str, file: str) -> Lab
         )
     with np.errstate(invalid="ignore"):
         whole = values.astype(np.int64)
-    broken = np.flatnonzero((whole != values) | (whole < -(2**53)) | (whole > 2**53))
+    broken = np.flatnonzero((whole != values) | (whole < -_LARGEST_WHOLE) | (whole > _LARGEST_WHOLE))
     if len(broken):
         raise StudyError(
             f"{what} must be whole numbers of at most 2^53 for {key} in {file}, got {values[broken[0]]}; save such "
@@ -242,7 +250,8 @@ def _channels_first(images: Array, arrays: ArraysConfig, file: str) -> Array:
 
 
 def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> npt.NDArray[np.float32]:
-    vectors = inputs.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+        vectors = inputs.astype(np.float32)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise StudyError(

@@ -163,6 +163,7 @@ def test_inputs_and_labels_of_other_kinds_are_refused_in_one_line(labels: np.nda
         "large": ({"images": vectors, "labels": large}, "got the label 1000000000000 in 30 rows"),
         "uint32": ({"images": vectors, "labels": (labels - 1).astype(np.uint32)}, "the label 4294967295"),
         "uint64": ({"images": vectors, "labels": (labels - 1).astype(np.uint64)}, "got 18446744073709551615"),
+        "too_large": ({"images": vectors * np.float64(1e300), "labels": labels}, "got none in 30 rows"),
         "not_a_number": ({"images": vectors, "labels": np.where(labels == 1, np.nan, labels)}, "got nan"),
     }
     for name, (content, expected) in cases.items():
@@ -179,6 +180,7 @@ def test_labels_are_named_as_they_stand_in_the_file(labels: np.ndarray, tmp_path
     np.savez(tmp_path / "gap.npz", images=vectors, labels=labels * 2 + 1)
     assert "from 1 to 5, got no row of class 2" in refusal(arrays(tmp_path, train_file="gap.npz", first_label=1))
     np.savez(tmp_path / "zero.npz", images=vectors, labels=labels)
+    assert "got 1" + 30 * "0" in refusal(arrays(tmp_path, train_file="zero.npz", first_label=10**30))
     message = refusal(arrays(tmp_path, train_file="zero.npz", first_label=1))
     assert "data.arrays.first_label=1 on" in message
     assert "the label 0" in message
