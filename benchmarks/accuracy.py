@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py                         # all rows that need no GPU; resumes what was begun
     python benchmarks/accuracy.py --only digits/vat/4     # one row
+    python benchmarks/accuracy.py --only digits/vat/4 --again     # the same, although it is done
     python benchmarks/accuracy.py --list
 
 Settings are chosen on validation rows, or on a figure that needs no label of the target. The data lie where
@@ -18,6 +19,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +45,7 @@ _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit
 def main(words: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for, and returns the exit status."""
     asked = _parser().parse_args(words)
-    chosen = [row for row in rows() if row.key.startswith(asked.only or "") and _wanted(row, asked.only)]
-    chosen = chosen[asked.share[0] :: asked.share[1]]
+    chosen = _chosen(asked.only)
     if asked.list:
         print("\n".join(row.key for row in chosen))
         return 0
@@ -55,23 +56,28 @@ def main(words: Sequence[str] | None = None) -> int:
         return _in_parallel(asked)
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{_made(asked.work).resolve() / 'mlflow.db'}")
     try:
-        return min(1, run(chosen, asked.work, asked.json, asked.readme))
+        mine = chosen[asked.share[0] :: asked.share[1]]
+        return min(1, run(mine, asked.work, asked.json, asked.readme, again=asked.again))
     except SuperCMError as error:
         print(error, file=sys.stderr)
         return error.exit_code
 
 
-def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path) -> int:
-    """Runs the rows that the JSON does not hold yet, and puts each into both files when it is done.
+def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path, *, again: bool = False) -> int:
+    """Runs the rows that the JSON does not hold yet, and puts each into both files when it is done. `again` runs all of
+    them, in a folder of its own within `work`.
 
     Returns:
         How many rows came to no result; each is printed with its reason, and the others go on.
     """
     failed = 0
     done = _read(path)["rows"]
-    left = [row for row in chosen if not _is_done(row, done.get(row.key))]
+    left = [row for row in chosen if again or not _is_done(row, done.get(row.key))]
     if not left:
+        print(f"nothing to run, {len(chosen)} rows are done; --again runs them anew", flush=True)
         return failed
+    if again:
+        work = Path(tempfile.mkdtemp(prefix="again-", dir=_made(work)))
     with ray_session():  # one for all rows: its start takes as long as a short study
         for i, row in enumerate(left, start=1):
             print(f"{i}/{len(left)} {row.key}", flush=True)
@@ -88,7 +94,10 @@ def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="PREFIX", help="rows whose name begins so; without it all but cifar10")
+    parser.add_argument(
+        "--only", metavar="NAME", help="the row of this name, or rows whose name begins so; without it all but cifar10"
+    )
+    parser.add_argument("--again", action="store_true", help="run rows that are done as well, from the start")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--processes", type=int, default=1, help="rows at once, each with one CPU")
     parser.add_argument("--work", type=Path, default=WORK, help=f"folder of the studies, {WORK} by default")
@@ -104,14 +113,19 @@ def _share(text: str) -> tuple[int, int]:
     return int(first), int(every)
 
 
-def _wanted(row: Row, only: str | None) -> bool:
-    return bool(only) or not row.suite.gpus_per_trial
+def _chosen(only: str | None) -> list[Row]:
+    """The row of this name, or those whose name begins so; without a name those that need no GPU."""
+    if not only:
+        return [row for row in rows() if not row.suite.gpus_per_trial]
+    exact = [row for row in rows() if row.key == only]
+    return exact or [row for row in rows() if row.key.startswith(only)]
 
 
 def _in_parallel(asked: argparse.Namespace) -> int:
     """Every process takes its share of the rows; a search goes one trial after the other, whatever their number."""
     words = ["--work", asked.work, "--json", asked.json, "--readme", asked.readme]
     words += ["--only", asked.only] if asked.only else []
+    words += ["--again"] if asked.again else []
     started = [
         subprocess.Popen([sys.executable, __file__, *map(str, words), "--share", f"{i}/{asked.processes}"])
         for i in range(asked.processes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
@@ -15,9 +17,15 @@ from supercm_ray.config import ArraysConfig, PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
 from supercm_ray.data.images import Array, ImageFiles, Pixels, StreamedImages, decode_all
+from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
 
+logger = logging.getLogger(__name__)
+
 Labels = npt.NDArray[np.int64]
+
+_LARGEST_WHOLE = 2**53
+"""Up to here floats hold every whole number."""
 
 
 def _load_arrays(data: PlaceConfig) -> Dataset:
@@ -43,8 +51,9 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
         raise StudyError("`data.image_size` must be given for image_folder, got nothing; all images get this side")
     if not root.is_dir():
         raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; image_folder cannot be fetched")
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = _in_order([path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")])
     files = [(path, k) for k, name in enumerate(classes) for path in sorted((root / name).iterdir()) if path.is_file()]
+    _warn_of_what_is_left_out(root, classes)
     if len(classes) < 2 or not files:
         raise StudyError(
             f"`data.root` must hold a folder of images for each class, got {len(classes)} folders in {root}"
@@ -60,6 +69,24 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
     return _dataset(data, images, labels, num_train=None, class_names=tuple(classes))
 
 
+def _in_order(names: list[str]) -> list[str]:
+    """Names of classes in the order of their labels: mere numbers by number, others by the alphabet."""
+    if all(name.isdecimal() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _warn_of_what_is_left_out(root: Path, classes: Sequence[str]) -> None:
+    """Counts links that lead nowhere, and files in folders within those of the classes."""
+    within = [path for name in classes for path in sorted((root / name).iterdir())]
+    broken = [path for path in (*sorted(root.iterdir()), *within) if path.is_symlink() and not path.exists()]
+    folders = [path for path in within if path.is_dir() and not path.name.startswith(".")]
+    deeper = [Path(place) / name for folder in folders for place, _, names in os.walk(folder) for name in names]
+    for what, paths in (("links that lead nowhere", broken), ("files in folders within those of classes", deeper)):
+        if paths:
+            logger.warning("left out %d %s, the first is %s", len(paths), what, paths[0])
+
+
 DATASETS["arrays"] = _load_arrays
 DATASETS["image_folder"] = _load_image_folder
 
@@ -72,16 +99,7 @@ def _dataset(
     num_train: int | None,
     class_names: tuple[str, ...] = (),
 ) -> Dataset:
-    num_classes = int(labels.max()) + 1
-    if num_classes < 2:
-        raise StudyError(f"at least two classes must be told apart in {data.name}, got {num_classes}")
-    missing = np.setdiff1d(np.arange(num_classes), labels)
-    if labels.min() < 0 or len(missing):
-        got = f"no row of class {missing[0]}" if len(missing) else f"the label {labels.min()}"
-        raise StudyError(
-            f"labels of {data.name} must count the classes from 0 to {num_classes - 1}, got {got}; see "
-            "data.arrays.first_label"
-        )
+    num_classes = _num_classes(data, labels)
     pixels = inputs.dtype == np.uint8
     # without test rows of its own, what standardises must not come from rows that are yet to become the test split
     statistics = channel_statistics(inputs[:num_train]) if pixels and num_train else None  # type: ignore[arg-type]
@@ -91,37 +109,95 @@ def _dataset(
         images=inputs,
         labels=labels,
         class_names=class_names or tuple(str(k) for k in range(num_classes)),
+        has_class_names=bool(class_names),
         mean=mean,
         std=std,
         test_rows=None if num_train is None else np.arange(num_train, inputs.shape[0]),
     )
 
 
-def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Pixels, Labels]:
-    found = _read_file(data_root(data) / file)
-    labels = _member(found, arrays.label_key, file).ravel()
-    if not len(labels) or labels.dtype.kind not in "iufb":
+def _num_classes(data: PlaceConfig, labels: Labels) -> int:
+    """How many classes there are, each of which must have a row."""
+    first = data.arrays.first_label if data.arrays is not None else 0
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(labels):
         raise StudyError(
-            f"labels must be numbers for {arrays.label_key} in {file}, got {len(labels)} of {labels.dtype}"
+            f"labels of {data.name} must be whole numbers from data.arrays.first_label={first} on, of no more classes "
+            f"than rows, got the label {(low if low < 0 else high) + first} in {len(labels)} rows; mend it, or set "
+            "data.arrays.first_label"
         )
-    if not np.all(labels == labels.astype(np.int64)):
-        raise StudyError(f"labels must be whole numbers for {arrays.label_key} in {file}, got {labels.dtype}")
+    missing = np.setdiff1d(np.arange(high + 1), labels)
+    if len(missing):
+        raise StudyError(
+            f"labels of {data.name} must count the classes from {first} to {high + first}, got no row of class "
+            f"{missing[0] + first}; number the classes without a gap, or set data.arrays.first_label"
+        )
+    if high < 1:
+        raise StudyError(f"at least two classes must be told apart in {data.name}, got {high + 1}; add rows of others")
+    return high + 1
+
+
+def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Pixels, Labels]:
+    if abs(arrays.first_label) > _LARGEST_WHOLE:
+        raise StudyError(
+            f"`data.arrays.first_label` must be a label of {file} of at most 2^53, got {arrays.first_label}; set it to "
+            "the label of the first class"
+        )
+    found = _read_file(data_root(data) / file)
+    labels = _whole_numbers(found, "labels", arrays.label_key, file)
     inputs = _member(found, arrays.input_key, file)
     kept = np.arange(len(labels))
     if arrays.offsets_key is not None:
-        offsets = _member(found, arrays.offsets_key, file).ravel().astype(np.int64)
-        parts = pairwise(offsets)
-        inputs = inputs.ravel()
-        encoded = [(BytesIO(inputs[a:b].tobytes()), f"row {i} of {file}") for i, (a, b) in enumerate(parts)]
-        inputs, kept = _stacked(encoded, data)
-        if len(offsets) != len(labels) + 1:
-            raise StudyError(
-                f"`{arrays.offsets_key}` must have one place more than there are labels in {file}, got {len(offsets)} "
-                f"for {len(labels)}"
-            )
-    if len(inputs) != len(kept):
-        raise StudyError(f"as many labels as inputs must stand in {file}, got {len(labels)} and {len(inputs)}")
-    return _as_images(inputs, arrays, file), labels.astype(np.int64)[kept] - arrays.first_label
+        offsets = _whole_numbers(found, "places", arrays.offsets_key, file)
+        inputs, kept = _stacked(_encoded(inputs, offsets, len(labels), arrays, file), data)
+    if inputs.ndim == 0 or len(inputs) != len(kept):
+        got = f"{len(labels)} and " + (f"a single {inputs.dtype}" if inputs.ndim == 0 else str(len(inputs)))
+        raise StudyError(
+            f"as many labels as inputs must stand in {file}, got {got} for {arrays.label_key} and {arrays.input_key}; "
+            "save one row of an array for each label"
+        )
+    return _as_images(inputs, arrays, file), labels[kept] - arrays.first_label
+
+
+def _whole_numbers(found: dict[str, Any], what: str, key: str, file: str) -> Labels:
+    values = _member(found, key, file).ravel()
+    if not len(values) or values.dtype.kind not in "iufb":
+        raise StudyError(
+            f"{what} must be numbers for {key} in {file}, got {len(values)} of {values.dtype}; save whole numbers"
+        )
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64)
+    broken = np.flatnonzero((whole != values) | (whole < -_LARGEST_WHOLE) | (whole > _LARGEST_WHOLE))
+    if len(broken):
+        raise StudyError(
+            f"{what} must be whole numbers of at most 2^53 for {key} in {file}, got {values[broken[0]]}; save such "
+            "numbers"
+        )
+    return whole
+
+
+def _encoded(
+    inputs: npt.NDArray[Any], offsets: Labels, num_labels: int, arrays: ArraysConfig, file: str
+) -> list[tuple[BytesIO, str]]:
+    """The bytes of each image, and how messages name it."""
+    inputs = inputs.ravel()
+    key = arrays.offsets_key
+    if len(offsets) != num_labels + 1:
+        raise StudyError(
+            f"`{key}` must have one place more than there are labels in {file}, got {len(offsets)} for {num_labels}; "
+            "save where each image begins, and where the last one ends"
+        )
+    if inputs.dtype.itemsize != 1:
+        raise StudyError(
+            f"inputs must be the bytes of encoded images for {arrays.input_key} in {file}, got {inputs.dtype}; save "
+            f"them in uint8, or leave out data.arrays.offsets_key={key}"
+        )
+    if offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(inputs):
+        raise StudyError(
+            f"`{key}` must rise from 0 to at most the {len(inputs)} bytes of {arrays.input_key} in {file}, got places "
+            f"from {offsets.min()} to {offsets.max()}; save both anew"
+        )
+    return [(BytesIO(inputs[a:b].tobytes()), f"row {i} of {file}") for i, (a, b) in enumerate(pairwise(offsets))]
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -133,33 +209,49 @@ def _read_file(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # damaged archives let out errors of zipfile, zlib, numpy and scipy alike
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StudyError(f"`data.arrays` must name npz or mat files, got {str(path)!r}: {reason}") from error
+        raise StudyError(
+            f"`data.arrays` must name npz or mat files, got {str(path)!r}: {reason(error)}; save it anew"
+        ) from error
 
 
 def _member(found: dict[str, Any], key: str, file: str) -> npt.NDArray[Any]:
     if key not in found:
         known = ", ".join(f"`{name}`" for name in sorted(found) if not name.startswith("__"))
         raise StudyError(f"the array `{key}` must stand in {file}, got {known}; set data.arrays to one of these")
+    if hasattr(found[key], "toarray"):
+        raise StudyError(f"arrays must be dense, got a sparse matrix for {key} in {file}; save it as a full array")
     return np.asarray(found[key])
 
 
 def _as_images(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> Pixels:
     """(N, C, H, W) from the layouts that are in use."""
-    if inputs.ndim == 2:
-        return _as_vectors(inputs, arrays, file)
-    if inputs.dtype != np.uint8 or inputs.ndim not in (3, 4):
+    is_vectors = inputs.ndim == 2 and inputs.dtype.kind in "iufb"
+    is_images = inputs.ndim in (3, 4) and inputs.dtype == np.uint8
+    if not (is_vectors or is_images) or 0 in inputs.shape:
         raise StudyError(
-            f"inputs must be vectors (N, D) or uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W) for "
-            f"{arrays.input_key} in {file}, got {inputs.dtype} {inputs.shape}"
+            f"inputs must be vectors (N, D) of numbers or uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W) for "
+            f"{arrays.input_key} in {file}, got {inputs.dtype} {inputs.shape}; save them as one of these"
         )
-    if inputs.ndim == 3:
-        return inputs[:, None]
-    return inputs if inputs.shape[1] in (1, 3) else np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
+    if is_vectors:
+        return _as_vectors(inputs, arrays, file)
+    return inputs[:, None] if inputs.ndim == 3 else _channels_first(inputs, arrays, file)
+
+
+def _channels_first(images: Array, arrays: ArraysConfig, file: str) -> Array:
+    """(N, C, H, W) from that or (N, H, W, C), told apart by the axis that has 1 or 3 channels."""
+    second, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
+    if second == last and images.shape[1:] != (1, 1, 1):
+        readings = "both could be" if second else "none is"
+        raise StudyError(
+            f"images must have 1 or 3 channels on either the second or the last axis for {arrays.input_key} in {file}, "
+            f"got {images.shape}, where {readings}; save grey images as (N, H, W), and others with 3 channels"
+        )
+    return images if second else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
 def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> npt.NDArray[np.float32]:
-    vectors = inputs.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+        vectors = inputs.astype(np.float32)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise StudyError(

@@ -33,6 +33,7 @@ class Dataset:
         citation: whom to cite.
         test_rows: the rows that the data set itself keeps for the test, or None.
         target_rows: the rows of the target domain, or None where there is one domain.
+        has_class_names: whether `class_names` are the classes' own, and not mere numbers for want of any.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Dataset:
     citation: str = ""
     test_rows: npt.NDArray[np.int64] | None = None
     target_rows: npt.NDArray[np.int64] | None = None
+    has_class_names: bool = True
 
     @property
     def num_classes(self) -> int:
@@ -105,7 +107,8 @@ def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
         StudyError: where source and target are the same.
     """
     inherited = {name: getattr(data, name) for name in ("root", "image_size") if getattr(target, name) is None}
-    place = target.model_copy(update={**inherited, "download": target.download or data.download})
+    switches = {name: getattr(target, name) or getattr(data, name) for name in ("download", "skip_corrupt")}
+    place = target.model_copy(update={**inherited, **switches})
     if all(getattr(place, name) == getattr(data, name) for name in ("name", "root", "arrays")):
         raise StudyError(f"source and target must differ for data.target, got {data.name} for both; name another")
     return place
@@ -117,12 +120,7 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
     Raises:
         StudyError: where the classes differ, or the shapes cannot be made alike.
     """
-    if not _same_classes(source.class_names, target.class_names):
-        differing = sorted(set(source.class_names) ^ set(target.class_names)) or ["their order"]
-        raise StudyError(
-            f"both domains must have the same classes for data.target, got {len(source.class_names)} in {source.name} "
-            f"and {len(target.class_names)} in {target.name} that differ in {', '.join(differing[:5])}"
-        )
+    _check_classes(source, target)
     if source.test_rows is not None:
         kept = np.setdiff1d(np.arange(len(source.labels)), source.test_rows)
         source = replace(source, images=source.images[kept], labels=source.labels[kept], test_rows=None)
@@ -133,16 +131,27 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
         name=f"{source.name} to {target.name}",
         images=images,
         labels=np.concatenate([source.labels, target.labels]),
+        class_names=source.class_names if source.has_class_names else target.class_names,
+        has_class_names=source.has_class_names or target.has_class_names,
         citation=f"{source.citation}; {target.citation}",
         test_rows=None if target.test_rows is None else target.test_rows + first,
         target_rows=np.arange(first, first + len(target.labels)),
     )
 
 
-def _same_classes(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
-    """Whether two data sets have the same classes in the same order; mere numbers fit any names as many."""
-    unnamed = all(name.isdigit() for name in names) or all(name.isdigit() for name in others)
-    return len(names) == len(others) if unnamed else names == others
+def _check_classes(source: Dataset, target: Dataset) -> None:
+    """Both must have the same classes in the same order; where one knows no names, as many."""
+    names, others = source.class_names, target.class_names
+    named = source.has_class_names and target.has_class_names
+    if names == others or (not named and len(names) == len(others)):
+        return
+    got = f"{len(names)} in {source.name} and {len(others)} in {target.name}"
+    if named:
+        got += f" that differ in {', '.join(sorted(set(names) ^ set(others))[:5]) or 'their order'}"
+    raise StudyError(
+        f"both domains must have the same classes for data.target, got {got}; name another target, or give both the "
+        "same classes"
+    )
 
 
 def _join_images(source: Pixels | StreamedImages, target: Pixels | StreamedImages) -> Pixels | StreamedImages:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.nn import functional
 
 from supercm_ray.config import PlaceConfig
+from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,11 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64] | slice
 T = TypeVar("T")
 
-_UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError)
+_UNREADABLE = (
+    *(UnidentifiedImageError, Image.DecompressionBombError, OSError, EOFError, ValueError, SyntaxError, TypeError),
+    *(LookupError, ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error),
+)
+"""What damaged images have Pillow raise."""
 
 
 class StreamedImages(ABC):
@@ -82,7 +89,8 @@ class ImageFiles(StreamedImages):
                 into[place] = decode(self.files[row], self.side)
             except _UNREADABLE as error:
                 raise StudyError(
-                    f"every image must stay readable while a study runs, got {self.files[row]}: {error}; put it back"
+                    f"every image must stay readable while a study runs, got {self.files[row]}: {reason(error)}; "
+                    "put it back"
                 ) from error
 
 
@@ -190,8 +198,8 @@ def decode_all(
             else:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise StudyError(
-                    f"every image must be readable for {data.name}, got {place}: {found}; mend it, or set "
-                    "data.skip_corrupt=true to leave such images out"
+                    f"every image must be readable for {data.name}, got {place}: {reason(found)}; mend it, or "
+                    "set data.skip_corrupt=true to leave such images out"
                 ) from found
     if skipped:
         logger.warning("left out %d images that cannot be decoded, the first is %s", len(skipped), skipped[0])

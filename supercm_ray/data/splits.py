@@ -65,7 +65,7 @@ def _split_domains(dataset: Dataset, data: DataConfig, seed: int) -> Splits:
     if data.label_ratio is not None or data.labels_per_class is not None:
         labeled, _ = _take(labeled, labels, _labeled_shares(labels[labeled], data))
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
-    _check_every_class(splits, labels, data, ("labeled", "val"))
+    _check_every_class(splits, np.unique(labels[source]), labels, data, ("labeled", "val"))
     return splits
 
 
@@ -95,7 +95,7 @@ def make_splits(labels: Indices, data: DataConfig, seed: int, test_rows: Indices
     train = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     labeled, unlabeled = _take(train, labels, _labeled_shares(labels[train], data))
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
-    _check_every_class(splits, labels, data, ("labeled", "val", "test"))
+    _check_every_class(splits, np.unique(labels), labels, data, ("labeled", "val", "test"))
     return splits
 
 
@@ -141,19 +141,20 @@ def _take(rows: Indices, labels: npt.NDArray[np.int64], shares: dict[int, int]) 
     return rows[taken], rows[~taken]
 
 
-def _check_every_class(splits: Splits, labels: Indices, data: DataConfig, names: tuple[str, ...]) -> None:
-    """Looks for a class without a row in the splits of these names, whose labels are known."""
-    classes = np.unique(labels)
-    settings = {"labeled": _labeled_setting(data), "val": "val_fraction", "test": "test_fraction"}
-    if data.num_val is not None:
-        settings["val"] = "num_val"
+def _check_every_class(
+    splits: Splits, classes: Indices, labels: Indices, data: DataConfig, names: tuple[str, ...]
+) -> None:
+    """Looks for one of these classes without a row in the splits of these names, whose labels are known."""
+    settings = {"labeled": _labeled_setting(data), "val": _val_setting(data), "test": "test_fraction"}
     for name in names:
         rows, setting = getattr(splits, name), settings[name]
+        remedy = "lower" if name == "labeled" and setting == settings["val"] else "raise"
         lacking = np.setdiff1d(classes, labels[rows])
         if len(lacking):
             raise StudyError(
                 f"every class must have a {name} row for data.{setting}, got {setting}={getattr(data, setting)}, which "
-                f"gives {len(rows)} {name} rows for {len(classes)} classes and none for class {lacking[0]}; raise it"
+                f"gives {len(rows)} {name} rows for {len(classes)} classes and none for class {lacking[0]}; "
+                f"{remedy} it, or add rows of that class"
             )
     setting = _labeled_setting(data)
     got = f"{setting}={getattr(data, setting)}"
@@ -168,4 +169,11 @@ def _check_every_class(splits: Splits, labels: Indices, data: DataConfig, names:
 
 
 def _labeled_setting(data: DataConfig) -> str:
-    return "labels_per_class" if data.labels_per_class is not None else "label_ratio"
+    """What decides how many labeled rows there are: with a target neither need be set, and validation leaves them."""
+    if data.labels_per_class is not None:
+        return "labels_per_class"
+    return "label_ratio" if data.label_ratio is not None else _val_setting(data)
+
+
+def _val_setting(data: DataConfig) -> str:
+    return "num_val" if data.num_val is not None else "val_fraction"

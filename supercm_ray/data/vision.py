@@ -11,19 +11,21 @@ import numpy.typing as npt
 from supercm_ray.config import PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
+from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
 
 
 @dataclass(frozen=True)
 class _Source:
     """How a data set of torchvision is asked for: the name of its class there, the folder below the root that it is
-    given, how its two parts are named, and whom to cite.
+    given, how its two parts are named, and whom to cite; for digits, that the classes are named "0" to "9".
     """
 
     cls: str
     folder: str
     parts: tuple[dict[str, Any], dict[str, Any]]
     citation: str
+    of_digits: bool = False
 
     def __call__(self, data: PlaceConfig) -> Dataset:
         train, test = (self._read(data, part) for part in self.parts)
@@ -34,7 +36,7 @@ class _Source:
             name=data.name,
             images=images,
             labels=labels,
-            class_names=_class_names(train, labels),
+            class_names=_DIGITS if self.of_digits else tuple(train.classes),
             mean=mean,
             std=std,
             citation=self.citation,
@@ -46,25 +48,33 @@ class _Source:
 
         folder = data_root(data) / self.folder
         try:
-            return getattr(torchvision.datasets, self.cls)(root=str(folder), download=data.download, **part)
-        except (RuntimeError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
+            found = getattr(torchvision.datasets, self.cls)(root=str(folder), download=data.download, **part)
+            _check_rows(_images(found), _labels(found))
+        except Exception as error:  # damaged files let out errors of torchvision, numpy, bz2, struct and assert alike
             raise StudyError(
-                f"`data.name: {data.name}` must be found in {folder}, got {reason!r}; put its files there, or set "
-                "data.download=true where there is a network"
+                f"`data.name: {data.name}` must be found whole in {folder}, got {reason(error)!r}; put its files there "
+                "in place of damaged ones, or remove these and set data.download=true where there is a network"
             ) from error
+        return found
 
 
+_DIGITS = tuple("0123456789")
 _TRAIN_TEST = ({"train": True}, {"train": False})
 _SOURCES = {
-    "mnist": _Source("MNIST", "", _TRAIN_TEST, "LeCun, Bottou, Bengio, Haffner 1998"),
+    "mnist": _Source("MNIST", "", _TRAIN_TEST, "LeCun, Bottou, Bengio, Haffner 1998", of_digits=True),
     "fashion_mnist": _Source("FashionMNIST", "", _TRAIN_TEST, "Xiao, Rasul, Vollgraf 2017 (arXiv 1708.07747)"),
-    "usps": _Source("USPS", "USPS", _TRAIN_TEST, "Hull 1994"),
-    "svhn": _Source("SVHN", "SVHN", ({"split": "train"}, {"split": "test"}), "Netzer et al. 2011"),
+    "usps": _Source("USPS", "USPS", _TRAIN_TEST, "Hull 1994", of_digits=True),
+    "svhn": _Source("SVHN", "SVHN", ({"split": "train"}, {"split": "test"}), "Netzer et al. 2011", of_digits=True),
     "cifar10": _Source("CIFAR10", "", _TRAIN_TEST, "Krizhevsky 2009"),
     "cifar100": _Source("CIFAR100", "", _TRAIN_TEST, "Krizhevsky 2009"),
 }
 DATASETS.update(_SOURCES)
+
+
+def _check_rows(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
+    classes = np.unique(labels).tolist()
+    if len(images) != len(labels) or len(classes) < 2 or classes != list(range(len(classes))):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels of {len(classes)} classes")
 
 
 def _images(part: Any) -> npt.NDArray[np.uint8]:
@@ -77,7 +87,3 @@ def _images(part: Any) -> npt.NDArray[np.uint8]:
 
 def _labels(part: Any) -> npt.NDArray[np.int64]:
     return np.asarray(part.targets if hasattr(part, "targets") else part.labels, dtype=np.int64)
-
-
-def _class_names(part: Any, labels: npt.NDArray[np.int64]) -> tuple[str, ...]:
-    return tuple(getattr(part, "classes", None) or (str(k) for k in range(int(labels.max()) + 1)))

@@ -19,31 +19,32 @@ def torchvision_names() -> list[str]:
     return names
 
 
+_AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+"""Models with outputs besides the last, which are left out, and what the names of their weights begin with."""
+
+
 class TorchvisionBackbone(nn.Module):
-    """A model of torchvision without its last linear layer, whose input are the features."""
+    """A model of torchvision without its last layer, a linear one or, in squeezenet, a convolution, whose input are
+    the features. Outputs besides the last, of googlenet and inception_v3, are left out; inception_v3 takes images of at
+    least 75 pixels a side.
+    """
 
     def __init__(self, name: str, weights: str | None) -> None:
         """Args: the model's name and the file of its `state_dict`, or None for random weights.
 
         Raises:
-            StudyError: for a model that does not end in a linear layer, and for weights that do not fit.
+            StudyError: for a model that ends in neither, and for weights that do not fit.
         """
         import torchvision.models
 
         super().__init__()
-        self.model: nn.Module = torchvision.models.get_model(name, weights=None)
+        options: dict[str, bool] = {}
+        if name in _AUXILIARY:  # whose published weights were trained on pixels that the model itself transforms
+            options = {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}
+        self.model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
         if weights is not None:
             _load_weights(self.model, name, Path(weights).expanduser())
-        last = [path for path, module in self.model.named_modules() if isinstance(module, nn.Linear)]
-        if not last or getattr(self.model, "aux_logits", False):
-            raise StudyError(
-                f"`model.name` must be a model with one output that ends in a linear layer, got {name!r}; "
-                "take another, such as resnet18"
-            )
-        head = self.model.get_submodule(last[-1])
-        assert isinstance(head, nn.Linear)
-        self.num_features = head.in_features
-        self.model.set_submodule(last[-1], nn.Identity())
+        self.num_features = _take_off_head(self.model, name)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D); an image of one channel is repeated for the three that these models take."""
@@ -51,9 +52,29 @@ class TorchvisionBackbone(nn.Module):
         return features
 
 
+def _take_off_head(model: nn.Module, name: str) -> int:
+    """Replaces the last layer by nothing, and returns how many features it took."""
+    layers = dict(model.named_modules())
+    linear = [path for path, layer in layers.items() if isinstance(layer, nn.Linear)]
+    convolution = [
+        path for path, layer in layers.items() if path.startswith("classifier.") and isinstance(layer, nn.Conv2d)
+    ]
+    if not linear and not convolution:
+        raise StudyError(
+            f"`model.name` must be a model that ends in a linear layer or a classifying convolution, got {name!r}; "
+            "take another, such as resnet18"
+        )
+    path = (linear or convolution)[-1]
+    head = layers[path]
+    model.set_submodule(path, nn.Identity())
+    return int(head.in_features if isinstance(head, nn.Linear) else head.in_channels)
+
+
 def _load_weights(model: nn.Module, name: str, path: Path) -> None:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        for key in [key for key in saved if key.startswith(_AUXILIARY.get(name, ()))]:
+            del saved[key]
         model.load_state_dict(saved)
     except (OSError, RuntimeError, pickle.UnpicklingError, TypeError, EOFError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]

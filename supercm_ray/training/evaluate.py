@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supercm_ray.core import gather, share
+from supercm_ray.core import class_sums, gather, share
 from supercm_ray.data import DeviceData
-from supercm_ray.models import Outputs
+from supercm_ray.models import Classifier, Outputs
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,27 @@ def predict(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 
     parts: list[Outputs] = [model(data.pixels(batch)) for batch in batches]
     model.train(was_training)
     return Outputs(*(gather(torch.cat(columns), len(rows)) for columns in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def class_means(model: Classifier, data: DeviceData, max_rows: int) -> tuple[Tensor, Tensor]:
+    """Where each class lies in the features of the model in eval mode: means (K, D) over at most `max_rows` labeled
+    rows, and which classes have one (K,).
+    """
+    rows = data.labeled[_evenly(data.labels[data.labeled], max_rows)]
+    features_ND = predict(model, data, rows).features
+    sums_KD, counts_K = class_sums(features_ND, data.labels[rows], model.clustering.head.out_features)
+    return sums_KD / counts_K.clamp_min(1.0).unsqueeze(1), counts_K > 0
+
+
+def _evenly(labels_N: Tensor, max_rows: int) -> Tensor:
+    """The numbers of rows evenly taken from each class, whose first is always among them."""
+    order_N = labels_N.argsort(stable=True)
+    sorted_N = labels_N[order_N]
+    num_classes = int(sorted_N.diff().count_nonzero()) + 1
+    every = -(-len(labels_N) // max(1, max_rows - num_classes)) if len(labels_N) > max_rows else 1
+    place_N = torch.arange(len(labels_N), device=labels_N.device) - torch.searchsorted(sorted_N, sorted_N)
+    return order_N[place_N % every == 0]
 
 
 def evaluate(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 1024) -> Evaluation:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_ray.algorithms import Terms
-from supercm_ray.core import num_workers, rank, total, update_average
+from supercm_ray.core import LearnedCentroids, num_workers, rank, total, update_average
 from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_rows
 from supercm_ray.errors import DivergedError
-from supercm_ray.training.evaluate import evaluate, predict
+from supercm_ray.training.evaluate import class_means, evaluate, predict
 from supercm_ray.training.state import TrainState
 from supercm_ray.training.validators import target_figures
 
@@ -76,7 +76,8 @@ def _agree_on_statistics(state: TrainState) -> None:
 
 def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     """Figures of the moving average by which a run may be judged and, with a target domain, `oracle/accuracy`, which
-    nothing may be selected by. Those of the target come from at most 2000 of its unlabeled rows, evenly taken.
+    nothing may be selected by. Those of the target come from at most 2000 of its unlabeled rows, evenly taken, and the
+    centroids among them from as many labeled rows, under the moving average too, unless they are learned.
     """
     val = evaluate(state.average, data, data.val)
     figures = {"val/accuracy": val.accuracy, "val/loss": val.loss}
@@ -85,8 +86,10 @@ def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     rows = data.unlabeled[:: -(-len(data.unlabeled) // _TARGET_ROWS)]
     outputs = predict(state.average, data, rows)
     oracle = (outputs.logits.argmax(dim=1) == data.labels[rows]).double().mean().item()
-    target = target_figures(outputs, state.centroids.value, state.centroids.seen)
-    return {**figures, **target, "oracle/accuracy": oracle}
+    is_learned = isinstance(state.centroids, LearnedCentroids)
+    learned = (state.centroids.value, state.centroids.seen)
+    centroids, seen = learned if is_learned else class_means(state.average, data, _TARGET_ROWS)
+    return {**figures, **target_figures(outputs, centroids, seen), "oracle/accuracy": oracle}
 
 
 def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:

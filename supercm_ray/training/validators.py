@@ -14,7 +14,8 @@ _SND_TEMPERATURE = 0.05
 
 @torch.no_grad()
 def target_figures(outputs: Outputs, centroids: Tensor, seen: Tensor) -> dict[str, float]:
-    """The figures by name, from outputs on unlabeled target rows and the centroids (K, D) with `seen` (K,).
+    """The figures by name, from outputs on unlabeled target rows and centroids (K, D) of the same network's features,
+    with `seen` (K,).
 
     - `target/entropy`: mean entropy of a prediction in nats; less is surer.
     - `target/information_maximisation`: entropy of the mean prediction minus that mean entropy; more is better.

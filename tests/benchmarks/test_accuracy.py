@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from itertools import permutations
@@ -103,10 +104,32 @@ def test_the_readme_shows_what_the_json_holds() -> None:
 def test_rows_are_named_by_how_they_begin(capsys: pytest.CaptureFixture[str]) -> None:
     assert accuracy.main(["--list", "--only", "digits/vat"]) == 0
     assert capsys.readouterr().out.split() == [f"digits/vat/{labels}" for labels in (1, 2, 4, 10)]
+    for key in ("digits/vat/1", "digits/vat/10", "office-amazon-dslr/dann"):
+        assert accuracy.main(["--list", "--only", key]) == 0
+        assert capsys.readouterr().out.split() == [key]
     assert accuracy.main(["--list"]) == 0
     assert "cifar10" not in capsys.readouterr().out
     assert accuracy.main(["--only", "nothing"]) == 2
     assert "--list" in capsys.readouterr().err
+
+
+def test_a_share_without_a_row_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--only", "digits/vat/1", "--share", "1/2", "--work", str(tmp_path), "--json", str(tmp_path / "a.json")]
+    assert accuracy.main(words) == 0
+    assert capsys.readouterr().out == "nothing to run, 0 rows are done; --again runs them anew\n"
+
+
+def test_rows_that_are_done_are_run_again_in_a_fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, folders = next(row for row in ROWS if row.key == "digits/vat/1"), []
+    monkeypatch.setattr(accuracy, "ray_session", contextlib.nullcontext)
+    monkeypatch.setattr(accuracy, "_is_done", lambda row, known: True)
+    monkeypatch.setattr(accuracy, "tune", lambda study, results, figures: folders.append(results))
+    monkeypatch.setattr(accuracy, "_figures", lambda result: {})
+    monkeypatch.setattr(accuracy, "_put", lambda row, arms, path, readme: None)
+    for again in (False, True, True):
+        assert accuracy.run([row], tmp_path / "work", tmp_path / "a.json", tmp_path / "b.md", again=again) == 0
+    assert [folder.parent for folder in folders] == [tmp_path / "work"] * 4
+    assert folders[0] == folders[1] != folders[2] == folders[3]
 
 
 @pytest.mark.slow
@@ -120,7 +143,7 @@ def test_a_row_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     readme.write_text(f"{BEGIN}\n{END}\n")
     for _ in range(2):
         assert accuracy.run([row], tmp_path / "work", figures, readme) == 0
-    assert capsys.readouterr().out == f"1/1 {row.key}\n"
+    assert capsys.readouterr().out == f"1/1 {row.key}\nnothing to run, 1 rows are done; --again runs them anew\n"
     tree = json.loads(figures.read_text())
     assert between_markers(readme.read_text()) == table(tree)
     (made,) = tree["rows"].values()

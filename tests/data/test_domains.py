@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from supercm_ray.config import Config, DataConfig, PlaceConfig
+from supercm_ray.config import ArraysConfig, Config, DataConfig, PlaceConfig
 from supercm_ray.data import Dataset, join_domains, load_dataset, split_dataset
 from supercm_ray.data.dataset import target_place
 from supercm_ray.errors import StudyError
 
+REAL = Path(os.environ.get("SUPERCM_DATA", ""))
+needs_real_data = pytest.mark.skipif(
+    "SUPERCM_DATA" not in os.environ, reason="SUPERCM_DATA does not name the data sets"
+)
 PAIR = DataConfig(name="digits_even", target=PlaceConfig(name="digits_odd_blurred"))
 
 
@@ -88,10 +95,68 @@ def test_domains_that_do_not_fit_are_refused() -> None:
     other = dataclasses.replace(noise("b", (1, 8, 8)), class_names=("cat", "dog", "hen"))
     with pytest.raises(StudyError, match="differ in hen, owl"):
         join_domains(named, other)
-    assert join_domains(named, noise("b", (1, 8, 8))).class_names == ("cat", "dog", "owl")
     vectors = dataclasses.replace(source, images=np.ones((60, 5, 1, 1), dtype=np.float32))
     with pytest.raises(StudyError, match="vectors of one length"):
         join_domains(vectors, source)
+
+
+def test_names_of_classes_are_compared_wherever_both_domains_have_them() -> None:
+    def named(name: str, *names: str) -> Dataset:
+        return dataclasses.replace(noise(name, (1, 8, 8), num_classes=len(names)), class_names=names)
+
+    def unnamed(name: str, num_classes: int) -> Dataset:
+        return dataclasses.replace(noise(name, (1, 8, 8), num_classes=num_classes), has_class_names=False)
+
+    with pytest.raises(StudyError, match="got 3 in low and 3 in high that differ in 0, 1, 2, 7, 8"):
+        join_domains(named("low", "0", "1", "2"), named("high", "7", "8", "9"))
+    with pytest.raises(StudyError, match="differ in 0, 1, cat, dog"):
+        join_domains(named("numbers", "0", "1"), named("words", "cat", "dog"))
+    with pytest.raises(StudyError, match="differ in their order"):
+        join_domains(named("a", "cat", "dog"), named("b", "dog", "cat"))
+    with pytest.raises(StudyError, match="got 2 in words and 3 in arrays; name another"):
+        join_domains(named("words", "cat", "dog"), unnamed("arrays", 3))
+    for source, target in ((named("a", "cat", "dog"), unnamed("b", 2)), (unnamed("a", 2), named("b", "cat", "dog"))):
+        joined = join_domains(source, target)
+        assert (joined.class_names, joined.has_class_names) == (("cat", "dog"), True)
+    assert not join_domains(unnamed("a", 2), unnamed("b", 2)).has_class_names
+
+
+@needs_real_data
+@pytest.mark.parametrize(
+    ("source", "target", "differing"),
+    [
+        ("usps", "digits", ""),
+        ("digits", "usps", ""),
+        ("fashion_mnist", "usps", "differ in 0, 1, 2"),
+        ("usps", "mnist", ""),
+    ],
+)
+def test_real_pairs_of_digits_fit_and_others_do_not(source: str, target: str, differing: str, tmp_path: Path) -> None:
+    for folder in ("MNIST", "FashionMNIST", "USPS"):
+        shutil.copytree(REAL / folder, tmp_path / folder, copy_function=shutil.copyfile)
+        for path in (tmp_path / folder, *(tmp_path / folder).rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    data = DataConfig(name=source, root=str(tmp_path), download=True, target=PlaceConfig(name=target))
+    if not differing:
+        assert load_dataset(data).class_names == tuple("0123456789")
+        return
+    with pytest.raises(StudyError, match=differing):
+        load_dataset(data)
+
+
+@needs_real_data
+def test_a_real_pair_of_features_fits() -> None:
+    keys = {"input_key": "fts", "label_key": "labels", "first_label": 1}
+    source, target = (
+        PlaceConfig(
+            name="arrays",
+            root=str(REAL),
+            arrays=ArraysConfig(train_file=f"OfficeCaltech10/features/GoogleNet1024_{domain}.mat", **keys),
+        )
+        for domain in ("webcam", "dslr")
+    )
+    pair = load_dataset(DataConfig(**dict(source), target=target))
+    assert (pair.num_classes, pair.has_class_names) == (10, False)
 
 
 def test_rows_that_the_source_keeps_for_its_test_are_left_out() -> None:
@@ -115,6 +180,28 @@ def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() ->
     )
     with pytest.raises(StudyError, match="source and target must differ"):
         target_place(DataConfig(name="digits", label_ratio=0.1), PlaceConfig(name="digits"))
+
+
+def test_hidden_labels_of_the_target_decide_nothing() -> None:
+    pair = load_dataset(PAIR)
+    hidden = pair.seal(pair.target_rows)
+    ours, theirs = (split_dataset(one, Config(data=PAIR)) for one in (pair, hidden))
+    assert all(np.array_equal(getattr(ours, n), getattr(theirs, n)) for n in ("labeled", "unlabeled", "val", "test"))
+
+
+def test_a_class_without_a_source_row_is_named_with_the_setting_that_is_set() -> None:
+    pair = load_dataset(PAIR)
+    labels = pair.labels.copy()
+    labels[np.flatnonzero(labels[: len(labels) - len(pair.target_rows)] == 3)[1:]] = 4
+    rare = dataclasses.replace(pair, labels=labels)
+    for update in ({}, {"num_val": 500}, {"labels_per_class": 2}):
+        data = PAIR.model_copy(update=update)
+        with pytest.raises(StudyError, match="for class 3") as caught:
+            split_dataset(rare, Config(data=data))
+        assert "None" not in str(caught.value)
+    data = PAIR.model_copy(update={"num_val": 898})
+    with pytest.raises(StudyError, match=r"num_val=898, which gives 1 labeled rows .* lower it"):
+        split_dataset(pair, Config(data=data))
 
 
 def test_settings_that_leave_a_split_empty_are_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import logging
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+from scipy.sparse import csr_matrix
 
 from supercm_ray.config import ArraysConfig, DataConfig
 from supercm_ray.data import Dataset, load_dataset, split_dataset
@@ -148,6 +150,121 @@ def test_what_is_wrong_with_arrays_is_said(labels: np.ndarray, tmp_path: Path) -
         assert name in messages[name]
 
 
+def test_inputs_and_labels_of_other_kinds_are_refused_in_one_line(labels: np.ndarray, tmp_path: Path) -> None:
+    vectors, large = np.ones((30, 4), dtype=np.float32), labels.astype(np.int64)
+    large[7] = 10**12
+    cases = {
+        "text": ({"images": np.array([["a", "b"]] * 30), "labels": labels}, "vectors (N, D) of numbers"),
+        "scalar": ({"images": np.float32(3), "labels": labels}, "a single float32"),
+        "complex": ({"images": vectors * 1j, "labels": labels}, "got complex64 (30, 4)"),
+        "no_width": ({"images": vectors[:, :0], "labels": labels}, "got float32 (30, 0)"),
+        "no_height": ({"images": np.ones((30, 0, 4), np.uint8), "labels": labels}, "got uint8 (30, 0, 4)"),
+        "no_rows": ({"images": vectors[:0], "labels": labels[:0]}, "labels must be numbers for labels"),
+        "large": ({"images": vectors, "labels": large}, "got the label 1000000000000 in 30 rows"),
+        "uint32": ({"images": vectors, "labels": (labels - 1).astype(np.uint32)}, "the label 4294967295"),
+        "uint64": ({"images": vectors, "labels": (labels - 1).astype(np.uint64)}, "got 18446744073709551615"),
+        "too_large": ({"images": vectors * np.float64(1e300), "labels": labels}, "got none in 30 rows"),
+        "not_a_number": ({"images": vectors, "labels": np.where(labels == 1, np.nan, labels)}, "got nan"),
+    }
+    for name, (content, expected) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", **content)
+        assert expected in refusal(arrays(tmp_path, train_file=f"{name}.npz")), name
+    savemat(tmp_path / "sparse.mat", {"images": csr_matrix(vectors), "labels": labels})
+    assert "got a sparse matrix for images in sparse.mat" in refusal(arrays(tmp_path, train_file="sparse.mat"))
+    savemat(tmp_path / "sparse_labels.mat", {"images": vectors, "labels": csr_matrix(labels)})
+    assert "a sparse matrix for labels" in refusal(arrays(tmp_path, train_file="sparse_labels.mat"))
+
+
+def test_labels_are_named_as_they_stand_in_the_file(labels: np.ndarray, tmp_path: Path) -> None:
+    vectors = np.ones((30, 4), dtype=np.float32)
+    np.savez(tmp_path / "gap.npz", images=vectors, labels=labels * 2 + 1)
+    assert "from 1 to 5, got no row of class 2" in refusal(arrays(tmp_path, train_file="gap.npz", first_label=1))
+    np.savez(tmp_path / "zero.npz", images=vectors, labels=labels)
+    assert "got 1" + 30 * "0" in refusal(arrays(tmp_path, train_file="zero.npz", first_label=10**30))
+    message = refusal(arrays(tmp_path, train_file="zero.npz", first_label=1))
+    assert "data.arrays.first_label=1 on" in message
+    assert "the label 0" in message
+
+
+@pytest.mark.parametrize(("shape", "readings"), [((4, 5, 6), "none is"), ((5, 6, 4), "none is"), ((3, 5, 3), "both")])
+def test_images_whose_channels_cannot_be_told_are_refused(
+    shape: tuple[int, ...], readings: str, labels: np.ndarray, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((30, *shape), dtype=np.uint8), labels=labels)
+    message = refusal(arrays(tmp_path, train_file="a.npz"))
+    assert str((30, *shape)) in message
+    assert readings in message
+
+
+def test_places_of_encoded_images_that_make_no_sense_are_refused(labels: np.ndarray, tmp_path: Path) -> None:
+    data, places = encoded(np.zeros((30, 4, 5), dtype=np.uint8))
+    cases = {
+        "text": (data, places.astype(str), "places must be numbers for at"),
+        "halves": (data, places + 0.5, "places must be whole numbers"),
+        "short": (data, places[:-1], "got 30 for 30"),
+        "beyond": (data[:-9], places, f"at most the {len(data) - 9} bytes"),
+        "falling": (data, places[::-1], "must rise"),
+        "wide": (data.astype(np.int64), places, "got int64"),
+    }
+    for name, (content, at, expected) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", png=content, at=at, labels=labels)
+        config = arrays(tmp_path, train_file=f"{name}.npz", input_key="png", offsets_key="at")
+        assert expected in refusal(config), name
+    np.savez(tmp_path / "floats.npz", png=data, at=places.astype(np.float64), labels=labels)
+    assert load_dataset(arrays(tmp_path, train_file="floats.npz", input_key="png", offsets_key="at"))
+
+
+def damage(images: bytes, labels: bytes) -> dict[str, tuple[bytes, bytes]]:
+    """Both files of a part of MNIST's kind, whole and damaged in several ways."""
+    return {
+        "whole": (images, labels),
+        "empty": (b"", b""),
+        "garbage": (b"garbage" * 9, labels),
+        "cut header": (images[:6], labels),
+        "cut": (images[:-5], labels),
+        "fewer labels": (images, labels[:-5]),
+        "labels beyond": (images, labels[:-1] + b"\xff"),
+    }
+
+
+def test_damaged_files_of_mnist_are_named(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    header = [np.array(numbers, dtype=">i4").tobytes() for numbers in ((2051, 20, 28, 28), (2049, 20))]
+    whole = header[0] + bytes(20 * 28 * 28), header[1] + bytes(k % 10 for k in range(20))
+    data = DataConfig(name="mnist", label_ratio=0.1, root=str(tmp_path))
+    for name, (images, labels) in damage(*whole).items():
+        for part, content in (("train", (images, labels)), ("t10k", whole)):
+            (raw / f"{part}-images-idx3-ubyte").write_bytes(content[0])
+            (raw / f"{part}-labels-idx1-ubyte").write_bytes(content[1])
+        if name == "whole":
+            assert load_dataset(data).class_names == tuple("0123456789")
+        else:
+            assert str(tmp_path) in refusal(data), name
+
+
+def test_damaged_files_of_usps_are_named(tmp_path: Path) -> None:
+    line = "{} " + " ".join(f"{i + 1}:-1" for i in range(256)) + "\n"
+    whole = bz2.compress("".join(line.format(k % 10 + 1) for k in range(20)).encode())
+    cases = {
+        "empty": b"",
+        "garbage": b"garbage",
+        "cut": whole[:-20],
+        "words": bz2.compress(b"no numbers\n"),
+        "no rows": bz2.compress(b""),
+        "one class": bz2.compress(line.format(1).encode()),
+        "label beyond": bz2.compress((line.format(1) + line.format(2) + line.format(99)).encode()),
+    }
+    (tmp_path / "USPS").mkdir()
+    (tmp_path / "USPS" / "usps.t.bz2").write_bytes(whole)
+    data = DataConfig(name="usps", label_ratio=0.1, root=str(tmp_path))
+    for name, content in cases.items():
+        (tmp_path / "USPS" / "usps.bz2").write_bytes(content)
+        assert str(tmp_path) in refusal(data), name
+    (tmp_path / "USPS" / "usps.bz2").write_bytes(whole)
+    assert len(load_dataset(data).labels) == 40
+
+
 def test_a_folder_of_images_is_scaled_and_cropped(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
@@ -163,6 +280,35 @@ def test_a_folder_of_images_is_scaled_and_cropped(tmp_path: Path) -> None:
     (tmp_path / "dog" / "broken.png").write_bytes(b"no image")
     assert "broken.png" in refusal(data)
     assert "data.image_size" in refusal(data.model_copy(update={"image_size": None}))
+
+
+def test_folders_that_are_numbers_are_ordered_by_number(tmp_path: Path) -> None:
+    for k in range(12):
+        (tmp_path / str(k)).mkdir()
+        Image.fromarray(np.full((8, 8), k, dtype=np.uint8)).save(tmp_path / str(k) / "0.png")
+    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    dataset = load_dataset(data)
+    assert dataset.class_names == tuple(map(str, range(12)))
+    assert np.array_equal(dataset.images[:, 0, 0, 0], dataset.labels)
+    (tmp_path / "11").rename(tmp_path / "owl")
+    assert load_dataset(data).class_names[:4] == ("0", "1", "10", "2")
+
+
+def test_broken_links_and_files_further_down_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("cat", "dog/more/still", "dog/.hidden"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / name / "0.png")
+    shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "dog" / "0.png")
+    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    assert len(load_dataset(data).labels) == 2
+    assert "left out 1 files in folders within those of classes" in caplog.text
+    assert str(tmp_path / "dog" / "more" / "still" / "0.png") in caplog.text
+    assert "links that" not in caplog.text
+    (tmp_path / "cat" / "1.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "owl").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "cat" / "2.png").symlink_to(tmp_path / "dog" / "0.png")
+    assert len(load_dataset(data).labels) == 3
+    assert "left out 2 links that lead nowhere" in caplog.text
 
 
 def test_grey_and_colour_images_may_be_mixed_and_hidden_folders_are_no_class(tmp_path: Path) -> None:
@@ -231,7 +377,9 @@ def test_mnist_and_fashion_mnist_are_unpacked_and_read(name: str, tmp_path: Path
 
 @needs_real_data
 def test_usps_is_read() -> None:
-    check(load_dataset(DataConfig(name="usps", root=str(REAL), labels_per_class=1)), 7_291, 2_007, (1, 16, 16))
+    usps = load_dataset(DataConfig(name="usps", root=str(REAL), labels_per_class=1))
+    check(usps, 7_291, 2_007, (1, 16, 16))
+    assert usps.class_names == tuple("0123456789")
 
 
 @needs_real_data

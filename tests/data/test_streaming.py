@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,34 @@ def test_corrupt_images_are_refused_or_counted_before_training(root: Path, caplo
     assert len(skipping[1].labels) == 35
     assert np.array_equal(skipping[0].labels, skipping[1].labels)
     assert np.array_equal(skipping[0].images[np.arange(35)], skipping[1].images[np.arange(35)])
+
+
+def bomb() -> bytes:
+    """A PNG whose header speaks of 60000 by 60000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk
+
+
+def test_a_header_of_too_many_pixels_is_refused_or_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "photos" / "dog" / "05.png").write_bytes(bomb())
+    for stream in ("off", "on"):
+        with pytest.raises(StudyError, match=r"05\.png.*data\.skip_corrupt=true"):
+            load_dataset(config(root, stream).data)
+        assert len(load_dataset(config(root, stream, skip_corrupt=True).data).labels) == 35
+    assert caplog.text.count("left out 1 images") == 2
+    dataset = load_dataset(config(root, "on", skip_corrupt=True).data)
+    (root / "photos" / "cat" / "00.png").write_bytes(bomb())
+    with pytest.raises(StudyError, match=r"stay readable.*00\.png"):
+        dataset.images[np.array([0])]
+
+
+def test_a_target_leaves_out_corrupt_images_where_the_source_does(root: Path) -> None:
+    (root / "sketches" / "dog" / "05.png").write_bytes(b"no image")
+    chosen = domains(root, "off", "off")
+    with pytest.raises(StudyError, match=r"05\.png.*data\.skip_corrupt=true"):
+        load_dataset(chosen.data)
+    assert len(load_dataset(chosen.data.model_copy(update={"skip_corrupt": True})).target_rows) == 23
 
 
 def test_a_file_that_goes_away_meanwhile_is_named(root: Path) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from supercm_ray.config import ModelConfig
 from supercm_ray.errors import StudyError
 from supercm_ray.models import build_backbone
+from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, torchvision_names
 
 
 @pytest.mark.parametrize(
@@ -76,10 +77,42 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         build_backbone((3, 64, 64), ModelConfig(weights="x.pt"))
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_0", "googlenet"])
-def test_models_without_one_linear_output_are_refused(name: str) -> None:
-    with pytest.raises(StudyError, match="take another, such as resnet18"):
-        build_backbone((3, 64, 64), ModelConfig(name=name))
+@pytest.mark.parametrize(
+    ("name", "side", "num_features"),
+    [("squeezenet1_0", 32, 512), ("squeezenet1_1", 32, 512), ("googlenet", 32, 1024), ("inception_v3", 75, 2048)],
+)
+def test_models_with_another_head_or_several_give_their_features(name: str, side: int, num_features: int) -> None:
+    backbone = build_backbone((1, side, side), ModelConfig(name=name))
+    assert backbone.num_features == num_features
+    images = torch.randn(2, 1, side, side)
+    for training in (True, False):
+        assert backbone.train(training)(images).shape == (2, num_features)
+    backbone(images).square().sum().backward()
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in backbone.parameters())
+
+
+def test_weights_of_a_model_with_several_outputs_load(tmp_path: Path) -> None:
+    source = torchvision.models.googlenet(init_weights=False, transform_input=True)
+    torch.save(source.state_dict(), tmp_path / "googlenet.pt")
+    config = ModelConfig(name="googlenet", weights=str(tmp_path / "googlenet.pt"))
+    backbone = build_backbone((3, 64, 64), config).eval()
+    source.fc = nn.Identity()
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(backbone(images), source.eval()(images))
+
+
+def test_every_model_of_torchvision_has_features() -> None:
+    names = [name for name in torchvision_names() if not name.startswith("regnet")]  # which read tensors as they start
+    assert len(names) > 50
+    with torch.device("meta"):
+        assert all(TorchvisionBackbone(name, None).num_features > 0 for name in names)
+    assert build_backbone((3, 32, 32), ModelConfig(name="regnet_x_400mf")).num_features == 400
+
+
+def test_a_model_with_no_last_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: nn.Sequential(nn.ReLU()))
+    with pytest.raises(StudyError, match="got 'resnet18'; take another"):
+        build_backbone((3, 64, 64), ModelConfig(name="resnet18"))
 
 
 def test_an_unknown_name_gives_the_nearest() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+import yaml
 
 from supercm_ray.checks import check_names
 from supercm_ray.config import DataConfig
@@ -34,6 +35,14 @@ def sample(sampler: optuna.samplers.BaseSampler, space: dict, num: int) -> list[
 
 def test_there_are_study_files() -> None:
     assert "digits.yaml" in [path.name for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_study_file_says_over_which_rows_the_mean_goes(path: Path) -> None:
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["base"]["algorithm"]["mean_over"] in (
+        "own_rows",
+        "all_rows",
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import multiprocessing
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ from supercm_ray.config import AlgorithmConfig, Config, DataConfig, ModelConfig,
 from supercm_ray.data import Dataset, DeviceData, load_dataset, split_dataset
 from supercm_ray.models import Outputs
 from supercm_ray.training import TrainState, fit
+from supercm_ray.training.evaluate import _evenly, class_means
+from supercm_ray.training.loop import validate
 from supercm_ray.training.validators import target_figures
 
 CONFIG = Config(
@@ -82,3 +88,78 @@ def test_test_rows_of_the_target_reach_nothing() -> None:
     assert [{k: v for k, v in m.items() if k not in drop} for m in ours] == [
         {k: v for k, v in m.items() if k not in drop} for m in theirs
     ]
+
+
+def started(mode: str = "labeled") -> tuple[TrainState, DeviceData]:
+    config, cpu = CONFIG.replace({"algorithm.centroid_mode": mode}), torch.device("cpu")
+    dataset = load_dataset(config.data)
+    data = DeviceData.of(dataset, split_dataset(dataset, config), cpu)
+    return TrainState.create(config, dataset, cpu), data
+
+
+def distortion(state: TrainState, data: DeviceData, centroids: torch.Tensor) -> float:
+    with torch.no_grad():
+        features, _, p = state.average(data.pixels(data.unlabeled))
+    assert len(data.unlabeled) < 2000
+    distance = torch.stack([(features - centroid).square().sum(dim=1) for centroid in centroids], dim=1)
+    return ((p * distance).sum() / features.numel()).item()
+
+
+def test_the_distortion_judges_the_moving_average_alone() -> None:
+    state, data = started()
+    for _ in fit(state, data):
+        pass
+    with torch.no_grad():
+        features = state.average(data.pixels(data.labeled)).features
+    labels = data.labels[data.labeled]
+    means = torch.stack([features[labels == k].mean(dim=0) for k in range(10)])
+    assert state.history[-1]["target/distortion"] == pytest.approx(distortion(state, data, means), rel=1e-4)
+    assert state.history[-1]["target/distortion"] != pytest.approx(
+        distortion(state, data, state.centroids.value), rel=1e-2
+    )
+    state.centroids.value += 7
+    assert validate(state, data)["target/distortion"] == state.history[-1]["target/distortion"]
+
+
+def test_learned_centroids_are_judged_as_they_are() -> None:
+    state, data = started("learned")
+    expected = distortion(state, data, state.centroids.value.detach())
+    assert validate(state, data)["target/distortion"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_class_means_come_from_every_class_and_from_few_rows() -> None:
+    labels = torch.arange(5000) % 10
+    labels[labels == 3] = 4
+    labels[1234] = 3
+    chosen = _evenly(labels, 2000)
+    counts = torch.bincount(labels[chosen], minlength=10)
+    assert len(chosen.unique()) == len(chosen) <= 2000
+    assert counts[3] == 1
+    assert counts[[0, 4]].tolist() == [167, 333]
+    assert _evenly(labels, 5000).sort().values.tolist() == list(range(5000))
+    state, data = started()
+    means, seen = class_means(state.average, dataclasses.replace(data, labeled=data.labeled[:1]), 2000)
+    assert seen.nonzero().item() == data.labels[data.labeled[0]]
+    assert not means[~seen].any()
+
+
+def _validate_as_worker(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder / 'store'}", rank=rank, world_size=2)
+    torch.save(validate(*started()), folder / f"{rank}.pt")
+    torch.distributed.barrier()
+    os._exit(0)  # as in parity.py
+
+
+def test_several_workers_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_validate_as_worker, args=(rank, tmp_path)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    alone = validate(*started())
+    for rank in range(2):
+        assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(alone, rel=1e-4)
