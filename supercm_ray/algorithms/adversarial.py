@@ -133,8 +133,7 @@ def _entropy(probability: Tensor) -> Tensor:
 def _domain_loss(logits: Tensor, num_source: int, weight: Tensor | None) -> Tensor:
     """Cross-entropy of domain logits (B + U, 1), source rows first; weights count within each domain."""
     flat = logits.squeeze(1)
-    target = torch.zeros_like(flat)
-    target[:num_source] = 1.0
+    target = torch.cat([torch.ones_like(flat[:num_source]), torch.zeros_like(flat[num_source:])])
     loss = functional.binary_cross_entropy_with_logits(flat, target, reduction="none")
     if weight is None:
         return 0.5 * (loss[:num_source].mean() + loss[num_source:].mean())
