@@ -40,8 +40,8 @@ class ArraysConfig(Frozen):
     test_file: str | None = None
     """File of the test rows; None to take them from the other file by `test_fraction`."""
     input_key: str = "images"
-    """Name of the inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8, vectors (N, D), or, with
-    `offsets_key`, the bytes of encoded images one after the other."""
+    """Name of the inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8 with 1 or 3 channels, vectors (N, D),
+    or, with `offsets_key`, the bytes of encoded images one after the other."""
     offsets_key: str | None = None
     """Name of the N + 1 places at which encoded images begin and the last one ends."""
     label_key: str = "labels"
@@ -84,7 +84,7 @@ class DataConfig(PlaceConfig):
     target: PlaceConfig | None = None
     """The target domain, for domain adaptation: labeled and validation rows come from the data set above, the source;
     unlabeled and test rows from this one. Its images are scaled to the source's size, and what it leaves out of `root`,
-    `download` and `image_size` is the source's. Rows that the source keeps for its own test are left out."""
+    `download`, `skip_corrupt` and `image_size` is the source's. Rows that the source keeps for its own test are left out."""
     label_ratio: float | None = Field(None, gt=0, lt=1)
     """Labeled rows as a share of the training rows (labeled and unlabeled). Set this or `labels_per_class`; with a
     `target` neither, to use all labels of the source."""
