@@ -84,7 +84,8 @@ class DataConfig(PlaceConfig):
     target: PlaceConfig | None = None
     """The target domain, for domain adaptation: labeled and validation rows come from the data set above, the source;
     unlabeled and test rows from this one. Its images are scaled to the source's size, and what it leaves out of `root`,
-    `download`, `skip_corrupt` and `image_size` is the source's. Rows that the source keeps for its own test are left out."""
+    `download`, `skip_corrupt` and `image_size` is the source's. Rows that the source keeps for its own test are left
+    out."""
     label_ratio: float | None = Field(None, gt=0, lt=1)
     """Labeled rows as a share of the training rows (labeled and unlabeled). Set this or `labels_per_class`; with a
     `target` neither, to use all labels of the source."""
