@@ -147,7 +147,7 @@ def scale(
     mode: Annotated[
         str, typer.Option(help="strong: the batch is that of all workers. weak: that of each.", metavar="strong|weak")
     ] = "strong",
-    repetitions: Annotated[int, typer.Option(help="Of each count, in random order.")] = 3,
+    repetitions: Annotated[int, typer.Option(help="Of each count, in random order.")] = 5,
     steps: Annotated[int, typer.Option(help="Steps measured in each repetition.")] = 30,
     warmup_steps: Annotated[int, typer.Option(help="Steps dropped before them.")] = 5,
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
@@ -162,10 +162,27 @@ def scale(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out counts for which there is no room.")
     ] = False,
+    efficiency_floor: Annotated[
+        float, typer.Option(help="Efficiency, from 0 to 1, below which no count is recommended for its speed.")
+    ] = 0.7,
+    placement: Annotated[
+        str, typer.Option(metavar="pack|spread", help="Workers on as few nodes as possible, or on as many.")
+    ] = "pack",
     simulate: Annotated[str | None, typer.Option(metavar="N,N,...", help="Workers to predict a step for.")] = None,
-    bandwidth: Annotated[float | None, typer.Option(help="For --simulate: bytes a second between nodes.")] = None,
-    latency: Annotated[float, typer.Option(help="For --simulate: seconds of a message between nodes.")] = 1e-5,
-    workers_per_node: Annotated[int, typer.Option(help="For --simulate.")] = 1,
+    bandwidth: Annotated[float | None, typer.Option(help="For --simulate: bytes a second of a node's link.")] = None,
+    latency: Annotated[
+        float | None, typer.Option(help="For --simulate: seconds of a message between nodes; 1e-5 if not given.")
+    ] = None,
+    workers_per_node: Annotated[int | None, typer.Option(help="For --simulate; 1 if not given.")] = None,
+    inner_bandwidth: Annotated[
+        float | None, typer.Option(help="For --simulate: bytes a second within a node; 100e9 if not given.")
+    ] = None,
+    inner_latency: Annotated[
+        float | None, typer.Option(help="For --simulate: seconds of a message within a node; 5e-6 if not given.")
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option(help="For --simulate: share of computing with communication; 0 if not given.")
+    ] = None,
     results: Results = Path("results"),
     dry_run: DryRun = False,
 ) -> None:
@@ -186,7 +203,17 @@ def scale(
         num_seeds=seeds,
         price=price_per_gpu_hour,
         skip_missing=skip_missing,
-        simulation=simulation_of(_numbers("--simulate", simulate, int), bandwidth, latency, workers_per_node),
+        efficiency_floor=efficiency_floor,
+        placement=placement,
+        simulation=simulation_of(
+            _numbers("--simulate", simulate, int),
+            bandwidth=bandwidth,
+            latency_s=latency,
+            workers_per_node=workers_per_node,
+            inner_bandwidth=inner_bandwidth,
+            inner_latency_s=inner_latency,
+            overlap=overlap,
+        ),
         command=shlex.join(["supercm-ray", *sys.argv[1:]]),
     )
     if dry_run:

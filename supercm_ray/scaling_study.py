@@ -11,7 +11,6 @@ import yaml
 
 from supercm_ray.checks import load_checked
 from supercm_ray.closing import closing_on_error
-from supercm_ray.errors import StudyError
 from supercm_ray.records import StudyFolder, write_atomically
 from supercm_ray.report import ScalingReport, build_scaling_report
 from supercm_ray.runtime import Listener, Recorder, ScalingRun, Silent, interruptible, ray_session
@@ -57,8 +56,7 @@ def scale(
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     plan.check_batches(study)
-    if plan.trials_at_once and not study.space:
-        raise StudyError(f"a study to tune must search something, got an empty `space` in {study.source}")
+    plan.check_searches(study)
     dataset = load_checked(study)
     identity = plan.identity(study)
     folder = StudyFolder.open(results / "scale", f"{study.name}-{plan.mode}-{identity[:8]}", identity)
@@ -88,6 +86,7 @@ def _header(study: Study, plan: ScalingPlan) -> dict[str, Any]:
     steps = training.num_epochs * training.steps_per_epoch
     return {
         "study": study.name,
+        "objective": study.primary,
         "job_rows": steps * (training.labeled_batch_size + training.unlabeled_batch_size),
         "command": plan.command,
         "commit": tags.get("mlflow.source.git.commit", ""),

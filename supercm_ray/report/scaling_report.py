@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from supercm_ray.records import write_atomically
 from supercm_ray.report import scaling_plots, scaling_table
 from supercm_ray.report.html import data_uri, fill
+from supercm_ray.report.scaling_comparison import compare_text
+from supercm_ray.report.scaling_sentences import sentences
 from supercm_ray.report.style import save_png, to_svg
 from supercm_ray.scaling import Analysis, analyse, load_raw
 
@@ -66,17 +68,21 @@ def compare(first: Path, second: Path) -> str:
         StudyError: where one of them cannot be used.
     """
     paths = [path / "raw.json" if path.is_dir() else path for path in (first, second)]
-    return scaling_table.compare_text(*(analyse(load_raw(path)) for path in paths))
+    return compare_text(*(analyse(load_raw(path)) for path in paths))
 
 
 def _draw(found: Analysis) -> Iterator[tuple[str, str, str, Figure]]:
     if found.points:
         caption = (
-            "Each dot is a repetition. The law is the best of those fitted, solid within them, drawn no "
-            "further than twice the largest count. Triangles are simulated under a stated network, not measured."
+            "Each dot is a repetition. The law is the best of those fitted, or those not told apart, solid within the "
+            "measurements, drawn no further than twice the largest count. Triangles are simulated under a stated "
+            "network, not measured."
         )
         yield "throughput", "How far it scales", caption, scaling_plots.throughput(found)
-        caption = "Speed-up divided by workers, with the floor of the recommendation."
+        caption = (
+            "Speed-up divided by workers: each dot is a repetition, the blue line goes through their medians, with the "
+            "best law and the floor of the recommendation."
+        )
         yield "efficiency", "Efficiency", caption, scaling_plots.efficiency(found)
         caption = (
             "Median step by parts: computing, communication once all workers are there, waiting for the slowest "
@@ -86,7 +92,10 @@ def _draw(found: Analysis) -> Iterator[tuple[str, str, str, Figure]]:
         caption = "The whole job at each count, its start-up included. Down and to the left is better."
         yield "cost", "Cost against time", caption, scaling_plots.cost_against_time(found)
     if found.raw.tuning:
-        caption = "The best value of the objective by the time since the first trial began, a line for each search."
+        caption = (
+            "The best value of the objective by the time since the first trial began, the start of trial processes "
+            "with it, a line for each search."
+        )
         yield "tuning", "Best value against time", caption, scaling_plots.tuning(found)
 
 
@@ -95,16 +104,19 @@ def _render(found: Analysis, drawn: list[tuple[str, str, str, Figure]]) -> str:
         {"name": name, "title": title, "caption": caption, "uri": data_uri(to_svg(figure))}
         for name, title, caption, figure in drawn
     ]
-    said = scaling_table.sentences(found)
+    said = sentences(found)
+    headed = bool(found.choice or found.tuning)
     return fill(
         "scaling.html",
         raw=found.raw,
-        finding=said[0] if found.choice else "No step was timed.",
-        sentences=said[1:] if found.choice else said,
+        finding=said[0] if headed else "No step was timed.",
+        sentences=said[1:] if headed else said,
+        single=1 in found.throughputs,
         headings=scaling_table.headings(found),
         rows=scaling_table.cells(found),
         parts_note=scaling_table.PARTS_NOTE,
         tuning=scaling_table.tuning_cells(found),
+        tuning_headings=scaling_table.TUNING_HEADINGS,
         chosen=found.choice,
         figures=shown,
         raw_json=found.raw.model_dump_json(indent=1),

@@ -1,21 +1,21 @@
-"""The table of a scaling study, as text and as a tree that JSON can hold, and two studies side by side."""
+"""The table of a scaling study, as text and as a tree that JSON can hold."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from supercm_ray.report.scaling_plots import time_unit
-from supercm_ray.scaling import LEAST_COUNTS, TRUSTED_FACTOR, Analysis, Cost, Fit, Point
+from supercm_ray.report.scaling_sentences import sentences
+from supercm_ray.scaling import Analysis, Cost, Point
 
-SIMULATED_NOTE = "Simulated, not measured"
 PARTS_NOTE = (
     "Steps are timed whole, as in training. The parts come from as many further steps that are taken apart, in which "
     "communication does not overlap computing: comm. is time in collectives once all workers are there, waiting is "
     "time until the slowest is there, data is time until a batch is there, compute is the rest."
 )
+TUNING_HEADINGS = ["trials at once", "GPU a trial", "trials/hour", "searches", "complete", "stopped early", "failed"]
 
 
 def headings(found: Analysis) -> list[str]:
@@ -23,7 +23,7 @@ def headings(found: Analysis) -> list[str]:
     unit, _ = time_unit([row.hours for row in found.costs] or [0.0])
     money = ["money"] if found.raw.price is not None else []
     parts = ["compute %", "comm. %", "waiting %", "data %"]
-    names = ["workers", "step ms (quartiles)", "labeled/s", "unlabeled/s", "speed-up", "efficiency %", *parts]
+    names = ["workers", "nodes", "step ms (quartiles)", "labeled/s", "unlabeled/s", "speed-up", "efficiency %", *parts]
     return [*names, "start-up s", "memory MiB", "busy %", f"job {unit}", f"worker {unit}", *money]
 
 
@@ -38,8 +38,7 @@ def table_text(found: Analysis) -> str:
     parts = [aligned([headings(found), *cells(found)])] if found.points else []
     parts += ["\n".join(f"not measured, {what}: {why}" for what, why in sorted(found.raw.skipped.items()))]
     if found.tuning:
-        rows = [["trials at once", "GPU a trial", "trials/hour", "searches"], *tuning_cells(found)]
-        parts.append(aligned(rows))
+        parts.append(aligned([TUNING_HEADINGS, *tuning_cells(found)]))
     parts += [PARTS_NOTE] if found.points else []
     return "\n\n".join(part for part in [*parts, "\n".join(sentences(found))] if part)
 
@@ -47,33 +46,14 @@ def table_text(found: Analysis) -> str:
 def tuning_cells(found: Analysis) -> list[list[str]]:
     """The rows of the table of searches as text."""
     return [
-        [str(one.trials_at_once), f"{one.gpus_per_trial:g}", f"{one.trials_per_hour:.1f}", str(one.num_repetitions)]
+        [
+            str(one.trials_at_once),
+            f"{one.gpus_per_trial:g}",
+            f"{one.trials_per_hour:.1f}",
+            *map(str, (one.num_repetitions, one.num_complete, one.num_pruned, one.num_failed)),
+        ]
         for one in found.tuning
     ]
-
-
-def sentences(found: Analysis) -> list[str]:
-    """What the study says, in words; what goes beyond measurements is marked as such."""
-    said = [found.choice.sentence] if found.choice else []
-    if found.fits:
-        said.append(_law_sentence(found.fits))
-    elif found.points:
-        said.append(f"No law is fitted to fewer than {LEAST_COUNTS} counts, and nothing is predicted.")
-    for count, noise in found.noise.items():
-        scale = "not determined by so few steps" if noise.rows is None else f"about {noise.rows:.0f} rows"
-        said.append(f"Gradient noise scale at {count} workers, over {noise.num_steps} steps: {scale}.")
-    if found.noise:
-        said.append("Batches far above the noise scale save few steps (arXiv 1812.06162).")
-    for count, seconds in found.seconds_to_target.items():
-        said.append(
-            f"To a validation accuracy of {found.raw.target_accuracy} with {count} at work: {seconds.sentence('s')}."
-        )
-    for one in found.simulated:
-        said.append(
-            f"{SIMULATED_NOTE}: {one.count} workers, {one.reduction} all-reduce, {1000 * one.step_s:.2f} ms a step "
-            f"({1000 * one.exposed_s:.2f} of them communication)."
-        )
-    return said
 
 
 def table_tree(found: Analysis) -> dict[str, Any]:
@@ -83,7 +63,7 @@ def table_tree(found: Analysis) -> dict[str, Any]:
         "mode": found.raw.mode,
         "counts": [asdict(point) | asdict(cost) for point, cost in zip(found.points, found.costs, strict=True)],
         "laws": [
-            {"law": fit.law, "parameters": fit.parameters, "intervals": fit.intervals, "best": fit is found.fits[0]}
+            {"law": fit.law, "parameters": fit.parameters, "intervals": fit.intervals, "best": [fit] == found.leading}
             for fit in found.fits
         ],
         "choice": asdict(found.choice) if found.choice else None,
@@ -97,34 +77,6 @@ def table_tree(found: Analysis) -> dict[str, Any]:
     }
 
 
-def compare_text(first: Analysis, second: Analysis) -> str:
-    """Two studies side by side at the counts that both measured; `B/A` is the ratio of medians."""
-    lines = [f"A  {_title(first)}", f"B  {_title(second)}"]
-    if first.raw.hosts != second.raw.hosts:
-        lines.append("They were measured on different machines.")
-    common = sorted(set(first.throughputs) & set(second.throughputs))
-    if not common:
-        return "\n".join([*lines, "", "No count was measured in both."])
-    rows = [["workers", "A rows/s", "B rows/s", "B/A", "apart", "A efficiency %", "B efficiency %"]]
-    efficiency = [{row.count: row.efficiency for row in one.costs} for one in (first, second)]
-    for count in common:
-        a, b = first.throughputs[count], second.throughputs[count]
-        medians = statistics.median(a), statistics.median(b)
-        apart = "yes" if min(a) > max(b) or min(b) > max(a) else "no"
-        shares = [f"{100 * one[count]:.1f}" for one in efficiency]
-        rows.append(
-            [str(count), f"{medians[0]:.1f}", f"{medians[1]:.1f}", f"{medians[1] / medians[0]:.3f}", apart, *shares]
-        )
-    note = "apart: no repetition of one lies among those of the other"
-    choices = [f"{name}: {one.choice.sentence}" for name, one in (("A", first), ("B", second)) if one.choice]
-    return "\n".join([*lines, "", aligned(rows), note, "", *choices])
-
-
-def _title(found: Analysis) -> str:
-    raw = found.raw
-    return f"{raw.study}, {raw.mode} scaling, commit {raw.commit[:10] or 'unknown'}: {raw.command}"
-
-
 def _cells(point: Point, cost: Cost, unit: float) -> list[str]:
     low, median, high = (f"{1000 * value:.2f}" for value in point.step_s)
     shares = [f"{100 * share:.1f}" for share in point.shares.values()]
@@ -134,21 +86,14 @@ def _cells(point: Point, cost: Cost, unit: float) -> list[str]:
     bill = [f"{cost.hours * unit:.2f}", f"{cost.gpu_hours * unit:.2f}"]
     bill += [f"{cost.money:.4g}"] if cost.money is not None else []
     rest = [*shares, f"{point.startup_s:.1f}", memory, busy, *bill]
-    return [str(point.count), f"{median} ({low}–{high})", *speed, f"{100 * cost.efficiency:.1f}", *rest]
-
-
-def _law_sentence(fits: Sequence[Fit]) -> str:
-    best = fits[0]
-    values = ", ".join(
-        f"{name} = {best.parameters[name]:.4g} ({low:.4g} to {high:.4g})"
-        for name, (low, high) in best.intervals.items()
-    )
-    limit = TRUSTED_FACTOR * best.largest
-    twice = best.predict(limit)
-    return (
-        f"The law that fits best is {best.law}: {values}, 95 % intervals. Extrapolated, {limit} workers would do "
-        f"{twice.throughput:.1f} rows/s ({twice.low:.1f} to {twice.high:.1f}); beyond that nothing is predicted."
-    )
+    return [
+        str(point.count),
+        str(point.num_nodes),
+        f"{median} ({low}–{high})",
+        *speed,
+        f"{100 * cost.efficiency:.1f}",
+        *rest,
+    ]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

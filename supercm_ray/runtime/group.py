@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray import train
@@ -45,12 +45,14 @@ class Workers:
         num_workers: a number, or the least and the most for a run that goes on with what the cluster has.
         use_gpu: whether each has a GPU.
         cpus_per_worker: CPUs of each.
+        placement: whether they are put on as few nodes as possible (PACK), or on as many (SPREAD).
         max_failures: failures in a row, without a new epoch in between, after which the workers are started again.
     """
 
     num_workers: int | tuple[int, int]
     use_gpu: bool = False
     cpus_per_worker: float = 1
+    placement: Literal["PACK", "SPREAD"] = "PACK"
     max_failures: int = 3
 
     @property
@@ -171,6 +173,7 @@ class GroupRun:
                 num_workers=self._workers.num_workers,
                 use_gpu=self._workers.use_gpu,
                 resources_per_worker=self._workers.resources,
+                placement_strategy=self._workers.placement,
             ),
             run_config=train.RunConfig(
                 name=self._name,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def train_towards(
     return False, seconds, epochs
 
 
-def search(study: Study, dataset: Dataset, path: Path) -> tuple[float, int, tuple[tuple[float, float], ...]]:
+def search(study: Study, dataset: Dataset, path: Path) -> dict[str, Any]:
     """Searches a study afresh, without finalists.
 
     Args:
@@ -96,8 +97,7 @@ def search(study: Study, dataset: Dataset, path: Path) -> tuple[float, int, tupl
         path: a folder for its records; what an interrupted search left there is thrown away.
 
     Returns:
-        Seconds from the first trial's begin to the last one's end, trials that ended, and the best value of the primary
-        objective against seconds, each time it became better.
+        What `scaling.TuningRun` keeps of it, by name.
     """
     shutil.rmtree(path, ignore_errors=True)
     folder = StudyFolder.open(path.parent, path.name, study.identity())
@@ -105,7 +105,13 @@ def search(study: Study, dataset: Dataset, path: Path) -> tuple[float, int, tupl
     ended = sorted((one for one in folder.runs("trial") if one.ended_ms), key=lambda one: one.ended_ms or 0)
     began_ms = min(record.started_ms for record in ended)
     seconds = max(1, (ended[-1].ended_ms or 0) - began_ms) / 1000
-    return seconds, len(ended), tuple(_best(study, folder, ended, began_ms))
+    statuses: Counter[str] = Counter(record.status for record in ended)
+    return {
+        "seconds": seconds,
+        "num_trials": len(ended),
+        **{f"num_{status}": statuses[status] for status in ("complete", "pruned", "failed")},
+        "best": tuple(_best(study, folder, ended, began_ms)),
+    }
 
 
 def _best(study: Study, folder: StudyFolder, ended: list[RunRecord], began_ms: int) -> Iterator[tuple[float, float]]:

@@ -71,18 +71,21 @@ class ScalingRun:
 
     def _left(self, counts: tuple[int, ...]) -> list[tuple[int, int]]:
         done = {(one.workers, one.repetition) for one in self.file.raw.repetitions}
-        return schedule(counts, self.plan.repetitions, self._study.base.seed, done)
+        left = schedule(self.plan.workers, self.plan.repetitions, self._study.base.seed, done)
+        return [pair for pair in left if pair[0] in counts]
 
     def _left_targets(self, counts: tuple[int, ...]) -> list[tuple[int, int]]:
         if self.plan.target_accuracy is None:
             return []
         first = self._study.base.seed
         done = {(one.workers, one.seed - first) for one in self.file.raw.targets}
-        return [(count, first + i) for count, i in schedule(counts, self.plan.num_seeds, first, done)]
+        left = schedule(self.plan.workers, self.plan.num_seeds, first, done)
+        return [(count, first + i) for count, i in left if count in counts]
 
     def _left_searches(self, searches: tuple[Search, ...]) -> list[tuple[Search, int]]:
         done = {((one.trials_at_once, one.gpus_per_trial), one.repetition) for one in self.file.raw.tuning}
-        return schedule(searches, self.plan.repetitions, self._study.base.seed, done)
+        left = schedule(self._shares(), self.plan.repetitions, self._study.base.seed, done)
+        return [one for one in left if one[0] in searches]
 
     def _shares(self) -> tuple[Search, ...]:
         shares = self.plan.gpu_fractions or (self._study.budget.gpus_per_worker,)
@@ -90,23 +93,36 @@ class ScalingRun:
 
     def _workers(self, count: int) -> Workers:
         budget = self._study.budget
-        return Workers(count, use_gpu=budget.gpus_per_worker > 0, cpus_per_worker=budget.cpus_per_worker)
+        return Workers(
+            count,
+            use_gpu=budget.gpus_per_worker > 0,
+            cpus_per_worker=budget.cpus_per_worker,
+            placement="SPREAD" if self.plan.placement == "spread" else "PACK",
+        )
 
     def _that_fit(self) -> tuple[int, ...]:
+        """Counts with something left to measure that have room."""
         room = workers_that_fit(self._workers(1).resources)
+        left = [*self._left(self.plan.workers), *self._left_targets(self.plan.workers)]
+        begun = {one.workers for one in self.file.raw.repetitions}
         return tuple(
-            count for count in self.plan.workers if self._fits(count, room, f"{count} worker{'s' * (count > 1)}")
+            count
+            for count in sorted({count for count, _ in left})
+            if self._fits(count, room, f"{'more of ' * (count in begun)}{count} worker{'s' * (count > 1)}")
         )
 
     def _searches_that_fit(self) -> tuple[Search, ...]:
+        """Searches with something left to measure that have room."""
         found = []
-        for count, share in self._shares():
+        begun = {(one.trials_at_once, one.gpus_per_trial) for one in self.file.raw.tuning}
+        for count, share in sorted({pair for pair, _ in self._left_searches(self._shares())}):
             budget = self._study.budget.model_copy(update={"max_concurrent_trials": None, "gpus_per_worker": share})
             try:
                 room = trials_at_once(budget)
             except StudyError:
                 room = 0
-            if self._fits(count, room, f"{count} trial{'s' * (count > 1)} at once with {share:g} of a GPU each"):
+            what = f"{count} trial{'s' * (count > 1)} at once with {share:g} of a GPU each"
+            if self._fits(count, room, "more of " * ((count, share) in begun) + what):
                 found.append((count, share))
         return tuple(found)
 
@@ -170,15 +186,8 @@ class ScalingRun:
         sampler = study.sampler.model_copy(update={"seed": study.sampler.seed + number})
         searched = study.model_copy(update={"budget": budget, "sampler": sampler})
         path = self.recorder.folder.run(key).path / "study"
-        seconds, num_trials, best = search(searched, self.recorder.dataset, path)
-        one = TuningRun(
-            trials_at_once=count,
-            repetition=number,
-            gpus_per_trial=share,
-            num_trials=num_trials,
-            seconds=seconds,
-            best=best,
-        )
+        found = search(searched, self.recorder.dataset, path)
+        one = TuningRun(trials_at_once=count, repetition=number, gpus_per_trial=share, **found)
         self.file.add(one)
         self._end(one)
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from supercm_ray.scaling.censored import Attempt, TimeToTarget, time_to_target
 from supercm_ray.scaling.cost import Choice, Cost, choose, costs
-from supercm_ray.scaling.law import Fit, fit_laws
+from supercm_ray.scaling.law import Fit, fit_laws, leading
 from supercm_ray.scaling.noise_scale import NoiseScale, noise_scale
-from supercm_ray.scaling.raw import Raw, Repetition, SimulationRequest
-from supercm_ray.scaling.simulate import Network, Simulated, simulate
+from supercm_ray.scaling.raw import Raw, Repetition
+from supercm_ray.scaling.simulate import Simulated
+from supercm_ray.scaling.simulation import Simulation, simulation
 
 LEAST_COUNTS = 3
 """Counts without which no law is fitted: any goes through two."""
@@ -49,12 +50,20 @@ class Point:
 
 @dataclass(frozen=True)
 class TuningPoint:
-    """One number of trials at once and share of a GPU: the median of trials an hour over repetitions."""
+    """One number of trials at once and share of a GPU.
+
+    Attributes:
+        trials_per_hour: of all that came to an end, the median over repetitions.
+        num_complete: trials trained to the end, over all repetitions; likewise those stopped early and those failed.
+    """
 
     trials_at_once: int
     gpus_per_trial: float
     trials_per_hour: float
     num_repetitions: int
+    num_complete: int
+    num_pruned: int
+    num_failed: int
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,10 @@ class Analysis:
 
     Attributes:
         throughputs: rows a second of each repetition, by count.
-        fits: of the laws, the best first; empty below LEAST_COUNTS counts.
+        fits: of the laws, the best first; empty below LEAST_COUNTS counts, or with too few repetitions.
         noise: gradient noise scale by count, from two workers on.
         seconds_to_target: by count; likewise rows.
-        simulated: predictions, which are no measurements.
+        simulation: predictions, which are no measurements, and what they assume.
     """
 
     raw: Raw
@@ -79,7 +88,17 @@ class Analysis:
     seconds_to_target: dict[int, TimeToTarget]
     rows_to_target: dict[int, TimeToTarget]
     tuning: list[TuningPoint]
-    simulated: list[Simulated]
+    simulation: Simulation | None
+
+    @property
+    def leading(self) -> list[Fit]:
+        """The best law and those not told apart from it."""
+        return leading(self.fits)
+
+    @property
+    def simulated(self) -> list[Simulated]:
+        """Simulated steps, by count."""
+        return self.simulation.steps if self.simulation else []
 
 
 def analyse(raw: Raw) -> Analysis:
@@ -95,12 +114,12 @@ def analyse(raw: Raw) -> Analysis:
         throughputs,
         fit_laws(throughputs) if len(throughputs) >= LEAST_COUNTS else [],
         rows,
-        choose(rows) if rows else None,
+        choose(rows, floor=raw.efficiency_floor) if rows else None,
         dict(_noise(groups)),
         _to_target(raw, "seconds"),
         _to_target(raw, "rows"),
         _tuning(raw),
-        list(_simulated(raw.simulation, groups, weak=raw.mode == "weak")),
+        simulation(raw.simulation, groups, weak=raw.mode == "weak") if raw.simulation and groups else None,
     )
 
 
@@ -164,25 +183,6 @@ def _tuning(raw: Raw) -> list[TuningPoint]:
     for at_once, share in sorted({(run.trials_at_once, run.gpus_per_trial) for run in raw.tuning}):
         group = [run for run in raw.tuning if (run.trials_at_once, run.gpus_per_trial) == (at_once, share)]
         per_hour = statistics.median(3600 * run.num_trials / run.seconds for run in group)
-        found.append(TuningPoint(at_once, share, per_hour, len(group)))
+        ends = (sum(getattr(run, name) for run in group) for name in ("num_complete", "num_pruned", "num_failed"))
+        found.append(TuningPoint(at_once, share, per_hour, len(group), *ends))
     return found
-
-
-def _simulated(
-    request: SimulationRequest | None, groups: dict[int, list[Repetition]], *, weak: bool
-) -> Iterator[Simulated]:
-    if request is None or not groups:
-        return
-    least, group = next(iter(groups.items()))
-    own_s = statistics.median(one.compute_s + one.data_s for one in group)
-    num_bytes = max(one.gradient_bytes for one in group)
-    network = Network(
-        request.bandwidth,
-        request.latency_s,
-        workers_per_node=request.workers_per_node,
-        overlap=request.overlap,
-    )
-    for count in request.counts:
-        yield simulate(count, own_s if weak else own_s * least, num_bytes, network, "ring", weak=weak)
-        if request.workers_per_node > 1 and count > request.workers_per_node and not count % request.workers_per_node:
-            yield simulate(count, own_s if weak else own_s * least, num_bytes, network, "hierarchical", weak=weak)

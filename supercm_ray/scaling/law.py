@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
+from scipy.special import stdtrit
 
 Array = npt.NDArray[np.float64]
 LawName = Literal["amdahl", "gustafson", "universal"]
@@ -33,7 +34,16 @@ PARAMETERS: dict[LawName, tuple[str, ...]] = {
 TRUSTED_FACTOR = 2
 """Times the largest count measured up to which a prediction is not marked."""
 
+NOT_APART = 2.0
+"""Difference of Akaike's criteria below which data do not tell two laws apart (Burnham and Anderson 2002)."""
+MEANINGS: dict[LawName, str] = {
+    "amdahl": "g: rows a second of one worker, a: the serial share of the work",
+    "gustafson": "g: rows a second of one worker, a: the serial share of the time",
+    "universal": "g: rows a second of one worker, a: contention, b: cost of keeping the workers in step",
+}
+
 _LEVEL = 0.95
+_NORMAL_QUANTILE = 1.96
 _RESAMPLES = 400
 _ITERATIONS = 25
 _LEAST_VARIANCE = 1e-12  # of log X: below it differences are rounding
@@ -48,7 +58,8 @@ class Fit:
         intervals: of each parameter, 95 %.
         criterion: Akaike's with Hurvich and Tsai's correction for few data; the law with the least is the best one.
         largest: the largest count measured.
-        resampled: parameters (R, P) of the resamples, in the order of PARAMETERS.
+        resampled: parameters (R, P) of the resamples, in the order of PARAMETERS, as far from the estimate as so few
+            repetitions call for.
     """
 
     law: LawName
@@ -104,13 +115,18 @@ def fit_laws(throughputs: Mapping[int, Sequence[float]], *, seed: int = 0, resam
         resamples: how many times the repetitions are drawn anew, from which the intervals are taken.
 
     Returns:
-        None for fewer than two counts; a law only where there are as many counts as it has parameters, and more
-        repetitions in all.
+        None for fewer than two counts; a law only where there are as many counts as it has parameters, and repetitions
+        enough for its criterion to be finite, since it cannot be set against the others otherwise.
     """
     num_counts, num_values = len(throughputs), sum(map(len, throughputs.values()))
-    possible = [law for law in LAWS if len(PARAMETERS[law]) <= num_counts and len(PARAMETERS[law]) < num_values]
+    possible = [law for law in LAWS if len(PARAMETERS[law]) <= min(num_counts, num_values - 3)]
     fits = [fit(law, throughputs, seed=seed, resamples=resamples) for law in possible]
     return sorted(fits, key=lambda one: one.criterion)
+
+
+def leading(fits: Sequence[Fit]) -> list[Fit]:
+    """The best law, and those that the data do not tell apart from it."""
+    return [one for one in fits if one.criterion - fits[0].criterion < NOT_APART]
 
 
 def fit(law: LawName, throughputs: Mapping[int, Sequence[float]], *, seed: int = 0, resamples: int = _RESAMPLES) -> Fit:
@@ -164,7 +180,8 @@ def _slopes(law: LawName, inner: Array, counts_C: Array) -> Array:
 
 
 def _bounds(law: LawName) -> tuple[Array, Array]:
-    upper = 1.0 if law == "gustafson" else math.inf
+    """The least and the most of each parameter: a share is from 0 to 1."""
+    upper = math.inf if law == "universal" else 1.0
     num = len(PARAMETERS[law])
     return np.array([-math.inf, *[0.0] * (num - 1)]), np.array([math.inf, *[upper] * (num - 1)])
 
@@ -200,7 +217,8 @@ def _resample(
 
     What the law leaves of each repetition is drawn anew, from all counts together, for a few repetitions of one count
     say too little of their own spread; enlarged by sqrt(n / (n - P)), since a fit of P parameters to n repetitions
-    leaves too little by that factor. Only the mean of a count enters the fit.
+    leaves too little by that factor. Only the mean of a count enters the fit. What comes out is moved away from the
+    estimate by Student's t over the normal quantile, for the spread of so few repetitions is itself uncertain.
     """
     inner = np.concatenate([np.log(values[:1]), values[1:]])
     expected_C = _logs(law, inner, counts_C)
@@ -209,6 +227,8 @@ def _resample(
     drawn = [left[generator.integers(len(left), size=(resamples, len(group)))].mean(axis=1) for group in groups]
     weights_C = np.array([len(group) for group in groups], dtype=np.float64)
     found = _solve_all(law, counts_C, weights_C, expected_C + np.stack(drawn, axis=1), inner)
+    wider = stdtrit(len(left) - len(values), (1 + _LEVEL) / 2) / _NORMAL_QUANTILE
+    found = np.clip(inner + wider * (found - inner), *_bounds(law))
     return np.concatenate([np.exp(found[:, :1]), found[:, 1:]], axis=1)
 
 

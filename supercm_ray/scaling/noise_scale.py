@@ -23,12 +23,14 @@ class NoiseScale:
         signal: |G|^2, without bias, which may be below zero by chance.
         noise: tr(S), without bias.
         num_steps: over how many steps both are means.
+        batch_rows: rows of all workers in a step.
     """
 
     rows: float | None
     signal: float
     noise: float
     num_steps: int
+    batch_rows: int
 
 
 def noise_scale(
@@ -53,4 +55,4 @@ def noise_scale(
     small, big = float(np.mean(small_squares)), float(np.mean(big_squares))
     signal = (big_rows * big - small_rows * small) / (big_rows - small_rows)
     noise = (small - big) / (1 / small_rows - 1 / big_rows)
-    return NoiseScale(max(0.0, noise) / signal if signal > 0 else None, signal, noise, len(small_squares))
+    return NoiseScale(max(0.0, noise) / signal if signal > 0 else None, signal, noise, len(small_squares), big_rows)

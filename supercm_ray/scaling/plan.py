@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from supercm_ray.config import Frozen, rule_error
 from supercm_ray.errors import StudyError
+from supercm_ray.scaling.cost import EFFICIENCY_FLOOR
 from supercm_ray.scaling.raw import SimulationRequest
 from supercm_ray.study import Study
 
@@ -27,7 +28,7 @@ class ScalingPlan(Frozen):
     """Counts of trials at once with which the study is searched."""
     mode: Literal["strong", "weak"] = "strong"
     """Whether the study's batch is that of all workers together, or that of each."""
-    repetitions: int = Field(3, ge=1)
+    repetitions: int = Field(5, ge=1)
     """Of each count."""
     warmup_steps: int = Field(5, ge=0)
     """Steps dropped at the begin of each repetition."""
@@ -43,6 +44,10 @@ class ScalingPlan(Frozen):
     """Whether counts for which the cluster has no room are left out, by name, instead of refused."""
     price: float | None = Field(None, gt=0)
     """Of one GPU for one hour."""
+    efficiency_floor: float = Field(EFFICIENCY_FLOOR, ge=0, le=1)
+    """Efficiency below which a count is not recommended for its speed."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Whether workers are put on as few nodes as possible, or on as many."""
     simulation: SimulationRequest | None = None
     """What is to be simulated."""
     command: str = ""
@@ -50,14 +55,22 @@ class ScalingPlan(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> ScalingPlan:
-        for name in ("workers", "trials_at_once", "gpu_fractions"):
+        for name in ("workers", "trials_at_once"):
             values = getattr(self, name)
-            if len(set(values)) != len(values) or min(values, default=1) < (0 if name == "gpu_fractions" else 1):
+            if len(set(values)) != len(values) or min(values, default=1) < 1:
                 raise rule_error("counts from 1 on, each once", f"{list(values)}", path=name)
+        shares = self.gpu_fractions
+        if len(set(shares)) != len(shares) or min(shares, default=0) < 0:
+            raise rule_error("shares of a GPU, none below 0 and each once", f"{list(shares)}", path="gpu_fractions")
         if not self.workers and not self.trials_at_once:
             raise rule_error("something to measure", "no count", path="workers", remedy="give counts, such as 1,2,4")
         if self.target_accuracy is not None and not self.workers:
             raise rule_error("counts for runs towards a target", "none", path="workers", remedy="give workers")
+        if self.simulation is not None and not self.workers:
+            raise rule_error("counts to simulate from", "none", path="workers", remedy="give workers with --simulate")
+        if shares and not self.trials_at_once:
+            got = f"gpu_fractions={list(shares)} and none"
+            raise rule_error("counts of trials that share GPUs", got, path="trials_at_once", remedy="give both or none")
         return self
 
     def sizes(self, study: Study, count: int) -> dict[str, int]:
@@ -80,10 +93,25 @@ class ScalingPlan(Frozen):
                         f"for {count} workers, got {size}; change it or the counts, or take weak scaling"
                     )
 
+    def check_searches(self, study: Study) -> None:
+        """Sees that the study can be searched with the shares of a GPU that were asked for.
+
+        Raises:
+            StudyError: where it cannot.
+        """
+        if self.trials_at_once and not study.space:
+            raise StudyError(f"a study to tune must search something, got an empty `space` in {study.source}")
+        bad = [share for share in self.gpu_fractions if share not in (0, 1)]
+        if bad and study.budget.worker_range[1] > 1:
+            raise StudyError(
+                f"each of several workers of a trial has no GPU or one, got gpu_fractions={bad} with "
+                f"budget.num_workers={study.budget.num_workers} in {study.source}; take 0 or 1, or one worker"
+            )
+
     def identity(self, study: Study) -> str:
         """A hash of all that a measurement depends on; counts, repetitions and what is computed later may change."""
         tree = study.model_dump(mode="json", exclude={"name": True, "num_seeds": True, "budget": _FREE_BUDGET})
-        how = {name: getattr(self, name) for name in ("mode", "warmup_steps", "num_steps")}
+        how = {name: getattr(self, name) for name in ("mode", "warmup_steps", "num_steps", "placement")}
         return hashlib.sha256(json.dumps({"study": tree, **how}, sort_keys=True).encode()).hexdigest()
 
 
@@ -99,38 +127,44 @@ def make_plan(**values: Any) -> ScalingPlan:
     try:
         return ScalingPlan(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        context = first.get("ctx", {})
-        place = ".".join([*map(str, first["loc"]), *([context["path"]] if context.get("path") else [])])
-        got = context.get("got", repr(first["input"]))
-        remedy = f"; {context['remedy']}" if context.get("remedy") else ""
-        rule = context.get("rule") or first["msg"].replace("Input should be", "a value that is")
-        raise StudyError(f"{rule} must hold for {place} of a scaling study, got {got}{remedy}") from error
+        raise _broken(error, "a scaling study") from error
 
 
-def simulation_of(
-    counts: tuple[int, ...], bandwidth: float | None, latency_s: float, workers_per_node: int
-) -> SimulationRequest | None:
+def simulation_of(counts: tuple[int, ...], **values: float | None) -> SimulationRequest | None:
     """What is to be simulated, None without any count.
 
     Args:
         counts: workers.
-        bandwidth: bytes a second between nodes, which must be stated.
-        latency_s: seconds of a message between nodes.
-        workers_per_node: workers of a node.
+        values: the other fields of SimulationRequest; None stands for the default.
 
     Raises:
-        StudyError: for a value that breaks a rule.
+        StudyError: for a value that breaks a rule, a bandwidth that is not stated, or values without counts.
     """
+    given = {name: value for name, value in values.items() if value is not None}
+    if not counts and given:
+        shown = ", ".join(f"{name}={value:g}" for name, value in given.items())
+        raise StudyError(f"a network is for a simulation, got {shown} without any count; give --simulate too")
     if not counts:
         return None
-    if bandwidth is None or bandwidth <= 0 or latency_s < 0 or min(counts) < 1 or workers_per_node < 1:
+    if "bandwidth" not in given:
         raise StudyError(
-            "a simulation needs counts and workers of a node from 1 on, a bandwidth above 0 and a latency not below, "
-            f"got --simulate {','.join(map(str, counts))}, --bandwidth {bandwidth}, --latency {latency_s:g} and "
-            f"--workers-per-node {workers_per_node}"
+            "a simulation needs the bandwidth of a node's link in bytes a second, got none; give --bandwidth, such as "
+            "1.25e9 for 10 gigabit Ethernet"
         )
-    return SimulationRequest(counts=counts, bandwidth=bandwidth, latency_s=latency_s, workers_per_node=workers_per_node)
+    try:
+        return SimulationRequest.model_validate({"counts": counts, **given})
+    except ValidationError as error:
+        raise _broken(error, "a simulation") from error
+
+
+def _broken(error: ValidationError, whole: str) -> StudyError:
+    first = error.errors()[0]
+    context = first.get("ctx", {})
+    place = ".".join([*map(str, first["loc"]), *([context["path"]] if context.get("path") else [])])
+    got = context.get("got", repr(first["input"]))
+    remedy = f"; {context['remedy']}" if context.get("remedy") else ""
+    rule = context.get("rule") or first["msg"].replace("Input should be", "a value that is")
+    return StudyError(f"{rule} must hold for {place} of {whole}, got {got}{remedy}")
 
 
 def schedule(

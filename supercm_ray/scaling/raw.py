@@ -6,12 +6,14 @@ Times are in seconds, memory in bytes, rows are labeled and unlabeled together u
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from supercm_ray.config import Frozen
 from supercm_ray.errors import StudyError
+from supercm_ray.scaling.cost import EFFICIENCY_FLOOR
+from supercm_ray.study import Objective
 
 VERSION: Literal[1] = 1
 """Of the layout; a file of another is refused."""
@@ -56,19 +58,23 @@ class Repetition(Frozen):
     unlabeled_rows: int = Field(ge=0)
     """Unlabeled rows of a step, over all workers."""
     data_s: float = Field(ge=0)
-    """Mean over steps and workers of the time in which a batch is made ready."""
+    """Time in which a batch is made ready: the median over steps, the mean over workers, as for the other parts."""
     communication_s: float = Field(ge=0)
-    """Mean over steps and workers of the time in collectives once all workers are there."""
+    """Time in collectives once all workers are there."""
     waiting_s: float = Field(ge=0)
-    """Mean over steps and workers of the time in which a worker waits for the slowest to come to a collective."""
+    """Time in which a worker waits for the slowest to come to a collective."""
     compute_s: float = Field(ge=0)
-    """Mean over steps and workers of the rest of the step."""
+    """The rest of the step."""
     peak_memory_bytes: int = Field(0, ge=0)
     """Of the worker that took most: on a GPU what PyTorch reserved, else the process's resident memory."""
     utilisation: float | None = Field(None, ge=0)
     """Mean share of its processors (CPU) or time with work (GPU) over workers; None where it cannot be read."""
     gradient_bytes: int = Field(0, ge=0)
     """What one reduction of all gradients carries."""
+    num_collectives: int = Field(0, ge=0)
+    """Collectives of a step, one for each bucket of gradients among them; 0 for one worker."""
+    collective_bytes: int = Field(0, ge=0)
+    """What the collectives of a step carry together."""
     small_squares: tuple[float, ...] = ()
     """Of each step, mean over workers of the squared norm of a worker's gradient; empty for one worker."""
     big_squares: tuple[float, ...] = ()
@@ -92,7 +98,7 @@ class TargetRun(Frozen):
     reached: bool
     """Whether its validation accuracy came to the target."""
     seconds: float = Field(ge=0)
-    """Of training until it did, or until the run ended."""
+    """Of training until it did, or until the run ended; the start of workers is left out."""
     rows: int = Field(ge=0)
     """Rows trained on until then."""
 
@@ -107,24 +113,34 @@ class TuningRun(Frozen):
     gpus_per_trial: float = Field(0.0, ge=0)
     """Share of a GPU that each trial has."""
     num_trials: int = Field(ge=1)
-    """Trials that came to an end."""
+    """Trials that came to an end, however they did."""
+    num_complete: int = Field(0, ge=0)
+    """Those of them that were trained to the end."""
+    num_pruned: int = Field(0, ge=0)
+    """Those that were stopped early."""
+    num_failed: int = Field(0, ge=0)
+    """Those that failed."""
     seconds: float = Field(gt=0)
-    """From the first trial's begin to the last one's end."""
+    """From the first trial's begin to the last one's end, the start of trial processes with it."""
     best: tuple[tuple[float, float], ...] = ()
-    """Seconds since the first trial's begin, and the best value by then, each time it rose."""
+    """Seconds since the first trial's begin, and the best value by then, each time it became better."""
 
 
 class SimulationRequest(Frozen):
     """What was to be simulated, under which assumptions."""
 
-    counts: tuple[int, ...] = Field(min_length=1)
+    counts: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     """Workers."""
     bandwidth: float = Field(gt=0)
-    """Bytes a second between nodes."""
-    latency_s: float = Field(ge=0)
+    """Bytes a second of a node's link to the others, which its workers share."""
+    latency_s: float = Field(1e-5, ge=0)
     """Of a message between nodes."""
     workers_per_node: int = Field(1, ge=1)
     """Workers of a node."""
+    inner_bandwidth: float = Field(100e9, gt=0)
+    """Bytes a second between workers of one node."""
+    inner_latency_s: float = Field(5e-6, ge=0)
+    """Of a message within a node."""
     overlap: float = Field(0.0, ge=0, le=1)
     """Share of the compute time during which the network works too."""
 
@@ -143,15 +159,21 @@ class Raw(Frozen):
     command: str
     """As it was given."""
     commit: str
-    """Of the source code, empty where unknown."""
+    """Of the source code, empty where unknown; several with commas between them where they measured."""
     versions: dict[str, str]
-    """Of packages."""
+    """Of packages; `2.14 and 2.15` where both measured."""
     hosts: tuple[Host, ...]
-    """Machines."""
+    """Machines; one that was changed meanwhile stands there again."""
     warmup_steps: int = Field(ge=0)
     """Steps dropped at the begin of each repetition."""
     price: float | None = Field(None, gt=0)
     """Of one GPU for one hour."""
+    efficiency_floor: float = Field(EFFICIENCY_FLOOR, ge=0, le=1)
+    """Efficiency below which a count is not recommended for its speed."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Whether workers were put on as few nodes as possible, or on as many."""
+    objective: Objective | None = None
+    """What searches are to bring to its best."""
     target_accuracy: float | None = Field(None, gt=0, le=1)
     """Validation accuracy that target runs are to reach."""
     skipped: dict[str, str] = Field(default_factory=dict)

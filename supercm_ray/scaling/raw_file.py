@@ -40,10 +40,13 @@ class RawFile:
                 f"{former.target_accuracy}; ask for that one, or move the folder away"
             )
         wanted = {"price": plan.price, "target_accuracy": target, "simulation": plan.simulation}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        fresh = Raw(mode=plan.mode, warmup_steps=plan.warmup_steps, hosts=(), **{**header, **given})
-        kept = former.model_copy(update={**given, "skipped": {}, "command": fresh.command}) if former else None
-        self.raw = kept or fresh
+        given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        given |= {"efficiency_floor": plan.efficiency_floor, "placement": plan.placement}
+        self._fresh = Raw(mode=plan.mode, warmup_steps=plan.warmup_steps, hosts=(), **{**header, **given})
+        now = {**given, "skipped": {}, "command": self._fresh.command, "objective": self._fresh.objective}
+        if former and not (former.repetitions or former.targets or former.tuning):
+            now |= {"commit": self._fresh.commit, "versions": self._fresh.versions}
+        self.raw = former.model_copy(update=now) if former else self._fresh
         self._write()
 
     def add(
@@ -51,12 +54,20 @@ class RawFile:
         measured: Repetition | TargetRun | TuningRun,
         hosts: Iterable[Host] = (),
     ) -> None:
-        """Adds a measurement, and machines that are new."""
+        """Adds a measurement, machines that are new or changed, and what else it was measured with than the former."""
         place = {Repetition: "repetitions", TargetRun: "targets", TuningRun: "tuning"}[type(measured)]
-        known = {host.name for host in self.raw.hosts}
-        new = {host.name: host for host in hosts if host.name not in known}
-        more = {place: (*getattr(self.raw, place), measured), "hosts": (*self.raw.hosts, *new.values())}
-        self._replace(more)
+        self._replace(
+            {
+                place: (*getattr(self.raw, place), measured),
+                "hosts": tuple(dict.fromkeys([*self.raw.hosts, *hosts])),
+                "commit": _joined(self.raw.commit, self._fresh.commit, ", "),
+                "versions": self.raw.versions
+                | {
+                    name: _joined(self.raw.versions.get(name, version), version, " and ")
+                    for name, version in self._fresh.versions.items()
+                },
+            }
+        )
 
     def skip(self, what: str, why: str) -> None:
         """Notes what is not measured."""
@@ -68,3 +79,11 @@ class RawFile:
 
     def _write(self) -> None:
         write_atomically(self.path, self.raw.model_dump_json(indent=1))
+
+
+def _joined(former: str, now: str, between: str) -> str:
+    """Both, or the one that both are."""
+    if former == now:
+        return now
+    parts = (former or "unknown").split(between)
+    return between.join(dict.fromkeys([*parts, now or "unknown"]))

@@ -2,7 +2,8 @@
 
 An all-reduce of M bytes among N workers over links of bandwidth W bytes a second and latency L seconds, as a ring
 (Patarasuk and Yuan 2009): 2 (N - 1) / N * M / W + 2 (N - 1) L. Hierarchical: a ring within each node scatters the sums,
-one among the nodes adds up each worker's part, and the first kind of ring gathers them again.
+rings among the nodes add up a part for each worker of a node, all of M over the node's one link, and the first kind of
+ring gathers them again. A step with several collectives pays the latency for each of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Network:
     """What is assumed of the network.
 
     Attributes:
-        bandwidth: bytes a second of a worker's link to another node.
+        bandwidth: bytes a second of a node's link to the others, which its workers share.
         latency_s: seconds of one message between nodes.
         workers_per_node: how many workers share a node.
         inner_bandwidth: bytes a second between workers of one node.
@@ -50,6 +51,7 @@ class Simulated:
         compute_s: seconds of computing.
         communication_s: seconds of communication, of which `exposed_s` are not hidden behind computing.
         step_s: seconds of the whole step.
+        measured_s: what the median step took, where this count was measured.
     """
 
     count: int
@@ -57,6 +59,7 @@ class Simulated:
     compute_s: float
     communication_s: float
     exposed_s: float
+    measured_s: float | None = None
 
     @property
     def step_s(self) -> float:
@@ -64,38 +67,47 @@ class Simulated:
         return self.compute_s + self.exposed_s
 
 
-def all_reduce_s(num_bytes: float, count: int, network: Network, reduction: Reduction) -> float:
-    """Seconds of one all-reduce of so many bytes.
+def all_reduce_s(
+    num_bytes: float, count: int, network: Network, reduction: Reduction, *, num_collectives: int = 1
+) -> float:
+    """Seconds of so many all-reduces of so many bytes together.
 
     Raises:
         ValueError: where a hierarchy does not divide the workers evenly among nodes.
     """
-    if reduction == "ring":
-        within = count <= network.workers_per_node
-        bandwidth = network.inner_bandwidth if within else network.bandwidth
-        return _ring_s(num_bytes, count, bandwidth, network.inner_latency_s if within else network.latency_s)
     inner = min(count, network.workers_per_node)
+    within = (network.inner_bandwidth, num_collectives * network.inner_latency_s)
+    between = (network.bandwidth, num_collectives * network.latency_s)
+    if reduction == "ring":
+        return _ring_s(num_bytes, count, *(within if count == inner else between))
     if count % inner:
         raise ValueError(f"{count} workers must fill nodes of {inner} for a hierarchical all-reduce")
-    within_s = _ring_s(num_bytes, inner, network.inner_bandwidth, network.inner_latency_s)
-    return within_s + _ring_s(num_bytes / inner, count // inner, network.bandwidth, network.latency_s)
+    return _ring_s(num_bytes, inner, *within) + _ring_s(num_bytes, count // inner, *between)
 
 
 def simulate(
-    count: int, compute_s: float, num_bytes: float, network: Network, reduction: Reduction, *, weak: bool
+    count: int,
+    compute_s: float,
+    num_bytes: float,
+    network: Network,
+    reduction: Reduction,
+    *,
+    weak: bool,
+    num_collectives: int = 1,
 ) -> Simulated:
     """A step at a count.
 
     Args:
         count: workers.
         compute_s: seconds that one worker computes in a step on the whole batch of one worker, as measured.
-        num_bytes: of the gradients.
+        num_bytes: that a step's collectives carry.
         network: as assumed.
         reduction: how the gradients are summed.
         weak: whether each worker keeps that batch, or shares it with the others evenly, without any loss.
+        num_collectives: of a step.
     """
     own_s = compute_s if weak else compute_s / count
-    communication_s = all_reduce_s(num_bytes, count, network, reduction)
+    communication_s = all_reduce_s(num_bytes, count, network, reduction, num_collectives=num_collectives)
     return Simulated(count, reduction, own_s, communication_s, max(0.0, communication_s - network.overlap * own_s))
 
 

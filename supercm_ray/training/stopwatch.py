@@ -32,6 +32,7 @@ class Stopwatch:
     Attributes:
         communication_s: seconds in collectives once all workers were there.
         waiting_s: seconds until they were.
+        num_collectives: collectives, and `num_bytes` that they carried together.
         aside_s: seconds that the watching itself took, which belong to neither the step nor its parts.
     """
 
@@ -47,6 +48,7 @@ class Stopwatch:
     def clear(self) -> None:
         """Begins a step."""
         self.communication_s = self.waiting_s = self.aside_s = 0.0
+        self.num_collectives = self.num_bytes = 0
         self._own = self._mean = torch.zeros((), device=self._device)
 
     def squares(self) -> tuple[float, float]:
@@ -72,24 +74,26 @@ class Stopwatch:
         gradients = bucket.buffer()
         self._own = self._own + self._square(gradients)
         gradients.div_(distributed.get_world_size())
-        self.collective(lambda: self._all_reduce(gradients))
+        self.collective(lambda: self._all_reduce(gradients), gradients)
         self._mean = self._mean + self._square(gradients)
         future: Future[Tensor] = Future(devices=[gradients.device] if gradients.is_cuda else [])
         future.set_result(gradients)
         return future
 
-    def collective(self, work: Callable[[], T]) -> T:
-        """Times a collective, from when all workers are there."""
+    def collective(self, work: Callable[[], T], carried: Tensor) -> T:
+        """Times a collective, from when all workers are there, and counts it with the tensor that it carries."""
         met_s = self._meet()
         started = device_time_s(self._device)
         result = work()
         self.communication_s += device_time_s(self._device) - started
         self.waiting_s += max(0.0, met_s - self._meeting_s)
         self.aside_s += min(met_s, self._meeting_s)
+        self.num_collectives += 1
+        self.num_bytes += carried.numel() * carried.element_size()
         return result
 
-    def _watched(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        return self.collective(lambda: function(*args, **kwargs))
+    def _watched(self, function: Callable[..., T], tensor: Tensor, *args: Any, **kwargs: Any) -> T:
+        return self.collective(lambda: function(tensor, *args, **kwargs), tensor)
 
     def _meet(self) -> float:
         """Waits for all workers; the seconds that took."""

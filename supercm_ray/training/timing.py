@@ -35,6 +35,7 @@ from supercm_ray.training.stopwatch import Stopwatch, device_time_s
 FIGURES = "figures"
 """The key in the last message of `time_job`: what was measured, a mapping with the names of `scaling.Repetition`."""
 
+_MOST = ("peak_memory_bytes", "num_collectives", "collective_bytes")
 _PARTS = ("data_s", "communication_s", "waiting_s", "compute_s")
 
 
@@ -99,8 +100,9 @@ def time_steps(state: TrainState, batches: Iterator[Batch], num_steps: int) -> l
 
 
 def take_apart(state: TrainState, batches: Iterator[Batch], num_steps: int) -> dict[str, Any]:
-    """Trains so many steps and one before that is dropped; seconds of a step by part, means on this worker, and of each
-    step the squared norms of this worker's gradient and of the mean over workers, where there are several.
+    """Trains so many steps and one before that is dropped; seconds of a step by part, medians on this worker, the
+    collectives of a step, and of each step the squared norms of this worker's gradient and of the mean over workers,
+    where there are several.
     """
     watch = Stopwatch(state.device)
     if isinstance(state.step_loss, DistributedDataParallel):
@@ -116,7 +118,8 @@ def take_apart(state: TrainState, batches: Iterator[Batch], num_steps: int) -> d
             rest_s = device_time_s(state.device) - drawn - watch.communication_s - watch.waiting_s - watch.aside_s
             steps.append((drawn - started, watch.communication_s, watch.waiting_s, rest_s, watch.squares()))
     *parts, squares = zip(*steps[1:], strict=True)
-    found: dict[str, Any] = {name: statistics.fmean(part) for name, part in zip(_PARTS, parts, strict=True)}
+    found: dict[str, Any] = {name: statistics.median(part) for name, part in zip(_PARTS, parts, strict=True)}
+    found |= {"num_collectives": watch.num_collectives, "collective_bytes": watch.num_bytes}
     several = distributed.is_initialized() and distributed.get_world_size() > 1
     small, big = zip(*squares, strict=True) if several else ((), ())
     return {**found, "small_squares": small, "big_squares": big}
@@ -129,7 +132,7 @@ def _together(workers: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "step_s": tuple(map(max, zip(*(one["step_s"] for one in workers), strict=True))),
         **{part: max(0.0, statistics.fmean(one[part] for one in workers)) for part in _PARTS},
-        "peak_memory_bytes": max(one["peak_memory_bytes"] for one in workers),
+        **{name: max(one[name] for one in workers) for name in _MOST},
         "utilisation": statistics.fmean(known) if len(known) == len(used) else None,
         "nodes": tuple(one["node"] for one in workers),
         "small_squares": tuple(map(statistics.fmean, zip(*(one["small_squares"] for one in workers), strict=True))),

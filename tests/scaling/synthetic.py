@@ -1,4 +1,4 @@
-"""Raw figures made by a law, for tests of what is computed and drawn from them."""
+"""Raw figures made by a law, for tests of what is computed and drawn from them. Nothing is the same twice."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from supercm_ray.scaling import Host, Raw, Repetition, SimulationRequest, TargetRun, TuningRun
+from supercm_ray.study import Objective
 
 
 def repetition(count: int, number: int, generator: np.random.Generator, **values: Any) -> Repetition:
@@ -14,31 +15,48 @@ def repetition(count: int, number: int, generator: np.random.Generator, **values
     steps = 0.1 * slowdown * (1 + 0.01 * generator.standard_normal()) * (1 + 0.02 * generator.standard_normal(20))
     mean = float(steps.mean())
     alone = count == 1
+    some = (1 + 0.2 * generator.uniform(-1, 1, 8)).tolist()
     made: dict[str, Any] = {
         "workers": count,
         "repetition": number,
         "order": 4 * number + count % 4,
         "seed": number,
         "started_ms": 1_700_000_000_000 + 1000 * number,
-        "startup_s": 2.0 if alone else 15.0,
+        "startup_s": (2.0 if alone else 15.0) * some[0],
         "step_s": tuple(steps.tolist()),
         "labeled_rows": 32,
         "unlabeled_rows": 96,
-        "data_s": 0.05 * mean,
-        "communication_s": 0.0 if alone else 0.2 * mean,
-        "waiting_s": 0.0 if alone else 0.1 * mean,
-        "compute_s": (0.95 if alone else 0.65) * mean,
-        "peak_memory_bytes": 500_000_000 + 1_000_000 * count,
-        "utilisation": 0.8,
+        "data_s": 0.05 * mean * some[1],
+        "communication_s": 0.0 if alone else 0.2 * mean * some[2],
+        "waiting_s": 0.0 if alone else 0.1 * mean * some[3],
+        "compute_s": (0.95 if alone else 0.65) * mean * some[4],
+        "peak_memory_bytes": int((500_000_000 + 1_000_000 * count) * some[5]),
+        "utilisation": 0.8 * some[6],
         "gradient_bytes": 4_000_000,
+        "num_collectives": 0 if alone else 5,
+        "collective_bytes": 0 if alone else 4_100_000,
         "small_squares": () if alone else (2 + 18 / (128 / count),) * 20,
         "big_squares": () if alone else (2 + 18 / 128,) * 20,
-        "nodes": ("a",) * count,
+        "nodes": tuple("ab"[i // 4] for i in range(count)),
     }
     return Repetition(**(made | values))
 
 
-def raw(counts: tuple[int, ...] = (1, 2, 4, 8), repetitions: int = 3, **values: Any) -> Raw:
+def search(at_once: int, number: int, share: float = 0.0) -> TuningRun:
+    return TuningRun(
+        trials_at_once=at_once,
+        repetition=number,
+        gpus_per_trial=share,
+        num_trials=12,
+        num_complete=7 - number,
+        num_pruned=4,
+        num_failed=1 + number,
+        seconds=(360.0 + 30 * number**2) / at_once**0.7,
+        best=((20.0 / at_once, 0.5), (100.0 / at_once, 0.8), (300.0 / at_once, 0.9)),
+    )
+
+
+def raw(counts: tuple[int, ...] = (1, 2, 4, 8), repetitions: int = 5, **values: Any) -> Raw:
     generator = np.random.default_rng(0)
     made: dict[str, Any] = {
         "study": "digits",
@@ -54,20 +72,14 @@ def raw(counts: tuple[int, ...] = (1, 2, 4, 8), repetitions: int = 3, **values: 
         "skipped": {"16 workers": "the cluster has room for 8 workers"},
         "repetitions": tuple(repetition(count, i, generator) for i in range(repetitions) for count in counts),
         "targets": tuple(
-            TargetRun(workers=n, seed=i, reached=i < 2, seconds=60.0 / n + i, rows=9000 + i)
+            TargetRun(workers=n, seed=i, reached=i < 2, seconds=60.0 / n + 3 * i, rows=9000 + 10 * i)
             for n in counts
             for i in range(3)
         ),
-        "tuning": tuple(
-            TuningRun(
-                trials_at_once=n,
-                repetition=0,
-                num_trials=12,
-                seconds=360.0 / n**0.7,
-                best=((20.0 / n, 0.5), (100.0 / n, 0.8), (300.0 / n, 0.9)),
-            )
-            for n in (1, 2, 4)
+        "objective": Objective(metric="val/accuracy", direction="maximize"),
+        "tuning": tuple(search(n, i) for n in (1, 2, 4) for i in range(3)),
+        "simulation": SimulationRequest(
+            counts=(12, 16, 32), bandwidth=1e9, latency_s=1e-5, workers_per_node=8, overlap=0.25
         ),
-        "simulation": SimulationRequest(counts=(16, 32), bandwidth=1e9, latency_s=1e-5, workers_per_node=8),
     }
     return Raw(**(made | values))

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from supercm_ray.scaling import Attempt, Network, all_reduce_s, choose, costs, simulate, time_to_target
+from supercm_ray.scaling import (
+    Attempt,
+    Network,
+    all_reduce_s,
+    choose,
+    costs,
+    simulate,
+    target_sentence,
+    time_to_target,
+)
 
 MEASURED = {1: [100.0, 90.0, 110.0], 2: [190.0] * 3, 4: [300.0] * 3, 8: [320.0] * 3}
 
@@ -45,7 +54,8 @@ def test_all_reduce_by_hand() -> None:
     assert all_reduce_s(1e9, 1, network, "ring") == 0
     assert all_reduce_s(1e9, 4, network, "ring") == pytest.approx(2 * 3 / 4 * 0.1 + 6e-6)
     assert all_reduce_s(1e9, 8, network, "ring") == pytest.approx(2 * 7 / 8 + 14e-5)
-    assert all_reduce_s(1e9, 8, network, "hierarchical") == pytest.approx(0.15 + 6e-6 + 0.25 + 2e-5)
+    assert all_reduce_s(1e9, 8, network, "hierarchical") == pytest.approx(0.15 + 6e-6 + 1 + 2e-5)
+    assert all_reduce_s(1e9, 8, network, "ring", num_collectives=3) == pytest.approx(2 * 7 / 8 + 3 * 14e-5)
     with pytest.raises(ValueError, match="fill nodes"):
         all_reduce_s(1e9, 6, network, "hierarchical")
 
@@ -62,21 +72,20 @@ def test_simulated_steps() -> None:
         Network(1, 0, overlap=2)
 
 
-def test_censored_runs_by_hand() -> None:
-    # S: 1 until 2, 3/4 until 3, then (3/4)(2/3)=1/2 until 6 (the run censored at 4 leaves one at risk), 0 afterwards
-    found = time_to_target([Attempt(2, True), Attempt(3, True), Attempt(4, False), Attempt(6, True)])
-    assert found.median == 3
-    assert found.restricted_mean == pytest.approx(2 + 0.75 + 0.5 * 3)
-    assert (found.num_runs, found.num_censored, found.horizon) == (4, 1, 6)
-    assert found.sentence("s").startswith(
-        "3 of 4 runs reached the target; 1 never did and count as censored: median 3 s"
-    )
+def test_runs_that_never_reached_the_target_are_later_than_all_others() -> None:
+    found = time_to_target([Attempt(2, True), Attempt(6, True), Attempt(4, False)])
+    assert (found.median, found.num_runs, found.num_censored) == (6, 3, 1)
+    rows = time_to_target([Attempt(200, True), Attempt(600, True), Attempt(400, False)])
+    assert target_sentence(found, rows) == "2 of 3 runs reached it, 1 never did; median 6 s and 600 rows (samples)"
+    early = time_to_target([Attempt(5, True), Attempt(1, False), Attempt(2, True), Attempt(1, False)])
+    assert early.median == 5, "a run that diverged early was not quick"
 
 
 def test_where_most_never_reach_the_target_there_is_no_median() -> None:
     found = time_to_target([Attempt(2, True), Attempt(9, False), Attempt(9, False)])
     assert found.median is None
-    assert found.restricted_mean == pytest.approx(2 + 7 * 2 / 3)
-    assert "no median" in found.sentence("s")
+    assert target_sentence(found, found).endswith("there is no median, for fewer than half did")
+    none = time_to_target([Attempt(9, False)] * 2)
+    assert target_sentence(none, none) == "none of 2 runs reached it"
     with pytest.raises(ValueError, match="at least one"):
         time_to_target([])

@@ -25,14 +25,15 @@ def test_points_by_hand() -> None:
     twos = [one for one in measured.repetitions if one.workers == 2]
     steps = [step for one in twos for step in one.step_s]
     assert found[2].step_s[1] == pytest.approx(statistics.median(steps))
-    assert found[2].num_repetitions == 3
-    assert found[2].num_steps == 60
+    assert found[2].num_repetitions == 5
+    assert found[2].num_steps == 100
     assert found[2].shares == pytest.approx(
-        {"compute": 0.65, "communication": 0.2, "waiting": 0.1, "data": 0.05}, rel=0.1
+        {"compute": 0.65, "communication": 0.2, "waiting": 0.1, "data": 0.05}, rel=0.25
     )
     assert sum(found[2].shares.values()) == pytest.approx(1)
     assert found[2].unlabeled_per_s == pytest.approx(3 * found[2].labeled_per_s)
-    assert found[4].startup_s == 15
+    assert found[4].startup_s == statistics.median(one.startup_s for one in measured.repetitions if one.workers == 4)
+    assert [found[count].num_nodes for count in (1, 4, 8)] == [1, 1, 2]
 
 
 def test_the_whole_analysis() -> None:
@@ -41,13 +42,15 @@ def test_the_whole_analysis() -> None:
     assert found.noise[4].rows == pytest.approx(9)
     assert found.choice is not None
     assert found.seconds_to_target[2].num_censored == 1
-    assert [point.trials_per_hour for point in found.tuning] == pytest.approx([120, 120 * 2**0.7, 120 * 4**0.7])
-    assert [(one.count, one.reduction) for one in found.simulated] == [
-        (16, "ring"),
-        (16, "hierarchical"),
-        (32, "ring"),
-        (32, "hierarchical"),
+    alone = 3600 * 12 / 390
+    assert [one.trials_per_hour for one in found.tuning] == pytest.approx([alone, alone * 2**0.7, alone * 4**0.7])
+    assert [(one.count, one.reduction, one.measured_s is not None) for one in found.simulated] == [
+        *((count, "ring", True) for count in (2, 4, 8)),
+        (12, "ring", False),
+        *((count, reduction, False) for count in (16, 32) for reduction in ("ring", "hierarchical")),
     ]
+    assert found.simulation is not None
+    assert found.simulation.unfilled == [12]
 
 
 def test_half_a_study_is_analysed_too() -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-import statistics
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from scipy.optimize import minimize
 
 from supercm_ray.report import build_scaling_report, compare
-from supercm_ray.scaling import Raw
+from supercm_ray.scaling import Host, Raw
 
-from .synthetic import raw
+from .recomputed import Page, check_page
+from .synthetic import raw, search
 
 
 def written(folder: Path, content: Raw) -> Path:
@@ -33,78 +29,40 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_every_figure_of_the_table_comes_from_the_raw_file(folder: Path) -> None:
-    """Recomputed here from the JSON with nothing of the package."""
-    tree = json.loads((folder / "raw.json").read_text(encoding="utf-8"))
-    rows = {row["count"]: row for row in json.loads((folder / "table.json").read_text(encoding="utf-8"))["counts"]}
-    groups = {n: [one for one in tree["repetitions"] if one["workers"] == n] for n in rows}
-    rate = {
-        n: statistics.median(
-            (one["labeled_rows"] + one["unlabeled_rows"]) / statistics.median(one["step_s"]) for one in group
-        )
-        for n, group in groups.items()
-    }
-    for n, group in groups.items():
-        steps = [step for one in group for step in one["step_s"]]
-        hours = (tree["job_rows"] / rate[n] + statistics.median(one["startup_s"] for one in group)) / 3600
-        parts = {p: statistics.fmean(one[f"{p}_s"] for one in group) for p in rows[n]["shares"]}
-        assert rows[n]["step_s"] == pytest.approx(statistics.quantiles(steps, n=4, method="inclusive"))
-        assert rows[n]["throughput"] == pytest.approx(rate[n])
-        assert rows[n]["speedup"] == pytest.approx(rate[n] / rate[1])
-        assert rows[n]["efficiency"] == pytest.approx(rate[n] / rate[1] / n)
-        assert rows[n]["hours"] == pytest.approx(hours)
-        assert rows[n]["money"] == pytest.approx(hours * n * tree["price"])
-        assert rows[n]["shares"] == pytest.approx({p: value / sum(parts.values()) for p, value in parts.items()})
-        assert rows[n]["peak_memory_bytes"] == max(one["peak_memory_bytes"] for one in group)
+def test_every_figure_of_the_page_comes_from_the_raw_file(folder: Path) -> None:
+    check_page(folder)
 
 
-LAWS = {
-    "amdahl": lambda n, a: n / (1 + a * (n - 1)),
-    "gustafson": lambda n, a: n - a * (n - 1),
-    "universal": lambda n, a, b: n / (1 + a * (n - 1) + b * n * (n - 1)),
+CONTENTS: dict[str, Raw] = {
+    "weak": raw(mode="weak", price=None),
+    "no single worker": raw(counts=(2, 4, 8)),
+    "low floor": raw(efficiency_floor=0.4),
+    "gpu shares": raw(tuning=tuple(search(n, i, share) for n in (1, 2) for share in (0.25, 0.5) for i in range(3))),
+    "one search": raw(repetitions=0, targets=(), simulation=None, tuning=(search(2, 0),)),
+    "one repetition": raw(repetitions=1),
+    "two counts": raw(counts=(1, 2), skipped={}),
+    "one count": raw(counts=(1,)),
+    "not told apart": raw(repetitions=4, counts=(1, 2, 4), tuning=()),
+    "none reached": raw(targets=tuple(one.model_copy(update={"reached": False}) for one in raw().targets)),
+    "few reached": raw(targets=tuple(one.model_copy(update={"reached": one.seed == 1}) for one in raw().targets)),
 }
 
 
-def test_what_follows_from_the_table_comes_from_the_raw_file_too(folder: Path) -> None:
-    """Laws, noise scale, times to the target, searches and simulation, again with nothing of the package."""
-    tree, table = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("raw.json", "table.json"))
-    counts = np.array([one["workers"] for one in tree["repetitions"]])
-    rows = np.array([one["labeled_rows"] + one["unlabeled_rows"] for one in tree["repetitions"]])
-    logs = np.log(rows / [statistics.median(one["step_s"]) for one in tree["repetitions"]])
+@pytest.mark.parametrize("name", CONTENTS)
+def test_so_it_does_for_other_studies(name: str, tmp_path: Path) -> None:
+    build_scaling_report(written(tmp_path, CONTENTS[name]), figures=False)
+    check_page(tmp_path)
+
+
+def test_the_table_as_json_has_what_the_page_shows(folder: Path) -> None:
+    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    shown = Page.read(folder / "scaling.html")
+    assert [f"{100 * row['efficiency']:.1f}" for row in table["counts"]] == [
+        row["efficiency %"] for row in shown.counts
+    ]
+    assert table["sentences"] == [shown.finding, *shown.sentences]
     for law in table["laws"]:
-        speedup = LAWS[law["law"]]
-        found = list(law["parameters"].values())
-
-        def left(values: np.ndarray, speedup: Any = speedup) -> float:
-            return float(((np.log(values[0] * speedup(counts, *values[1:])) - logs) ** 2).sum())
-
-        bounds = [(1, None), *[(0, 1 if law["law"] == "gustafson" else None)] * (len(found) - 1)]
-        best = minimize(left, [1000.0, 0.1, 0.01][: len(found)], bounds=bounds, method="Nelder-Mead", tol=1e-12)
-        assert left(np.array(found)) <= best.fun * (1 + 1e-6)
         assert all(low <= law["parameters"][name] <= high for name, (low, high) in law["intervals"].items())
-    for count, noise in table["noise_scale"].items():
-        group = [one for one in tree["repetitions"] if one["workers"] == int(count)]
-        big_rows = group[0]["labeled_rows"] + group[0]["unlabeled_rows"]
-        small_rows = big_rows / int(count)
-        small, big = (statistics.fmean(v for one in group for v in one[f"{size}_squares"]) for size in ("small", "big"))
-        signal = (big_rows * big - small_rows * small) / (big_rows - small_rows)
-        assert noise["rows"] == pytest.approx((small - big) / (1 / small_rows - 1 / big_rows) / signal)
-    for count, target in table["seconds_to_target"].items():
-        runs = [one for one in tree["targets"] if one["workers"] == int(count)]
-        assert target["num_censored"] == sum(not one["reached"] for one in runs)
-        times = sorted(one["seconds"] if one["reached"] else math.inf for one in runs)
-        assert target["median"] == statistics.median(times)  # the one that never did comes after all others
-    for one in table["tuning"]:
-        group = [run for run in tree["tuning"] if run["trials_at_once"] == one["trials_at_once"]]
-        assert one["trials_per_hour"] == statistics.median(3600 * run["num_trials"] / run["seconds"] for run in group)
-    asked, alone = tree["simulation"], [one for one in tree["repetitions"] if one["workers"] == 1]
-    compute_s = statistics.median(one["compute_s"] + one["data_s"] for one in alone)
-    num_bytes = max(one["gradient_bytes"] for one in alone)
-    for one in (one for one in table["simulated"] if one["reduction"] == "ring"):
-        n = one["count"]
-        ring_s = 2 * (n - 1) / n * num_bytes / asked["bandwidth"] + 2 * (n - 1) * asked["latency_s"]
-        hidden_s = asked["overlap"] * compute_s / n
-        assert one["step_s"] == pytest.approx(compute_s / n + max(0, ring_s - hidden_s))
 
 
 def test_the_page_shows_the_table_and_is_the_same_again(folder: Path, tmp_path: Path) -> None:
@@ -120,25 +78,89 @@ def test_the_page_shows_the_table_and_is_the_same_again(folder: Path, tmp_path: 
 
 def test_what_is_simulated_or_beyond_is_said_to_be(folder: Path) -> None:
     page = (folder / "scaling.html").read_text(encoding="utf-8")
-    assert page.count("Simulated, not measured: ") == 4
+    assert page.count("<li>Simulated, not measured: ") == 5
+    assert page.count("<li>Simulated beside measured, ") == 3
+    assert "No hierarchical all-reduce is simulated for 12 workers, which do not fill nodes of 8." in page
     assert "Extrapolated, 16 workers would do" in page
     assert "16 workers: the cluster has room for 8 workers" in page
-    assert "1 never did and count as censored" in page
+    assert "2 of 3 runs reached it, 1 never did; median" in page
+    assert "Seconds to the target leave out the start of the workers." in page
+    assert "b: cost of keeping the workers in step" in page
 
 
 def test_a_study_of_one_count_or_none_has_a_page(tmp_path: Path) -> None:
     one = build_scaling_report(written(tmp_path / "one", raw(counts=(1,), simulation=None)))
     assert "Take 1 worker: " in one.text
-    none = build_scaling_report(written(tmp_path / "none", raw(repetitions=0, targets=())), figures=False)
+    none = build_scaling_report(written(tmp_path / "none", raw(repetitions=0, targets=(), tuning=())), figures=False)
     assert "No step was timed" in none.html.read_text(encoding="utf-8")
+
+
+def test_a_study_of_searches_alone_has_its_choice_for_a_headline(tmp_path: Path) -> None:
+    made = build_scaling_report(written(tmp_path, raw(repetitions=0, targets=())))
+    assert Page.read(made.html).finding.startswith("Take 4 trials at once: ")
+    assert "the start of trial processes is part of their time" in made.text
+
+
+def test_what_cannot_be_said_is_not_said(tmp_path: Path) -> None:
+    once = build_scaling_report(written(tmp_path / "once", raw(repetitions=1)), figures=False).text
+    assert "No law is named: too few repetitions to tell laws apart" in once
+    assert "The law that fits best" not in once
+    close = build_scaling_report(written(tmp_path / "close", CONTENTS["not told apart"])).text
+    assert re.search(r"The laws \w+ and \w+ are not told apart, for their criteria differ by less than 2", close)
+    without = build_scaling_report(written(tmp_path / "without", raw(counts=(2, 4))), figures=False)
+    assert "take the least count, 2 workers, to scale without loss" in without.text
+    assert "One worker is a process" not in without.html.read_text(encoding="utf-8")
+    noisy = [
+        one.model_copy(update={"big_squares": (0.0,) * 20 if one.workers > 1 else ()}) for one in raw().repetitions
+    ]
+    text = build_scaling_report(
+        written(tmp_path / "noisy", raw(repetitions=0).model_copy(update={"repetitions": tuple(noisy)})), figures=False
+    ).text
+    assert "not determined by so few steps" in text
+    assert "Batches far above" not in text
+
+
+def test_what_was_measured_with_something_else_is_said(folder: Path, tmp_path: Path) -> None:
+    assert "Not all was measured alike" not in (folder / "scaling.html").read_text(encoding="utf-8")
+    for name, change in {
+        "commit": {"commit": "abc, def"},
+        "versions": {"versions": {"torch": "2.11 and 2.14"}},
+        "host": {"hosts": (Host(name="a", num_cpus=2), Host(name="a", num_cpus=4))},
+    }.items():
+        page = build_scaling_report(written(tmp_path / name, raw(**change)), figures=False).html.read_text()
+        assert "Not all was measured alike" in page
+    assert page.count("<dt>machine</dt>") == 2
 
 
 def test_two_studies_side_by_side(folder: Path, tmp_path: Path) -> None:
     slow = [one.model_copy(update={"step_s": tuple(2 * s for s in one.step_s)}) for one in raw().repetitions]
     other = written(tmp_path, raw(study="slow").model_copy(update={"repetitions": tuple(slow)}))
     text = compare(folder, other)
-    rows = [line.split() for line in text.splitlines() if re.match(r" +\d+ ", line)]
+    rows = [line.split() for line in text.split("apart: ")[0].splitlines() if re.match(r" +\d+ ", line)]
     assert [row[0] for row in rows] == ["1", "2", "4", "8"]
+    assert all(float(row[8]) == pytest.approx(2 * float(row[7]), rel=0.05) for row in rows), "hours of the job"
     assert {row[3] for row in rows} == {"0.500"}
     assert {row[4] for row in rows} == {"yes"}
     assert "slow, strong scaling" in text
+    assert "A: The law that fits best is " in text
+    assert "B: Take " in text
+    assert "Caution" not in text
+
+
+def test_searches_side_by_side_and_what_speaks_against_it(folder: Path, tmp_path: Path) -> None:
+    quick = tuple(one.model_copy(update={"seconds": one.seconds / 2}) for one in raw().tuning)
+    other = raw(
+        repetitions=0,
+        tuning=quick,
+        mode="weak",
+        commit="ffff",
+        versions={"torch": "2.14", "ray": "2.60"},
+        hosts=(Host(name="b"),),
+    )
+    text = compare(folder, written(tmp_path, other))
+    rows = [line.split() for line in text.splitlines() if re.match(r" +\d+ ", line)]
+    assert [(row[0], row[-1]) for row in rows] == [("1", "2.000"), ("2", "2.000"), ("4", "2.000")]
+    cautions = [line for line in text.splitlines() if line.startswith("Caution: ")]
+    for word in ("weak", "ffff", "torch 2.11 and 2.14", "machines"):
+        assert any(word in line for line in cautions), word
+    assert "B: Take 4 trials at once" in text
