@@ -25,8 +25,8 @@ test: $(INSTALLED) ## Run the tests, those marked slow aside
 	$(BIN)/python -m pytest -m 'not slow' tests/runtime
 
 test-slow: $(INSTALLED) ## Run the tests marked slow
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --ignore tests/runtime
-	$(BIN)/python -m pytest -m slow tests/runtime
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --ignore tests/runtime --ignore tests/training/test_timing.py
+	$(BIN)/python -m pytest -m slow tests/runtime tests/training/test_timing.py
 
 check: $(INSTALLED) ## Style, types and the direction of imports
 	$(BIN)/ruff check .

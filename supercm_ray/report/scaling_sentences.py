@@ -89,7 +89,7 @@ def _noise(found: Analysis) -> Iterator[str]:
     for count, noise in found.noise.items():
         scale = "not determined by so few steps" if noise.rows is None else f"about {noise.rows:.0f} rows"
         yield (
-            f"Gradient noise scale at {count} workers, over the first {noise.num_steps} steps of training: {scale}, "
+            f"Gradient noise scale at {count} workers, over {noise.num_steps} steps at the begin of training: {scale}, "
             f"where a batch has {noise.batch_rows} rows."
         )
     if any(noise.rows is not None for noise in found.noise.values()):

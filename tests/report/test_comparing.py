@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from supercm_ray.errors import StudyError
+from supercm_ray.listing import list_studies
 from supercm_ray.report import compare_studies
 from supercm_ray.scaling import Host, Raw
 
@@ -64,6 +65,16 @@ def test_a_scaling_study_is_found_by_name_folder_and_file(results: Path) -> None
     texts = {compare_studies("measured", str(other), results=results) for other in (folder, folder / "raw.json")}
     assert len(texts) == 1
     assert "digits, strong scaling" in texts.pop()
+
+
+def test_scaling_studies_are_listed(results: Path) -> None:
+    (results / "scale" / "measured" / "scaling.html").touch()
+    (results / "scale" / "broken").mkdir()
+    (results / "scale" / "broken" / "raw.json").write_text("[")
+    lines = list_studies(results / "no-files", results)
+    shown = lines[lines.index(f"scaling studies begun in {results}/scale/") + 1 :]
+    assert shown[0].split()[:3] == ["broken", "not", "valid:"]
+    assert shown[1].split() == ["measured", "nothing", "measured", "yet,", "scaling.html"]
 
 
 def test_what_cannot_be_compared_is_refused(results: Path) -> None:

@@ -6,10 +6,11 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from supercm_ray.report import build_scaling_report, compare
-from supercm_ray.scaling import Host, Raw
+from supercm_ray.report import build_scaling_report, compare, scaling_plots
+from supercm_ray.scaling import Host, Raw, analyse
 
 from .recomputed import Page, check_page
 from .synthetic import raw, search
@@ -164,3 +165,22 @@ def test_searches_side_by_side_and_what_speaks_against_it(folder: Path, tmp_path
     for word in ("weak", "ffff", "torch 2.11 and 2.14", "machines"):
         assert any(word in line for line in cautions), word
     assert "B: Take 4 trials at once" in text
+
+
+def test_the_figure_of_searches_tells_shares_and_counts_apart() -> None:
+    runs = tuple(search(n, 0, share) for n in range(1, 9) for share in (0.25, 0.5))
+    axes = scaling_plots.tuning(analyse(raw(tuning=runs))).axes[0]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert len({text.get_text() for text in legend.get_texts()}) == 16
+    looks = {(str(line.get_color()), line.get_linestyle()) for line in axes.lines}
+    assert len(looks) == 16
+    assert axes.get_ylabel() == "best val/accuracy so far"
+
+
+def test_the_figure_of_efficiency_has_each_repetition_and_the_law() -> None:
+    found = analyse(raw())
+    axes = scaling_plots.efficiency(found).axes[0]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert sum(len(np.asarray(line.get_ydata())) for line in dots) == len(found.raw.repetitions)
+    assert f"law: {found.fits[0].law}" in {line.get_label() for line in axes.lines}

@@ -8,6 +8,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ THROTTLE = f"ip link set lo mtu 1500 up && {SLOW_NETWORK} && exec {{command}}"
 
 def run(folder: Path, workers: int, how: str, *, throttled: bool = False) -> list[Any]:
     """What each worker left."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     words = [sys.executable, str(SCRIPT), "all", str(workers), str(folder), how]
     if throttled:
         words = ["unshare", "-n", "sh", "-c", THROTTLE.format(command=" ".join(words))]
@@ -75,7 +76,7 @@ def test_what_is_timed_on_two_workers_is_what_trains(tmp_path: Path) -> None:
 
 def test_one_worker_neither_waits_nor_communicates(tmp_path: Path) -> None:
     (alone,) = run(tmp_path / "one", 1, "plain")
-    assert alone["communication_s"] == alone["waiting_s"] == 0
+    assert alone["communication_s"] == alone["waiting_s"] == alone["num_collectives"] == alone["collective_bytes"] == 0
     assert alone["small_squares"] == alone["big_squares"] == ()
     assert len(alone["step_s"]) == 6
     parts = sum(alone[f"{name}_s"] for name in ("data", "compute"))
@@ -84,29 +85,59 @@ def test_one_worker_neither_waits_nor_communicates(tmp_path: Path) -> None:
     assert 0 < alone["utilisation"] < 1.5
 
 
+def on_a_busy_machine(folder: Path, check: Callable[[Path], None]) -> None:
+    """Measures anew up to twice before it fails: other work can only add time to what is measured."""
+    for attempt in range(2):
+        try:
+            return check(folder / str(attempt))
+        except AssertionError:
+            continue
+    return check(folder / "last")
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_slow_worker_shows_up_as_waiting(tmp_path: Path) -> None:
-    even, slow = (run(tmp_path / how, 2, how)[0] for how in ("plain", "slow"))
-    assert min(slow["step_s"]) > SLOW_S
-    assert slow["waiting_s"] - even["waiting_s"] > 0.3 * SLOW_S, "one of two workers waits"
-    assert slow["data_s"] - even["data_s"] == pytest.approx(SLOW_S / 2, rel=0.5), "the other one has no data yet"
-    assert share(slow, "waiting") > share(even, "waiting")
-    assert slow["communication_s"] < 0.3 * SLOW_S
-    assert len(slow["small_squares"]) == len(slow["big_squares"]) == 6
-    assert all(small > big > 0 for small, big in zip(slow["small_squares"], slow["big_squares"], strict=True))
+    def check(folder: Path) -> None:
+        even, slow = (run(folder / how, 2, how)[0] for how in ("plain", "slow"))
+        assert min(slow["step_s"]) > SLOW_S
+        added = {
+            part: slow[f"{part}_s"] - even[f"{part}_s"] for part in ("waiting", "data", "communication", "compute")
+        }
+        assert added["waiting"] == pytest.approx(SLOW_S / 2, abs=0.25 * SLOW_S), "one of two workers waits"
+        assert added["data"] == pytest.approx(SLOW_S / 2, abs=0.15 * SLOW_S), "the other one has no data yet"
+        assert added["communication"] < 0.25 * SLOW_S
+        assert added["compute"] < 0.25 * SLOW_S
+        assert len(slow["small_squares"]) == len(slow["big_squares"]) == 6
+        assert all(small > big > 0 for small, big in zip(slow["small_squares"], slow["big_squares"], strict=True))
+
+    on_a_busy_machine(tmp_path, check)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", [2, 4])
 def test_a_slow_network_shows_up_as_communication_and_is_predicted(tmp_path: Path, workers: int) -> None:
     """Workers of one machine share its loopback, so that a worker's link has an even part of its bandwidth."""
     if why_not_throttled():
         pytest.skip(f"no network can be slowed down here: {why_not_throttled()}")
-    free = run(tmp_path / "free", workers, "large")[0]
-    slow = run(tmp_path / "slow", workers, "large", throttled=True)[0]
-    assert share(slow, "communication") > max(0.6, share(free, "communication"))
-    assert slow["waiting_s"] < 0.5 * slow["communication_s"]
-    compute_s = free["compute_s"] + free["data_s"]
-    network = Network(LOOPBACK_BYTES_PER_S / workers, 1e-4)
-    predicted = simulate(workers, compute_s, free["gradient_bytes"], network, "ring", weak=True)
-    assert statistics.median(slow["step_s"]) == pytest.approx(predicted.step_s, rel=0.3)
+
+    def check(folder: Path) -> None:
+        free = run(folder / "free", workers, "large")[0]
+        slow = run(folder / "slow", workers, "large", throttled=True)[0]
+        assert share(slow, "communication") > max(0.6, share(free, "communication"))
+        assert slow["waiting_s"] < 0.5 * slow["communication_s"]
+        assert free["num_collectives"] > 1
+        assert free["collective_bytes"] >= free["gradient_bytes"]
+        predicted = simulate(
+            workers,
+            free["compute_s"] + free["data_s"],
+            free["collective_bytes"],
+            Network(LOOPBACK_BYTES_PER_S / workers, 1e-4),
+            "ring",
+            weak=True,
+            num_collectives=free["num_collectives"],
+        )
+        assert statistics.median(slow["step_s"]) == pytest.approx(predicted.step_s, rel=0.3)
+
+    on_a_busy_machine(tmp_path, check)

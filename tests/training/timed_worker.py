@@ -22,7 +22,7 @@ from supercm_ray.data import DeviceData, load_dataset, make_splits
 from supercm_ray.training import TrainState, fit, loop
 from supercm_ray.training.timing import FIGURES, TimingJob, endless_batches, take_apart, time_job, time_steps
 
-SLOW_S = 0.08
+SLOW_S = 0.4
 BASE = Config(
     data=DataConfig(labels_per_class=4, shift_pixels=1),
     model=ModelConfig(channels=(8, 16)),
@@ -30,7 +30,7 @@ BASE = Config(
         num_epochs=2, steps_per_epoch=4, labeled_batch_size=20, unlabeled_batch_size=20, device="cpu"
     ),
 )
-LARGE = BASE.replace({"model.name": "mlp", "model.channels": [512, 512]})
+LARGE = BASE.replace({"model.name": "mlp", "model.channels": [1024, 512]})
 
 
 def slow_down() -> None:
