@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scaling.recomputed import check_page
 
 from supercm_ray.records import StudyFolder
 from supercm_ray.scaling import Raw, load_raw
@@ -58,6 +59,9 @@ def check_whole(place: Place) -> Raw:
         [(1, 0), (1, 1), (2, 0), (2, 1)]
     )
     assert all(one.num_trials == 3 and one.seconds > 0 for one in raw.tuning)
+    assert all(one.num_complete + one.num_pruned + one.num_failed == 3 for one in raw.tuning)
+    assert raw.objective is not None
+    assert raw.objective.metric == "val/accuracy"
     runs = place.runs()
     parents = [run for run in runs if run.data.tags["supercm.kind"] == "study"]
     children = {run.data.tags["supercm.run"]: run for run in runs if run not in parents}
@@ -82,6 +86,8 @@ def check_alone(raw: Raw) -> None:
         assert len(one.nodes) == one.workers
         assert one.startup_s > 0
         assert one.gradient_bytes > 0
+        assert (one.num_collectives > 0) == (one.workers > 1)
+        assert one.collective_bytes >= one.gradient_bytes * (one.workers > 1)
 
 
 def figures_of(place: Place) -> dict[str, Any]:
@@ -113,6 +119,8 @@ def test_a_killed_study_goes_on_and_measures_nothing_twice(place: Place) -> None
     assert "Simulated, not measured: 4 workers" in done.stdout
     table = figures_of(place)
     assert [row["count"] for row in table["counts"]] == [1, 2]
+    check_page(folder(place))
+    assert "Simulated beside measured, 2 workers" in done.stdout
 
     again = place.run(*WORDS)
     assert again.returncode == 0, again.stdout
@@ -134,6 +142,9 @@ def test_counts_without_room_are_refused_or_skipped_by_name(place: Place) -> Non
     assert done.returncode == 0, done.stdout
     assert "not measured, 50 workers: the cluster has room for" in done.stdout
     assert [one.workers for one in load_raw(folder(place) / "raw.json").repetitions] == [1]
+    more = place.run(*words[:3], "1", *words[4:5], "2", *words[6:])
+    assert more.returncode == 0, more.stdout
+    assert "not measured" not in more.stdout
 
 
 def test_batches_that_cannot_be_shared_are_refused_before_anything_starts(place: Place) -> None:
@@ -144,3 +155,14 @@ def test_batches_that_cannot_be_shared_are_refused_before_anything_starts(place:
     done = place.run("scale", "tiny.yaml", "--workers", "1,two")
     assert done.returncode == 2, done.stdout
     assert "--workers must be numbers with commas between them" in done.stdout
+    for words, message in (
+        (
+            ("--workers", "1", "--simulate", "4", "--bandwidth", "nan"),
+            "must hold for bandwidth of a simulation, got nan",
+        ),
+        (("--workers", "1", "--overlap", "0.5"), "got overlap=0.5 without any count; give --simulate too"),
+        (("--workers", "1", "--efficiency-floor", "2"), "must hold for efficiency_floor of a scaling study, got 2.0"),
+    ):
+        done = place.run("scale", "tiny.yaml", *words)
+        assert done.returncode == 2, done.stdout
+        assert message in done.stdout
