@@ -101,6 +101,12 @@ def test_the_readme_shows_what_the_json_holds() -> None:
             assert all(study.space[path].contains(value) for path, value in row[arm]["chosen"].items())
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.suite.gpus_per_trial], ids=lambda row: row.key)
+def test_a_row_of_the_table_was_run_as_it_would_be_now(row: Row) -> None:
+    known = json.loads(accuracy.JSON.read_text(encoding="utf-8"))["rows"]
+    assert accuracy._is_done(row, known.get(row.key)), f"run {accuracy.COMMAND} --only {row.key}"
+
+
 def test_rows_are_named_by_how_they_begin(capsys: pytest.CaptureFixture[str]) -> None:
     assert accuracy.main(["--list", "--only", "digits/vat"]) == 0
     assert capsys.readouterr().out.split() == [f"digits/vat/{labels}" for labels in (1, 2, 4, 10)]
