@@ -105,7 +105,7 @@ def test_kills_change_nothing(place: Place, undisturbed: Place, seed: int) -> No
         time.sleep(rng.uniform(0, 0.3))
         kill(process, victim, rng)
         if victim != "worker":
-            process.communicate(timeout=120)
+            process.communicate(timeout=240)
             assert process.returncode != 0 or victim == "raylet"
             process = place.start(*WORDS)
     output, _ = process.communicate(timeout=240)
