@@ -26,17 +26,14 @@ def check_names(study: Study) -> None:
     """
     try:
         import_plugins(study.base)
-    except StudyError as error:
-        raise StudyError(f"{error} (in {study.source})") from error
-    for config in _variants(study, ("algorithm.", "model.")):
-        try:
+        for config in _variants(study, ("algorithm.", "model.")):
             find_dataset(config.data.name)
             if config.data.target is not None:
                 find_dataset(config.data.target.name)
             find_algorithm(config.algorithm.name)
             find_backbone(config.model.name)
-        except StudyError as error:
-            raise StudyError(f"{error} (in {study.source})") from error
+    except StudyError as error:
+        raise StudyError(f"{error} (in {study.source})") from error
 
 
 def load_checked(study: Study) -> Dataset:
