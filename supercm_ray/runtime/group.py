@@ -144,8 +144,8 @@ class GroupRun:
         groups_that_fit(self._workers)
         last_epoch = remote.NOTHING_YET
         try:
-            self._start()
-            for payload in self._payloads():
+            trainer, channel = self._start()
+            for payload in self._payloads(trainer, channel):
                 message: dict[str, Any] = ray.cloudpickle.loads(payload)
                 if message["epoch"] > last_epoch:
                     last_epoch = message["epoch"]
@@ -153,21 +153,21 @@ class GroupRun:
         finally:
             self.close()
 
-    def _start(self) -> None:
+    def _start(self) -> tuple[remote.Trainer, Any]:
         ray.cloudpickle.register_pickle_by_value(remote)
         here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-        self._channel = ray.remote(num_cpus=0, label_selector=here)(remote.Channel).remote()
+        self._channel = channel = ray.remote(num_cpus=0, label_selector=here)(remote.Channel).remote()
         given = {
-            "channel": self._channel,
+            "channel": channel,
             "loop": ray.cloudpickle.dumps(self._loop),
             "argument": ray.put(self._argument),
         }
         local = _on_loopback()
-        self._trainer = remote.Trainer(
+        self._trainer = trainer = remote.Trainer(
             remote.work,
             train_loop_config=given,
             torch_config=remote.LoopbackTorchConfig() if local else None,
-            channel=self._channel,
+            channel=channel,
             max_failures=self._workers.max_failures,
             scaling_config=train.ScalingConfig(
                 num_workers=self._workers.num_workers,
@@ -183,11 +183,12 @@ class GroupRun:
             ),
         )
         self._waiting_since = time.monotonic()
-        self._trainer.fit()
+        trainer.fit()
+        return trainer, channel
 
-    def _payloads(self) -> Iterator[bytes]:
+    def _payloads(self, trainer: remote.Trainer, channel: Any) -> Iterator[bytes]:
         while True:
-            for kind, content in self._take():
+            for kind, content in self._take(trainer, channel):
                 if kind == "message":
                     yield content
                 elif kind == "end":
@@ -199,17 +200,16 @@ class GroupRun:
                 elif kind == "down":
                     self._note_down(*content)
 
-    def _take(self) -> list[tuple[str, Any]]:
-        """What came over the channel, as soon as something does."""
-        assert self._trainer is not None
-        arrived, finished = self._channel.take.remote(), self._trainer.finished
+    def _take(self, trainer: remote.Trainer, channel: Any) -> list[tuple[str, Any]]:
+        """What came over the channel, as soon as something does. Another thread may have closed the run."""
+        arrived, finished = channel.take.remote(), trainer.finished
         while True:
             check_interrupt()
             ready, _ = ray.wait([arrived, finished], timeout=_CHECK_INTERVAL_S)
             if finished in ready and arrived not in ready:  # what was said before the end may still be on its way
                 ready, _ = ray.wait([arrived], timeout=_ABORT_TIMEOUT_S)
                 if not ready:
-                    raise self._unexpected_end()
+                    raise _unexpected_end(trainer)
             if arrived in ready:
                 return self._opened(arrived)
             if self._waiting_since is not None and time.monotonic() - self._waiting_since > _START_TIMEOUT_S:
@@ -249,17 +249,6 @@ class GroupRun:
         self._waiting_since, self._failure = time.monotonic(), None
         logger.warning("%s: the workers failed and are started again; %s", self._name, reason)
 
-    def _unexpected_end(self) -> WorkersError:
-        """Why the controller ended without a word."""
-        assert self._trainer is not None
-        try:
-            ray.get(self._trainer.finished)
-            result = ray.get(self._trainer.controller.get_result.remote(), timeout=_ABORT_TIMEOUT_S)
-            text = str(result.error or "it finished before its workers")
-        except RayError as error:
-            text = str(error)
-        return WorkersError(f"the process that controls the workers came to an end; {_last_line(text)}", text)
-
     def close(self) -> None:
         """Frees every resource at once: workers, their placement group, and Ray's helpers. Does so once."""
         trainer, self._trainer = self._trainer, None
@@ -273,6 +262,17 @@ class GroupRun:
             _remove_placement_groups(self._name)
             if channel is not None:
                 ray.kill(channel)
+
+
+def _unexpected_end(trainer: remote.Trainer) -> WorkersError:
+    """Why the controller ended without a word."""
+    try:
+        ray.get(trainer.finished)
+        result = ray.get(trainer.controller.get_result.remote(), timeout=_ABORT_TIMEOUT_S)
+        text = str(result.error or "it finished before its workers")
+    except RayError as error:
+        text = str(error)
+    return WorkersError(f"the process that controls the workers came to an end; {_last_line(text)}", text)
 
 
 def _abort(controller: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def below(root: int) -> dict[int, str]:
     """Process ids and command lines of a process and its descendants."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,cmd="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ewwo", "pid=,ppid=,cmd="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
     found = {str(root)}
     for _ in range(6):

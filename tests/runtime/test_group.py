@@ -206,3 +206,14 @@ def test_closing_while_the_workers_start_frees_all(session: float, tmp_path: Pat
     assert time.monotonic() - since < 10
     waiting.join()
     assert [type(error) for error in errors] == [WorkersError]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_closed_has_no_more_to_say(session: float, tmp_path: Path) -> None:
+    run = group(tmp_path, epochs=10_000, sleep_s=0.2)
+    messages = iter(run)
+    assert next(messages)["epoch"] == 1
+    run.close()
+    with pytest.raises(WorkersError, match="the process that carries the workers' messages died"):
+        list(messages)
+    assert seconds_until_free(session) < 10
