@@ -12,6 +12,7 @@ down, and ends. Ray by itself would keep the placement group until the end of th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
@@ -62,6 +63,15 @@ def _stand_behind() -> None:
     """Has this process, which only carries messages, give way to workers, lest it push them off their cores."""
     for thread in (os.getpid(), threading.get_native_id()):  # the main one, where Ray looks for signals, and this
         os.setpriority(os.PRIO_PROCESS, thread, max(10, os.getpriority(os.PRIO_PROCESS, thread)))
+
+
+def _have_own_session() -> None:
+    """Gives this process a session of its own, as torchrun gives each worker: Linux shares cores out by session
+    (sched_autogroup), and workers that have one with Ray's helpers and the user's shell get less of them.
+    """
+    with contextlib.suppress(OSError):  # where it has one, or may not: only speed depends on it
+        os.setpgid(0, os.getpgid(os.getppid()))  # Ray makes a worker the leader of a group, who may not leave by setsid
+        os.setsid()
 
 
 class Channel:
@@ -133,6 +143,7 @@ def work(config: dict[str, Any]) -> None:
     """
     import traceback
 
+    _have_own_session()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)  # Ray's main thread asks for the GIL every 10 ms; steps give it by then
     context = ray.train.get_context()
     rank, num_workers, channel = context.get_world_rank(), context.get_world_size(), config["channel"]

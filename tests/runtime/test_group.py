@@ -72,6 +72,8 @@ def test_messages_come_in_order_at_once_and_whole_and_the_end_frees_all(session:
         messages.append(message)
         if message["epoch"] == 40:
             addresses = listening_addresses(os.getpid())
+            workers = [int(path.read_text()) for path in (tmp_path / "toy").glob("pid-*")]
+            assert [os.getsid(pid) for pid in workers] == workers, "torchrun's workers have sessions of their own too"
     assert all(address.startswith("127.") for address in addresses), addresses
     assert [message["epoch"] for message in messages] == list(range(1, 42))
     assert all(message["workers"] == 2 and message["sum"] == 1e6 for message in messages[:-1])
