@@ -19,7 +19,7 @@ from supercm_ray.records import RunFolder, StudyFolder
 from .conftest import Place
 from .processes import below
 
-NUM_EPOCHS = 40
+NUM_EPOCHS = 30
 WORDS = (
     *("train", "tiny.yaml", "--workers", "2", "--test"),
     *(f"training.num_epochs={NUM_EPOCHS}", "training.steps_per_epoch=60", "algorithm.name=mean_teacher"),
