@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Slow tests that want the machine for themselves: they count seconds, or kill by the progress of what runs
+ALONE := $(addprefix tests/,$(addprefix runtime/test_,group.py group_on_a_cluster.py scale.py train_workers.py) \
+	training/test_timing.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow check format
@@ -25,8 +28,8 @@ test: $(INSTALLED) ## Run the tests, those marked slow aside
 	$(BIN)/python -m pytest -m 'not slow' tests/runtime
 
 test-slow: $(INSTALLED) ## Run the tests marked slow
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --ignore tests/runtime --ignore tests/training/test_timing.py
-	$(BIN)/python -m pytest -m slow tests/runtime tests/training/test_timing.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(addprefix --ignore ,$(ALONE))
+	$(BIN)/python -m pytest -m slow $(ALONE)
 
 check: $(INSTALLED) ## Style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -105,7 +105,7 @@ class Channel:
     async def end(self, rank: int, num_workers: int) -> None:
         """The loop of a worker has come to its end; when all have, the run has."""
         self._ended.add(rank)
-        if len(self._ended) == num_workers:
+        if self._ended >= set(range(num_workers)):  # one of a larger group, now gone, may have ended before
             self._add("end", None)
 
     async def fail(self, rank: int, text: str, error: bytes | None) -> None:
