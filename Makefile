@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Slow tests that want the machine for themselves: they count seconds, or kill by the progress of what runs
-ALONE := $(addprefix tests/,$(addprefix runtime/test_,group.py group_on_a_cluster.py scale.py train_workers.py) \
-	training/test_timing.py)
+ALONE := tests/runtime/test_group.py tests/runtime/test_group_on_a_cluster.py tests/runtime/test_scale.py \
+	tests/runtime/test_train_workers.py tests/training/test_timing.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow check format

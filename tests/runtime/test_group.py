@@ -70,10 +70,11 @@ def test_messages_come_in_order_at_once_and_whole_and_the_end_frees_all(session:
     for message in group(tmp_path, epochs=40, data=np.ones(1_000_000)):
         times.append(time.monotonic())
         messages.append(message)
+        if message["epoch"] == 1:
+            workers = [int((tmp_path / "toy" / f"pid-{rank}").read_text()) for rank in range(2)]
+            assert [os.getsid(pid) for pid in workers] == workers, "torchrun's workers have sessions of their own too"
         if message["epoch"] == 40:
             addresses = listening_addresses(os.getpid())
-            workers = [int(path.read_text()) for path in (tmp_path / "toy").glob("pid-*")]
-            assert [os.getsid(pid) for pid in workers] == workers, "torchrun's workers have sessions of their own too"
     assert all(address.startswith("127.") for address in addresses), addresses
     assert [message["epoch"] for message in messages] == list(range(1, 42))
     assert all(message["workers"] == 2 and message["sum"] == 1e6 for message in messages[:-1])
