@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
-from supercm_ray.study import Study
+from supercm_ray.config import Study
 
 WITHOUT, WITH = "without", "with"
 ARMS = (WITHOUT, WITH)
@@ -79,7 +79,7 @@ class Row:
                 "training": suite.training,
             },
             "space": space,
-            "points": [point],
+            "enqueued_trials": [point],
             "objective": {
                 "metric": TARGET_LABELS if "target" in suite.data else SOURCE_LABELS,
                 "direction": "maximize",

@@ -77,7 +77,7 @@ def config_of(settings: dict[str, Any], args: argparse.Namespace) -> Config:
         model=ModelConfig(channels=(8, 16)) if args.quick else ModelConfig(name="wrn_28_2"),
         algorithm=AlgorithmConfig(
             clustering_weight=0.186,
-            mean_over="all_rows",
+            loss_reduction="all_samples",
             centroid_source=settings.get("centroid_source", "eval_pass"),
         ),
         training=TrainingConfig(

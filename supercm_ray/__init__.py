@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         train,
         tune,
     )
-    from supercm_ray.study_file import load_study
+    from supercm_ray.config import load_study
 
 __all__ = [
     "Report",
@@ -39,7 +39,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "load_study":
-        from supercm_ray.study_file import load_study
+        from supercm_ray.config import load_study
 
         return load_study
     if name in __all__:

@@ -12,34 +12,24 @@ from pathlib import Path
 import torch
 import yaml
 
-from supercm_ray.checks import load_checked
-from supercm_ray.closing import closing_on_error
-from supercm_ray.config import Config
+from supercm_ray.comparison import compare_studies
+from supercm_ray.config import Budget, Config, Study, load_study, on_workers
 from supercm_ray.data import Dataset, as_floats
 from supercm_ray.errors import InterruptedStudyError, StorageError, StudyError
-from supercm_ray.finalists import Row
+from supercm_ray.execution.interruption import check_interrupt, interruptible
+from supercm_ray.execution.lifecycle import closing_on_error
+from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.models import Predictor
-from supercm_ray.records import RunRecord, StudyFolder, write_atomically
-from supercm_ray.report import Report, build_report, compare_studies
-from supercm_ray.runtime import (
-    Listener,
-    Recorder,
-    Silent,
-    check_interrupt,
-    interruptible,
-    job_of,
-    keep_outcome,
-    ray_session,
-    run_job,
-    tuning,
-)
+from supercm_ray.records import LAST, CheckpointStore, RunRecord, StudyFolder, write_atomically
+from supercm_ray.runtime import job_of, ray_session, record_predictions, run_job, tune_run
 from supercm_ray.scaling import ScalingPlan
-from supercm_ray.scaling_study import ScaleResult
-from supercm_ray.scaling_study import scale as _scale
-from supercm_ray.study import Budget, Study
-from supercm_ray.study_file import load_study, on_workers
+from supercm_ray.scaling.study import ScaleResult
+from supercm_ray.scaling.study import scale as _scale
+from supercm_ray.search.finalists import Row
 from supercm_ray.tracking import BackgroundTracker, Tracker, background, log_model, tracking_uri
-from supercm_ray.training import LAST, CheckpointStore, unpack_average
+from supercm_ray.training import deserialize_ema_model
+from supercm_ray.training.preflight import load_checked
+from supercm_ray.tuning.report import Report, build_report
 
 __all__ = [
     "Report",
@@ -64,7 +54,7 @@ class TuneResult:
     """What a study came to.
 
     Attributes:
-        rows: the table, mean and standard deviation over seeds for each factor level and arm.
+        rows: the table, mean and standard deviation over seeds for each group and arm.
         counts: trials by status.
         failed_finalists: the reason of each finalist that came to no result.
         folder: the study's folder.
@@ -98,14 +88,14 @@ class TrainResult:
 
 
 def tune(
-    study: Study, *, results: Path = DEFAULT_RESULTS, listener: Listener | None = None, figures: bool = True
+    study: Study, *, results: Path = DEFAULT_RESULTS, callback: Callback | None = None, figures: bool = True
 ) -> TuneResult:
     """Searches a study's space, runs the finalists, and reports; resumes what was begun before.
 
     Args:
         study: what `load_study` returned.
         results: the folder in which the study has its own, named after it.
-        listener: told of progress.
+        callback: told of progress.
         figures: whether the report has its figures, which take seconds to draw; `report` can draw them later.
 
     Raises:
@@ -121,11 +111,11 @@ def tune(
     dataset = load_checked(study)
     folder = StudyFolder.open(results, study.name, study.identity())
     with folder.lock(), interruptible():
-        _try_storage(folder, "trials", study.base)
+        _check_storage(folder, "trials", study.base)
         write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
         tracker = Tracker(study, folder)
         with background(tracker) as writer:
-            recorder = Recorder(study, folder, dataset, listener or Silent(), writer.mirror)
+            recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
             with closing_on_error(recorder, tracker, writer):
                 parent_id = tracker.open_parent()
                 _run_all(recorder, tracker, writer)
@@ -144,8 +134,8 @@ def train(
     num_workers: int | tuple[int, int] | None = None,
     use_gpu: bool = False,
     results: Path = DEFAULT_RESULTS,
-    open_test: bool = False,
-    listener: Listener | None = None,
+    evaluate_test: bool = False,
+    callback: Callback | None = None,
 ) -> TrainResult:
     """Runs a base configuration once, in this process or on several workers; resumes from its checkpoint.
 
@@ -155,8 +145,8 @@ def train(
             for what the study's budget says. A single worker is this process, and Ray is not started.
         use_gpu: whether each worker must have a GPU. Without it the study says.
         results: the folder in which the run has its own, named after the study and its configuration.
-        open_test: whether the finished run reads the test split. Who compares runs leaves it closed.
-        listener: told of progress.
+        evaluate_test: whether the finished run reads the test split. Who compares runs leaves it closed.
+        callback: told of progress.
 
     Raises:
         StudyError: for anything wrong with the study, its data, or the resources for its workers.
@@ -173,8 +163,8 @@ def train(
     with folder.lock(), interruptible():
         tracker = Tracker(study, folder)
         with background(tracker) as writer:
-            recorder = Recorder(study, folder, dataset, listener or Silent(), writer.mirror)
-            record = _train_once(recorder, key, open_test)
+            recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
+            record = _train_once(recorder, key, evaluate_test)
         run_id = tracker.child_id(key)
         model_uri = tracker.tag(run_id, _MODEL_TAG) or _log_model(tracker, run_id, study.base, folder, key, dataset)
         metrics = {**folder.run(key).history()[-1], **record.summary}
@@ -199,7 +189,7 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
     made = build_report(loaded, folder)
     tracker = Tracker(loaded, folder)
     if tracker.find_parent():
-        tracker.mirror_all()
+        tracker.sync_all()
         tracker.end_parent("interrupted" if made.best_run is None else "complete")
     _log_report(tracker, made, folder)
     return made
@@ -210,7 +200,7 @@ def scale(
     plan: ScalingPlan,
     *,
     results: Path = DEFAULT_RESULTS,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     figures: bool = True,
 ) -> ScaleResult:
     """Measures how a study's training scales with workers and its tuning with trials at once; see `scaling_study`.
@@ -219,7 +209,7 @@ def scale(
         study: what `load_study` returned.
         plan: what to measure.
         results: the folder in which the scaling study has its own, below `scale`.
-        listener: told of progress.
+        callback: told of progress.
         figures: whether the report has its figures.
 
     Raises:
@@ -227,7 +217,7 @@ def scale(
         WorkersError: where workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes, and measures nothing twice.
     """
-    return _scale(study, plan, results=results, listener=listener, figures=figures)
+    return _scale(study, plan, results=results, callback=callback, figures=figures)
 
 
 def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
@@ -246,13 +236,13 @@ def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RE
 
 def _run_all(recorder: Recorder, tracker: Tracker, writer: BackgroundTracker) -> None:
     study, folder = recorder.study, recorder.folder
-    if not tuning.has_work(study, folder):
-        tuning.settle(recorder)
+    if not tune_run.has_work(study, folder):
+        tune_run.reconcile(recorder)
         return
     writer.flush()
     with ray_session(), closing_on_error(recorder, tracker, writer):
-        tuning.run_search(recorder)
-        tuning.run_finalists(recorder, tuning.chosen(study, folder))
+        tune_run.run_search(recorder)
+        tune_run.run_finalists(recorder, tune_run.chosen(study, folder))
 
 
 def _placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:
@@ -281,28 +271,28 @@ def _no_gpu(study: Study) -> StudyError:
     )
 
 
-def _try_storage(folder: StudyFolder, key: str, config: Config) -> None:
+def _check_storage(folder: StudyFolder, key: str, config: Config) -> None:
     """Sees that checkpoints can be written, before anything is started.
 
     Raises:
         StorageError: where not.
     """
     if config.training.storage_path is not None:
-        CheckpointStore(folder.storage(key, config.training.storage_path)).try_out()
+        CheckpointStore(folder.storage(key, config.training.storage_path)).check_writable()
 
 
 def _workers(budget: Budget) -> AbstractContextManager[None]:
     return nullcontext() if budget.worker_range == (1, 1) else ray_session()
 
 
-def _train_once(recorder: Recorder, key: str, open_test: bool) -> RunRecord:
+def _train_once(recorder: Recorder, key: str, evaluate_test: bool) -> RunRecord:
     study, run = recorder.study, recorder.folder.run(key)
     former = run.record()
     recorder.phase("train", 1, [former])
-    if former is not None and former.status == "complete" and (former.summary or not open_test):
+    if former is not None and former.status == "complete" and (former.summary or not evaluate_test):
         return former
     finished = former is not None and former.status == "complete"
-    _try_storage(recorder.folder, key, study.base)
+    _check_storage(recorder.folder, key, study.base)
     if not finished:
         recorder.begin(key, "train", {}, {})
     summary = dict(former.summary) if former else {}
@@ -311,14 +301,14 @@ def _train_once(recorder: Recorder, key: str, open_test: bool) -> RunRecord:
         key,
         study.base,
         recorder.dataset,
-        open_test=open_test and not summary,
+        evaluate_test=evaluate_test and not summary,
         best_by=(study.primary.metric, study.primary.direction),
     )
     try:
         with _workers(study.budget), closing(run_job(job, study.budget, run)) as messages:
             for message in messages:
                 check_interrupt()
-                keep_outcome(message, run)
+                record_predictions(message, run)
                 summary |= {name: message.pop(name) for name in list(message) if name.startswith("test/")}
                 recorder.epoch(key, message)
     except BaseException as error:
@@ -344,7 +334,7 @@ def _log_outcome(tracker: Tracker, made: Report, study: Study, folder: StudyFold
         return known
     record = folder.run(made.best_run).record()
     assert record is not None
-    config = study.base.replace(record.assignments)
+    config = study.base.replace(record.overrides)
     uri = _log_model(tracker, tracker.parent_id, config, folder, made.best_run, dataset)
     tracker.set_tag(tracker.parent_id, "supercm.best_run", made.best_run)
     return uri
@@ -353,17 +343,17 @@ def _log_outcome(tracker: Tracker, made: Report, study: Study, folder: StudyFold
 def _log_report(tracker: Tracker, made: Report, folder: StudyFolder) -> None:
     artifacts = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
     tracker.log_artifacts({**artifacts, **dict.fromkeys(made.figures, "figures")})
-    tracker.log_figures(dict(figure for row in made.rows for figure in _figures(row)))
+    tracker.log_metrics(dict(figure for row in made.rows for figure in _figures(row)))
 
 
 def _figures(row: Row) -> Iterator[tuple[str, float]]:
     """A row of the table as figures by name, such as `tuned/test_accuracy_mean/0.01`."""
-    level = "".join(f"/{value}" for value in row.level)
+    group = "".join(f"/{value}" for value in row.group)
     for name, (mean, std) in {"val_accuracy": row.val_accuracy, "test_accuracy": row.test_accuracy}.items():
-        yield f"{row.arm}/{name}_mean{level}", mean
-        yield f"{row.arm}/{name}_std{level}", std
+        yield f"{row.arm}/{name}_mean{group}", mean
+        yield f"{row.arm}/{name}_std{group}", std
     if row.gains:
-        yield f"gain_mean{level}", statistics.mean(row.gains)
+        yield f"gain_mean{group}", statistics.mean(row.gains)
 
 
 def _log_model(tracker: Tracker, run_id: str, config: Config, folder: StudyFolder, key: str, dataset: Dataset) -> str:
@@ -374,8 +364,8 @@ def _log_model(tracker: Tracker, run_id: str, config: Config, folder: StudyFolde
             f"the last checkpoint of {key} must be readable from here, got nothing in {storage}; take a "
             "training.storage_path that all processes share"
         )
-    average = unpack_average(content, storage, config, dataset)
+    ema_model = deserialize_ema_model(content, storage, config, dataset)
     example = as_floats(torch.as_tensor(dataset.images[:4])).numpy()
-    uri = log_model(run_id, Predictor(average), example, f"{folder.path.name}-model")
+    uri = log_model(run_id, Predictor(ema_model), example, f"{folder.path.name}-model")
     tracker.set_tag(run_id, _MODEL_TAG, uri)
     return uri

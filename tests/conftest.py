@@ -35,9 +35,9 @@ objective:
 budget: {num_trials: 3}
 sampler: {name: random, seed: 0}
 scheduler: {name: asha, grace_period: 1, reduction_factor: 2}
-points:
+enqueued_trials:
   - {algorithm.clustering_weight: 1.0, data.label_ratio: 0.1}
-control: {algorithm.clustering_weight: 0.0}
+baseline: {algorithm.clustering_weight: 0.0}
 num_seeds: 2
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from supercm_ray.study_file import load_study
+from supercm_ray.config import load_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -74,8 +74,8 @@ def test_the_plug_in_example_runs() -> None:
 def test_the_study_file_example_is_valid(tmp_path: Path) -> None:
     (example,) = blocks("yaml")
     (tmp_path / "example.yaml").write_text(example)
-    assert load_study(tmp_path / "example.yaml").factors == ("data.label_ratio",)
-    assert set(yaml.safe_load(example)) >= {"base", "space", "objective", "budget", "control"}
+    assert load_study(tmp_path / "example.yaml").group_paths == ("data.label_ratio",)
+    assert set(yaml.safe_load(example)) >= {"base", "space", "objective", "budget", "baseline"}
 
 
 def test_the_make_targets_of_the_first_screen_exist() -> None:

@@ -1,5 +1,5 @@
-"""Hosts for domain adaptation: labeled rows are the source, unlabeled rows the target. Shapes: B source rows, U target
-rows, D features, K classes.
+"""Hosts for domain adaptation: labeled samples are the source, unlabeled samples the target. Shapes: B source
+samples, U target samples, D features, K classes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms, register
 from supercm_ray.config import AlgorithmConfig
-from supercm_ray.core import num_workers, total
+from supercm_ray.core import all_reduce_sum, world_size
 from supercm_ray.models import Classifier
 
 _MAX_MAP = 4096  # values of a multilinear map; beyond it CDAN takes random projections of this size
@@ -62,14 +62,14 @@ class DANN(nn.Module):
         self.discriminator = _discriminator(model.clustering.head.in_features, config.discriminator_width)
 
     def forward(self, step: Step) -> Terms:
-        """Binary cross-entropy of the discriminator, a mean over source and one over target rows, averaged."""
+        """Binary cross-entropy of the discriminator, a mean over source and one over target samples, averaged."""
         features = reverse_gradient(step.outputs.features, warm_start(step.progress))
         loss = _domain_loss(self.discriminator(features), len(step.batch.labels), weight=None)
         return {"adversarial": loss}
 
 
 class CDAN(nn.Module):
-    """Conditional domain-adversarial training: the discriminator sees features and predictions multiplied, and rows
+    """Conditional domain-adversarial training: the discriminator sees features and predictions multiplied, and samples
     that are predicted with certainty count for more (`entropy_conditioning`).
 
     Source: Long et al. 2018, "Conditional adversarial domain adaptation" (arXiv 1705.10667).
@@ -90,7 +90,9 @@ class CDAN(nn.Module):
         self.discriminator = _discriminator(min(size, _MAX_MAP), config.discriminator_width)
 
     def forward(self, step: Step) -> Terms:
-        """Binary cross-entropy of the discriminator, a weighted mean over source and one over target rows, averaged."""
+        """Binary cross-entropy of the discriminator, a weighted mean over source and one over target samples,
+        averaged.
+        """
         coefficient, assignments = warm_start(step.progress), step.outputs.assignments
         joint = self._multilinear(step.outputs.features, assignments.detach())
         weight = None
@@ -108,14 +110,14 @@ class CDAN(nn.Module):
 
 @register("mcc")
 def mcc(step: Step) -> Terms:
-    """Minimum class confusion: target rows, the certain ones first, shall not waver between classes.
+    """Minimum class confusion: target samples, the certain ones first, shall not waver between classes.
 
     Source: Jin et al. 2020, "Minimum class confusion" (arXiv 1912.03699), with its temperature 2.5.
     """
     probability_UK = (step.unlabeled_logits / _MCC_TEMPERATURE).softmax(dim=1)
     certainty_U = 1.0 + torch.exp(-_entropy(probability_UK)).detach()
-    weight_U = certainty_U * len(certainty_U) * num_workers() / total(certainty_U.sum())
-    confusion_KK = total(probability_UK.T @ (weight_U.unsqueeze(1) * probability_UK))
+    weight_U = certainty_U * len(certainty_U) * world_size() / all_reduce_sum(certainty_U.sum())
+    confusion_KK = all_reduce_sum(probability_UK.T @ (weight_U.unsqueeze(1) * probability_UK))
     confusion_KK = confusion_KK / confusion_KK.sum(dim=1, keepdim=True).clamp_min(torch.finfo(confusion_KK.dtype).tiny)
     num_classes = len(confusion_KK)
     return {"confusion": (confusion_KK.sum() - confusion_KK.trace()) / num_classes}
@@ -126,12 +128,12 @@ ALGORITHMS["cdan"] = CDAN
 
 
 def _entropy(probability: Tensor) -> Tensor:
-    """Of each row, in nats."""
+    """Of each sample, in nats."""
     return -(probability * probability.clamp_min(torch.finfo(probability.dtype).tiny).log()).sum(dim=1)
 
 
 def _domain_loss(logits: Tensor, num_source: int, weight: Tensor | None) -> Tensor:
-    """Cross-entropy of domain logits (B + U, 1), source rows first; weights count within each domain."""
+    """Cross-entropy of domain logits (B + U, 1), source samples first; weights count within each domain."""
     flat = logits.squeeze(1)
     target = torch.cat([torch.ones_like(flat[:num_source]), torch.zeros_like(flat[num_source:])])
     loss = functional.binary_cross_entropy_with_logits(flat, target, reduction="none")
@@ -142,5 +144,5 @@ def _domain_loss(logits: Tensor, num_source: int, weight: Tensor | None) -> Tens
 
 
 def _mean_of_all(weight: Tensor) -> Tensor:
-    """The mean over the rows of all workers, without gradient."""
-    return total(weight.detach().mean()) / num_workers()
+    """The mean over the samples of all workers, without gradient."""
+    return all_reduce_sum(weight.detach().mean()) / world_size()

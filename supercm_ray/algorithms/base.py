@@ -1,5 +1,5 @@
-"""What a host algorithm is: named loss terms beside cross-entropy and clustering. Shapes: B labeled rows, U unlabeled
-rows, K classes.
+"""What a host algorithm is: named loss terms beside cross-entropy and clustering. Shapes: B labeled samples, U
+unlabeled samples, K classes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_ray.config import AlgorithmConfig, Config
-from supercm_ray.data import Batch, RowDraws, strong_view, weak_view
+from supercm_ray.data import Batch, SampleDraws, strong_view, weak_view
 from supercm_ray.errors import StudyError, nearest
 from supercm_ray.models import Classifier, Outputs
 
@@ -27,7 +27,7 @@ class Step:
     Attributes:
         model: the network in training.
         batch: the step's images and labels.
-        outputs: of the network on the B labeled rows, then the U unlabeled ones, weakly augmented.
+        outputs: of the network on the B labeled samples, then the U unlabeled ones, weakly augmented.
         config: the run's.
         generator: for further views and noise.
         progress: the share of training done, in [0, 1).
@@ -41,9 +41,9 @@ class Step:
     progress: float
 
     @property
-    def draws(self) -> RowDraws:
-        """Random numbers for the unlabeled rows, which do not depend on the number of workers."""
-        return RowDraws(self.generator, len(self.batch.unlabeled))
+    def draws(self) -> SampleDraws:
+        """Random numbers for the unlabeled samples, which do not depend on the number of workers."""
+        return SampleDraws(self.generator, len(self.batch.unlabeled))
 
     def weak_view(self) -> Tensor:
         """The unlabeled images (U, C, H, W), weakly augmented anew."""
@@ -55,7 +55,7 @@ class Step:
 
     @property
     def unlabeled_logits(self) -> Tensor:
-        """Logits (U, K) of the weakly augmented unlabeled rows."""
+        """Logits (U, K) of the weakly augmented unlabeled samples."""
         return self.outputs.logits[len(self.batch.labels) :]
 
 
@@ -72,7 +72,9 @@ class Host(nn.Module):
         self._terms = terms
 
     def forward(self, step: Step) -> Terms:
-        """Scalar terms by name, each a mean over rows; they are added up and multiplied by the consistency weight."""
+        """Scalar terms by name, each a mean over samples; they are added up and multiplied by the consistency
+        weight.
+        """
         return self._terms(step)
 
 

@@ -1,4 +1,4 @@
-"""Hosts that want the same prediction for two views of an unlabeled image. Shapes: U unlabeled rows, K classes."""
+"""Hosts that want the same prediction for two views of an unlabeled image. Shapes: U unlabeled samples, K classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms, frozen_statistics, register
 from supercm_ray.config import AlgorithmConfig
-from supercm_ray.core import update_average
+from supercm_ray.core import update_ema
 from supercm_ray.models import Classifier
 
 
@@ -32,13 +32,13 @@ class MeanTeacher(nn.Module):
     """
 
     def __init__(self, model: Classifier, config: AlgorithmConfig) -> None:
-        """Args: the network, from which the teacher starts, and the decay of the average."""
+        """Args: the network, from which the teacher starts, and the decay of the ema_model."""
         super().__init__()
         self.teacher = copy.deepcopy(model).requires_grad_(False)
 
     def forward(self, step: Step) -> Terms:
         """The term, after the teacher has followed the network's last step."""
-        update_average(self.teacher, step.model, step.config.algorithm.teacher_decay)
+        update_ema(self.teacher, step.model, step.config.algorithm.teacher_decay)
         with torch.no_grad(), frozen_statistics(self.teacher):
             target_UK = self.teacher(step.weak_view()).assignments
         return {"consistency": functional.mse_loss(step.unlabeled_logits.softmax(dim=1), target_UK)}
@@ -58,7 +58,9 @@ def vat(step: Step) -> Terms:
     images, model = step.batch.unlabeled, step.model
     noise = step.draws.normal(*images.shape)
     with frozen_statistics(model):
-        with torch.no_grad():  # a pass of the same rows, so that without a perturbation BatchNorm makes no difference
+        with (
+            torch.no_grad()
+        ):  # a pass of the same samples, so that without a perturbation BatchNorm makes no difference
             clean_UK = model(images).logits
             reference_UK = _in_full_precision(model, images) if model.low_precision else clean_UK
         direction = _steepest(model, images, reference_UK, _unit(noise), step.config.algorithm.vat_xi)
@@ -92,6 +94,6 @@ def _unit(images: Tensor) -> Tensor:
 
 
 def _kl(logits_UK: Tensor, reference_UK: Tensor) -> Tensor:
-    """KL(softmax(logits) || softmax(reference)), the mean over rows."""
+    """KL(softmax(logits) || softmax(reference)), the mean over samples."""
     log_p, log_q = logits_UK.log_softmax(dim=1), reference_UK.log_softmax(dim=1)
     return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()

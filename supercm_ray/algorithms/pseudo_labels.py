@@ -1,4 +1,4 @@
-"""Hosts that take confident predictions for labels. Shapes: U unlabeled rows, K classes."""
+"""Hosts that take confident predictions for labels. Shapes: U unlabeled samples, K classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fixmatch(step: Step) -> Terms:
 
 
 def _confident_cross_entropy(logits_UK: Tensor, step: Step) -> Tensor:
-    """Mean over all unlabeled rows, those below the confidence threshold counting as 0."""
+    """Mean over all unlabeled samples, those below the confidence threshold counting as 0."""
     confidence_U, labels_U = step.unlabeled_logits.detach().softmax(dim=1).max(dim=1)
     loss_U = functional.cross_entropy(logits_UK, labels_U, reduction="none")
     return (loss_U * (confidence_U >= step.config.algorithm.confidence_threshold)).mean()

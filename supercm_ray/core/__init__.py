@@ -6,30 +6,39 @@ loss = supervised_loss(logits[:num_labeled], labels)
 loss = loss + clustering_weight * clustering_loss(features, assignments, centroids.value, seen=centroids.seen)
 """
 
-from supercm_ray.core.averages import update_average
 from supercm_ray.core.centroids import CentroidRule, LearnedCentroids, RunningCentroids, class_sums
 from supercm_ray.core.clustering import ClusteringModule, balance_prior, clustering_loss
+from supercm_ray.core.distributed import (
+    all_gather,
+    all_gather_object,
+    all_reduce_sum,
+    broadcast_object,
+    local_shard,
+    own_samples,
+    rank,
+    world_size,
+)
+from supercm_ray.core.ema import update_ema
 from supercm_ray.core.losses import supervised_loss
-from supercm_ray.core.schedules import gaussian_ramp
-from supercm_ray.core.workers import from_all, from_first, gather, num_workers, own_rows, rank, share, total
+from supercm_ray.core.ramps import gaussian_ramp
 
 __all__ = [
     "CentroidRule",
     "ClusteringModule",
     "LearnedCentroids",
     "RunningCentroids",
+    "all_gather",
+    "all_gather_object",
+    "all_reduce_sum",
     "balance_prior",
+    "broadcast_object",
     "class_sums",
     "clustering_loss",
-    "from_all",
-    "from_first",
-    "gather",
     "gaussian_ramp",
-    "num_workers",
-    "own_rows",
+    "local_shard",
+    "own_samples",
     "rank",
-    "share",
     "supervised_loss",
-    "total",
-    "update_average",
+    "update_ema",
+    "world_size",
 ]

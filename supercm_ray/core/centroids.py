@@ -1,6 +1,6 @@
 """Labeled centroids: where each class lies in feature space, learned from labels and not by gradient.
 
-Shapes: B rows, D features, K classes. Source: Singh et al. 2023 (arXiv 2506.23824), 2025 (arXiv 2507.13779).
+Shapes: B samples, D features, K classes. Source: Singh et al. 2023 (arXiv 2506.23824), 2025 (arXiv 2507.13779).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from supercm_ray.core.workers import total
+from supercm_ray.core.distributed import all_reduce_sum
 
 CentroidRule = Literal["running_mean", "class_count", "ema"]
 
@@ -29,7 +29,7 @@ class RunningCentroids(nn.Module):
     `clustering_loss(seen=...)` leaves out. All state is in buffers, so it is saved with the model.
 
     Note:
-        The published code lets a class never seen attract rows to its zero centroid; here it attracts nothing.
+        The published code lets a class never seen attract samples to its zero centroid; here it attracts nothing.
     """
 
     value: Tensor
@@ -57,17 +57,17 @@ class RunningCentroids(nn.Module):
 
     @property
     def seen(self) -> Tensor:
-        """(K,) booleans: the classes that have had a labeled row."""
+        """(K,) booleans: the classes that have had a labeled sample."""
         return self.weight > 0
 
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Moves the centroids towards the class means of features (B, D) under labels (B,), without gradient.
 
-        Rows whose label lies outside [0, K), such as -1, are ignored. On several workers the sums and counts of all
+        Samples whose label lies outside [0, K), such as -1, are ignored. On several workers the sums and counts of all
         are added up before they are divided, so every worker must call this.
         """
         sums_KD, counts_K = class_sums(features, labels, self.value.shape[0])
-        together = total(torch.cat([sums_KD, counts_K.unsqueeze(1)], dim=1))
+        together = all_reduce_sum(torch.cat([sums_KD, counts_K.unsqueeze(1)], dim=1))
         self.update_from_sums(together[:, :-1], together[:, -1])
 
     @torch.no_grad()

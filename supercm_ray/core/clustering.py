@@ -1,6 +1,6 @@
 """The clustering module: one head that classifies and clusters, and the loss that joins the two.
 
-Shapes: B rows, D features, K classes (= clusters). A suffix on a name gives its shape.
+Shapes: B samples, D features, K classes (= clusters). A suffix on a name gives its shape.
 
 Source: Boubekki et al. 2021, "Joint optimization of an autoencoder for clustering and embedding"
 (arXiv 2012.03740); Singh et al. 2025, "SuperCM" (arXiv 2507.13779).
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from supercm_ray.core.workers import num_workers, total
+from supercm_ray.core.distributed import all_reduce_sum, world_size
 
 
 class ClusteringModule(nn.Module):
@@ -67,10 +67,10 @@ def clustering_loss(
 
     Args:
         features: (B, D), any float type.
-        assignments: (B, K), rows that sum to one.
+        assignments: (B, K), samples that sum to one.
         centroids: (K, D).
         balance_alpha: the Dirichlet parameter, a positive number or a tensor (K,).
-        seen: (K,) booleans, false for a class that has no centroid yet. Such a class neither attracts a row nor
+        seen: (K,) booleans, false for a class that has no centroid yet. Such a class neither attracts a sample nor
             gives it shelter: assignments are renormalised over the seen classes. None means that all are seen.
 
     Returns:
@@ -96,13 +96,13 @@ def clustering_loss(
 def balance_prior(assignments: Tensor, alpha: float | Tensor) -> Tensor:
     """E4 of Boubekki et al. 2021: `sum_k (1 - alpha_k) log(mean_i g_ik)` for assignments (B, K), a scalar.
 
-    On several workers the mean is over the rows of all, who hold equally many and must all call this.
+    On several workers the mean is over the samples of all, who hold equally many and must all call this.
 
     Note:
         A mean that underflows to 0 counts as the smallest normal number: the value stays finite and nothing else
         changes, where an added epsilon would shift every value.
     """
-    mean_K = (total(assignments.mean(dim=0)) / num_workers()).clamp_min(torch.finfo(assignments.dtype).tiny)
+    mean_K = (all_reduce_sum(assignments.mean(dim=0)) / world_size()).clamp_min(torch.finfo(assignments.dtype).tiny)
     return ((1.0 - alpha) * mean_K.log()).sum()
 
 
@@ -121,9 +121,9 @@ def _check_shapes(
     shapes = (tuple(features.shape), tuple(assignments.shape), tuple(centroids.shape))
     if any(len(shape) != 2 for shape in shapes):
         raise ValueError(f"features (B, D), assignments (B, K) and centroids (K, D) must be matrices, got {shapes}")
-    (rows, dim), (rows_g, classes), (classes_mu, dim_mu) = shapes
+    (indices, dim), (indices_g, classes), (classes_mu, dim_mu) = shapes
     for name, tensor in vectors.items():
         if isinstance(tensor, Tensor) and tensor.ndim > 0 and tuple(tensor.shape) != (classes,):
             raise ValueError(f"{name} must be (K,) = ({classes},), got {tuple(tensor.shape)}")
-    if rows != rows_g or dim != dim_mu or classes != classes_mu:
+    if indices != indices_g or dim != dim_mu or classes != classes_mu:
         raise ValueError(f"features (B, D), assignments (B, K) and centroids (K, D) must agree, got {shapes}")

@@ -2,8 +2,8 @@
 
 from supercm_ray.data import arrays as _arrays  # noqa: F401 (registers its data sets)
 from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
-from supercm_ray.data.augment import RowDraws, strong_view, weak_view
-from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_rows
+from supercm_ray.data.augment import SampleDraws, strong_view, weak_view
+from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices
 from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, find_dataset, join_domains, load_dataset
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
 
@@ -13,11 +13,11 @@ __all__ = [
     "Batch",
     "Dataset",
     "DeviceData",
-    "RowDraws",
+    "SampleDraws",
     "Splits",
     "as_floats",
     "draw_batch",
-    "epoch_rows",
+    "epoch_indices",
     "find_dataset",
     "join_domains",
     "load_dataset",

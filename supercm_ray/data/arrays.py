@@ -1,4 +1,6 @@
-"""Data sets of one's own: arrays in npz or mat files, folders of images. Shapes: N rows, C channels, H by W pixels."""
+"""Data sets of one's own: arrays in npz or mat files, folders of images. Shapes: N samples, C channels, H by W
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,7 @@ def _dataset(
 ) -> Dataset:
     num_classes = _num_classes(data, labels)
     pixels = inputs.dtype == np.uint8
-    # without test rows of its own, what standardises must not come from rows that are yet to become the test split
+    # without test samples of its own, what standardises must not come from what is yet to become the test split
     statistics = channel_statistics(inputs[:num_train]) if pixels and num_train else None  # type: ignore[arg-type]
     mean, std = statistics or ((0.5,) * inputs.shape[1], (0.5,) * inputs.shape[1]) if pixels else ((0.0,), (1.0,))
     return Dataset(
@@ -112,28 +114,31 @@ def _dataset(
         has_class_names=bool(class_names),
         mean=mean,
         std=std,
-        test_rows=None if num_train is None else np.arange(num_train, inputs.shape[0]),
+        test_indices=None if num_train is None else np.arange(num_train, inputs.shape[0]),
     )
 
 
 def _num_classes(data: PlaceConfig, labels: Labels) -> int:
-    """How many classes there are, each of which must have a row."""
+    """How many classes there are, each of which must have a sample."""
     first = data.arrays.first_label if data.arrays is not None else 0
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(labels):
         raise StudyError(
             f"labels of {data.name} must be whole numbers from data.arrays.first_label={first} on, of no more classes "
-            f"than rows, got the label {(low if low < 0 else high) + first} in {len(labels)} rows; mend it, or set "
+            f"than samples, got the label {(low if low < 0 else high) + first} in {len(labels)} samples; mend it, or "
+            f"set "
             "data.arrays.first_label"
         )
     missing = np.setdiff1d(np.arange(high + 1), labels)
     if len(missing):
         raise StudyError(
-            f"labels of {data.name} must count the classes from {first} to {high + first}, got no row of class "
+            f"labels of {data.name} must count the classes from {first} to {high + first}, got no sample of class "
             f"{missing[0] + first}; number the classes without a gap, or set data.arrays.first_label"
         )
     if high < 1:
-        raise StudyError(f"at least two classes must be told apart in {data.name}, got {high + 1}; add rows of others")
+        raise StudyError(
+            f"at least two classes must be told apart in {data.name}, got {high + 1}; add samples of others"
+        )
     return high + 1
 
 
@@ -154,7 +159,7 @@ def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Pixe
         got = f"{len(labels)} and " + (f"a single {inputs.dtype}" if inputs.ndim == 0 else str(len(inputs)))
         raise StudyError(
             f"as many labels as inputs must stand in {file}, got {got} for {arrays.label_key} and {arrays.input_key}; "
-            "save one row of an array for each label"
+            "save one sample of an array for each label"
         )
     return _as_images(inputs, arrays, file), labels[kept] - arrays.first_label
 
@@ -197,7 +202,7 @@ def _encoded(
             f"`{key}` must rise from 0 to at most the {len(inputs)} bytes of {arrays.input_key} in {file}, got places "
             f"from {offsets.min()} to {offsets.max()}; save both anew"
         )
-    return [(BytesIO(inputs[a:b].tobytes()), f"row {i} of {file}") for i, (a, b) in enumerate(pairwise(offsets))]
+    return [(BytesIO(inputs[a:b].tobytes()), f"sample {i} of {file}") for i, (a, b) in enumerate(pairwise(offsets))]
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -255,8 +260,9 @@ def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> np
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise StudyError(
-            f"every value must be a number for {arrays.input_key} in {file}, got none in {len(broken)} rows, the first "
-            f"of which is {broken[0]}; mend or leave out these rows"
+            f"every value must be a number for {arrays.input_key} in {file}, got none in {len(broken)} samples, the "
+            f"first "
+            f"of which is {broken[0]}; mend or leave out these samples"
         )
     if arrays.l2_normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)

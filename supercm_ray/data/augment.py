@@ -1,4 +1,4 @@
-"""Augmentation on the device: batched, drawn anew for each sample. Shapes: B rows, C channels, H by W pixels."""
+"""Augmentation on the device: batched, drawn anew for each sample. Shapes: B samples, C channels, H by W pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from supercm_ray.config import DataConfig
-from supercm_ray.core import num_workers, own_rows
+from supercm_ray.core import own_samples, world_size
 
 _NUM_OPERATIONS = 2
 _RANGES = {
@@ -25,39 +25,39 @@ _RANGES = {
 """Operations of the strong augmentation and the magnitude of each at full strength; shifts are shares of the side."""
 
 
-class RowDraws:
-    """Random numbers for the rows of a batch. On several workers each draws those for the rows of all and takes its
-    own, so that what happens to a row does not depend on how many workers there are.
+class SampleDraws:
+    """Random numbers for the samples of a batch. On several workers each draws those for the samples of all and
+    takes its own, so that what happens to a sample does not depend on how many workers there are.
     """
 
     def __init__(self, generator: torch.Generator, *parts: int) -> None:
-        """Args: the generator, in the same state on all workers, and a worker's rows of each part of the batch, such
+        """Args: the generator, in the same state on all workers, and a worker's samples of each part of the batch, such
         as labeled and unlabeled ones.
         """
         self._generator = generator
         self._parts = parts
 
     def normal(self, *shape: int, dim: int = 0) -> Tensor:
-        """Standard normal numbers of this shape, with the rows along `dim`."""
+        """Standard normal numbers of this shape, with the samples along `dim`."""
         whole = torch.randn(self._whole(shape, dim), generator=self._generator, device=self._generator.device)
-        return own_rows(whole, self._parts, dim)
+        return own_samples(whole, self._parts, dim)
 
     def uniform(self, *shape: int, dim: int = 0) -> Tensor:
         """Numbers in [0, 1) likewise."""
         whole = torch.rand(self._whole(shape, dim), generator=self._generator, device=self._generator.device)
-        return own_rows(whole, self._parts, dim)
+        return own_samples(whole, self._parts, dim)
 
     def integers(self, end: int, *shape: int, dim: int = 0) -> Tensor:
         """Whole numbers in [0, end) likewise."""
         whole = torch.randint(end, self._whole(shape, dim), generator=self._generator, device=self._generator.device)
-        return own_rows(whole, self._parts, dim)
+        return own_samples(whole, self._parts, dim)
 
     def _whole(self, shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
         assert shape[dim] == sum(self._parts)
-        return (*shape[:dim], shape[dim] * num_workers(), *shape[dim + 1 :])
+        return (*shape[:dim], shape[dim] * world_size(), *shape[dim + 1 :])
 
 
-def weak_view(images: Tensor, data: DataConfig, draws: RowDraws) -> Tensor:
+def weak_view(images: Tensor, data: DataConfig, draws: SampleDraws) -> Tensor:
     """Shifted, mirrored and noisy images (B, C, H, W), as far as the configuration asks for it; a vector gets noise."""
     if images.shape[2:] != (1, 1):
         images = random_shift(images, data.shift_pixels, draws)
@@ -68,7 +68,7 @@ def weak_view(images: Tensor, data: DataConfig, draws: RowDraws) -> Tensor:
     return images
 
 
-def strong_view(images: Tensor, data: DataConfig, draws: RowDraws) -> Tensor:
+def strong_view(images: Tensor, data: DataConfig, draws: SampleDraws) -> Tensor:
     """A weak view (B, C, H, W) to which each sample's own two operations of RandAugment's kind and Cutout are added.
 
     Source: Cubuk et al. 2020, "RandAugment" (arXiv 1909.13719), with magnitudes drawn evenly from the whole range;
@@ -88,31 +88,31 @@ def strong_view(images: Tensor, data: DataConfig, draws: RowDraws) -> Tensor:
     return cutout(images, data.cutout_fraction, draws)
 
 
-def random_shift(images: Tensor, max_pixels: int, draws: RowDraws) -> Tensor:
+def random_shift(images: Tensor, max_pixels: int, draws: SampleDraws) -> Tensor:
     """Shifts each image by its own whole number of pixels in [-max_pixels, max_pixels] along each axis; what comes in
     at the border is 0, the background.
     """
     if max_pixels == 0:
         return images
-    rows, _, height, width = images.shape
-    offsets_2B = draws.integers(2 * max_pixels + 1, 2, rows, dim=1)
+    indices, _, height, width = images.shape
+    offsets_2B = draws.integers(2 * max_pixels + 1, 2, indices, dim=1)
     padded = functional.pad(images, (max_pixels,) * 4)
     y_BH = offsets_2B[0, :, None] + torch.arange(height, device=images.device)
     x_BW = offsets_2B[1, :, None] + torch.arange(width, device=images.device)
-    row_B = torch.arange(rows, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[row_B, y_BH[:, :, None], x_BW[:, None, :]].permute(0, 3, 1, 2)
+    sample_B = torch.arange(indices, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[sample_B, y_BH[:, :, None], x_BW[:, None, :]].permute(0, 3, 1, 2)
 
 
-def random_flip(images: Tensor, draws: RowDraws) -> Tensor:
+def random_flip(images: Tensor, draws: SampleDraws) -> Tensor:
     """Mirrors each image left to right with probability one half."""
     flipped = draws.uniform(len(images)) < 0.5
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
-def cutout(images: Tensor, fraction: float, draws: RowDraws) -> Tensor:
+def cutout(images: Tensor, fraction: float, draws: SampleDraws) -> Tensor:
     """Sets a square of each image to 0: its side is this share of the image's, its centre anywhere in the image."""
-    rows, _, height, width = images.shape
-    centres_2B = draws.uniform(2, rows, dim=1)
+    indices, _, height, width = images.shape
+    centres_2B = draws.uniform(2, indices, dim=1)
     y_BH = (_positions(height, images) - centres_2B[0, :, None]).abs() < fraction / 2
     x_BW = (_positions(width, images) - centres_2B[1, :, None]).abs() < fraction / 2
     return images * ~(y_BH[:, None, :, None] & x_BW[:, None, None, :])

@@ -1,4 +1,4 @@
-"""The rows of a data set on the device, and the batches drawn from them."""
+"""The samples of a data set on the device, and the batches drawn from them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from supercm_ray.config import Config
-from supercm_ray.core import num_workers, rank
-from supercm_ray.data.augment import RowDraws, weak_view
+from supercm_ray.core import rank, world_size
+from supercm_ray.data.augment import SampleDraws, weak_view
 from supercm_ray.data.dataset import Dataset
 from supercm_ray.data.images import StreamedImages
 from supercm_ray.data.splits import Splits
@@ -22,8 +22,8 @@ from supercm_ray.data.streaming import Stream
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows: labeled images (B, C, H, W) as they are and weakly augmented, their labels (B,), and unlabeled
-    images (U, C, H, W) likewise; fp32 in [0, 1].
+    """One step's samples: labeled images (B, C, H, W) as they are and weakly augmented, their labels (B,), and
+    unlabeled images (U, C, H, W) likewise; fp32 in [0, 1].
     """
 
     labeled_clean: Tensor
@@ -35,8 +35,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A data set on the device, uint8 until a batch is drawn, with the row numbers of each split. Streamed images come
-    to the device by the batch.
+    """A data set on the device, uint8 until a batch is drawn, with the sample numbers of each split. Streamed images
+    come to the device by the batch.
     """
 
     images: Tensor | Stream
@@ -55,13 +55,15 @@ class DeviceData:
         return cls(taken, labels, *(torch.as_tensor(part, device=device) for part in parts))
 
     def expect(self, batches: Iterable[Tensor]) -> None:
-        """Announces the rows of the coming calls of `pixels`, in order, so that streamed images are ready by then."""
+        """Announces the samples of the coming calls of `pixels`, in order, so that streamed images are ready by
+        then.
+        """
         if isinstance(self.images, Stream):
             self.images.expect(batches)
 
-    def pixels(self, rows: Tensor) -> Tensor:
-        """Images of these rows in fp32; see `as_floats`."""
-        return as_floats(self.images[rows])
+    def pixels(self, indices: Tensor) -> Tensor:
+        """Images of these samples in fp32; see `as_floats`."""
+        return as_floats(self.images[indices])
 
 
 def as_floats(images: Tensor) -> Tensor:
@@ -69,24 +71,26 @@ def as_floats(images: Tensor) -> Tensor:
     return images.float() / 255.0 if images.dtype == torch.uint8 else images
 
 
-def epoch_rows(rows: Tensor, num_steps: int, batch_size: int, generator: torch.Generator) -> Tensor:
-    """(num_steps, batch_size) row numbers: shuffled passes over `rows`, one after the other, cut at the end. On several
-    workers each gets its even share of every batch.
+def epoch_indices(indices: Tensor, num_steps: int, batch_size: int, generator: torch.Generator) -> Tensor:
+    """(num_steps, batch_size) sample numbers: shuffled passes over `samples`, one after the other, cut at the end.
+    On several workers each gets its even share of every batch.
     """
-    assert batch_size % num_workers() == 0
+    assert batch_size % world_size() == 0
     needed = num_steps * batch_size
-    passes = -(-needed // len(rows)) if needed else 0
-    order = [rows[torch.randperm(len(rows), generator=generator, device=rows.device)] for _ in range(passes)]
-    return torch.cat([*order, rows[:0]])[:needed].view(num_steps, num_workers(), batch_size // num_workers())[:, rank()]
+    passes = -(-needed // len(indices)) if needed else 0
+    order = [indices[torch.randperm(len(indices), generator=generator, device=indices.device)] for _ in range(passes)]
+    return torch.cat([*order, indices[:0]])[:needed].view(num_steps, world_size(), batch_size // world_size())[
+        :, rank()
+    ]
 
 
 def draw_batch(
     data: DeviceData, labeled: Tensor, unlabeled: Tensor, config: Config, generator: torch.Generator
 ) -> Batch:
-    """The batch of these row numbers, augmented."""
+    """The batch of these sample numbers, augmented."""
     clean = data.pixels(torch.cat([labeled, unlabeled]))
     count = len(labeled)
-    weak = weak_view(clean, config.data, RowDraws(generator, count, len(unlabeled)))
+    weak = weak_view(clean, config.data, SampleDraws(generator, count, len(unlabeled)))
     return Batch(clean[:count], weak[:count], data.labels[labeled], clean[count:], weak[count:])
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from supercm_ray.config import DataConfig, PlaceConfig
-from supercm_ray.data.images import JoinedImages, Pixels, SealedImages, StreamedImages, in_shape
+from supercm_ray.data.images import JoinedImages, MaskedImages, Pixels, StreamedImages, in_shape
 from supercm_ray.errors import StudyError, nearest
 
 HIDDEN_LABEL = -1
@@ -21,7 +21,7 @@ HIDDEN_LABEL = -1
 
 @dataclass(frozen=True)
 class Dataset:
-    """All rows of a data set.
+    """All samples of a data set.
 
     Attributes:
         name: its registered name.
@@ -29,10 +29,10 @@ class Dataset:
             are in uint8 and decoded as they are taken.
         labels: (N,) int64 in [0, K).
         class_names: K names.
-        mean, std: what standardises pixels divided by 255, by channel; never taken from test rows.
+        mean, std: what standardises pixels divided by 255, by channel; never taken from test samples.
         citation: whom to cite.
-        test_rows: the rows that the data set itself keeps for the test, or None.
-        target_rows: the rows of the target domain, or None where there is one domain.
+        test_indices: the samples that the data set itself keeps for the test, or None.
+        target_indices: the samples of the target domain, or None where there is one domain.
         has_class_names: whether `class_names` are the classes' own, and not mere numbers for want of any.
     """
 
@@ -43,8 +43,8 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     citation: str = ""
-    test_rows: npt.NDArray[np.int64] | None = None
-    target_rows: npt.NDArray[np.int64] | None = None
+    test_indices: npt.NDArray[np.int64] | None = None
+    target_indices: npt.NDArray[np.int64] | None = None
     has_class_names: bool = True
 
     @property
@@ -58,14 +58,14 @@ class Dataset:
         _, channels, height, width = self.images.shape
         return channels, height, width
 
-    def seal(self, rows: npt.NDArray[np.int64]) -> Dataset:
-        """A copy in which these rows are blank and their labels hidden, for those who must not read them."""
+    def mask_test_split(self, indices: npt.NDArray[np.int64]) -> Dataset:
+        """A copy in which these samples are blank and their labels hidden, for those who must not read them."""
         labels = self.labels.copy()
-        labels[rows] = HIDDEN_LABEL
+        labels[indices] = HIDDEN_LABEL
         if isinstance(self.images, StreamedImages):
-            return replace(self, images=SealedImages(self.images, rows), labels=labels)
+            return replace(self, images=MaskedImages(self.images, indices), labels=labels)
         images = self.images.copy()
-        images[rows] = 0
+        images[indices] = 0
         return replace(self, images=images, labels=labels)
 
 
@@ -115,15 +115,15 @@ def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
 
 
 def join_domains(source: Dataset, target: Dataset) -> Dataset:
-    """Both domains as one data set, source rows first, the target's images in the source's shape.
+    """Both domains as one data set, source samples first, the target's images in the source's shape.
 
     Raises:
         StudyError: where the classes differ, or the shapes cannot be made alike.
     """
     _check_classes(source, target)
-    if source.test_rows is not None:
-        kept = np.setdiff1d(np.arange(len(source.labels)), source.test_rows)
-        source = replace(source, images=source.images[kept], labels=source.labels[kept], test_rows=None)
+    if source.test_indices is not None:
+        kept = np.setdiff1d(np.arange(len(source.labels)), source.test_indices)
+        source = replace(source, images=source.images[kept], labels=source.labels[kept], test_indices=None)
     images = _join_images(source.images, target.images)
     first = len(source.labels)
     return replace(
@@ -134,8 +134,8 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
         class_names=source.class_names if source.has_class_names else target.class_names,
         has_class_names=source.has_class_names or target.has_class_names,
         citation=f"{source.citation}; {target.citation}",
-        test_rows=None if target.test_rows is None else target.test_rows + first,
-        target_rows=np.arange(first, first + len(target.labels)),
+        test_indices=None if target.test_indices is None else target.test_indices + first,
+        target_indices=np.arange(first, first + len(target.labels)),
     )
 
 
@@ -186,7 +186,7 @@ def _load_digits() -> Dataset:
         images=images,
         labels=bunch.target.astype(np.int64),
         class_names=tuple(str(name) for name in bunch.target_names),
-        mean=(0.5,),  # to [-1, 1]: no statistic of the data, test rows among them, enters
+        mean=(0.5,),  # to [-1, 1]: no statistic of the data, test samples among them, enters
         std=(0.5,),
         citation="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI",
     )

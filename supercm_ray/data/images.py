@@ -1,4 +1,6 @@
-"""Images that are decoded when they are asked for, and decoding itself. Shapes: N rows, C channels, H by W pixels."""
+"""Images that are decoded when they are asked for, and decoding itself. Shapes: N samples, C channels, H by W
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ _UNREADABLE = (
 
 
 class StreamedImages(ABC):
-    """Stands for an array (N, C, H, W) in uint8 that is not in memory: rows taken from it are decoded."""
+    """Stands for an array (N, C, H, W) in uint8 that is not in memory: samples taken from it are decoded."""
 
     dtype = np.dtype(np.uint8)
 
@@ -51,16 +53,16 @@ class StreamedImages(ABC):
     def num_threads(self) -> int:
         """Threads that decode ahead of time."""
 
-    def __getitem__(self, rows: Rows) -> Array:
-        """The images of these rows."""
-        numbers = np.arange(self.shape[0])[rows]
+    def __getitem__(self, indices: Rows) -> Array:
+        """The images of these samples."""
+        numbers = np.arange(self.shape[0])[indices]
         found = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
         self.read(numbers, found)
         return found
 
     @abstractmethod
-    def read(self, rows: npt.NDArray[np.int64], into: Array) -> None:
-        """Writes the images of these rows into an array of as many."""
+    def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
+        """Writes the images of these samples into an array of as many."""
 
 
 @dataclass(frozen=True)
@@ -82,21 +84,21 @@ class ImageFiles(StreamedImages):
         """Threads that decode ahead of time."""
         return self.threads
 
-    def read(self, rows: npt.NDArray[np.int64], into: Array) -> None:
+    def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
         """Decodes; grey images get as many channels as the others have."""
-        for place, row in enumerate(rows):
+        for place, sample in enumerate(indices):
             try:
-                into[place] = decode(self.files[row], self.side)
+                into[place] = decode(self.files[sample], self.side)
             except _UNREADABLE as error:
                 raise StudyError(
-                    f"every image must stay readable while a study runs, got {self.files[row]}: {reason(error)}; "
+                    f"every image must stay readable while a study runs, got {self.files[sample]}: {reason(error)}; "
                     "put it back"
                 ) from error
 
 
 @dataclass(frozen=True)
 class JoinedImages(StreamedImages):
-    """Images of two domains, source rows first, the target's in the source's shape."""
+    """Images of two domains, source samples first, the target's in the source's shape."""
 
     source: Pixels | StreamedImages
     target: Pixels | StreamedImages
@@ -111,17 +113,17 @@ class JoinedImages(StreamedImages):
         """Threads that decode ahead of time."""
         return max(part.num_threads for part in (self.source, self.target) if isinstance(part, StreamedImages))
 
-    def read(self, rows: npt.NDArray[np.int64], into: Array) -> None:
-        """Takes each row from its domain."""
+    def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
+        """Takes each sample from its domain."""
         first = self.source.shape[0]
-        of_source = rows < first
-        into[of_source] = self.source[rows[of_source]]
-        into[~of_source] = in_shape(self.target[rows[~of_source] - first], self.source.shape[1:])
+        of_source = indices < first
+        into[of_source] = self.source[indices[of_source]]
+        into[~of_source] = in_shape(self.target[indices[~of_source] - first], self.source.shape[1:])
 
 
 @dataclass(frozen=True)
-class SealedImages(StreamedImages):
-    """Images of which some rows are blank."""
+class MaskedImages(StreamedImages):
+    """Images of which some samples are blank."""
 
     images: StreamedImages
     blank: npt.NDArray[np.int64]
@@ -136,11 +138,11 @@ class SealedImages(StreamedImages):
         """Threads that decode ahead of time."""
         return self.images.num_threads
 
-    def read(self, rows: npt.NDArray[np.int64], into: Array) -> None:
-        """Reads the other rows alone."""
-        is_open = ~np.isin(rows, self.blank)
+    def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
+        """Reads the other samples alone."""
+        is_open = ~np.isin(indices, self.blank)
         into[:] = 0
-        into[is_open] = self.images[rows[is_open]]
+        into[is_open] = self.images[indices[is_open]]
 
 
 def decode(source: Any, side: int | None) -> Array:

@@ -17,7 +17,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Splits:
-    """Four disjoint arrays of row numbers, sorted, that together are all rows."""
+    """Four disjoint arrays of sample numbers, sorted, that together are all samples."""
 
     labeled: Indices
     unlabeled: Indices
@@ -42,24 +42,26 @@ class Splits:
 
 def split_dataset(dataset: Dataset, config: Config) -> Splits:
     """The splits of a data set under a configuration; see `make_splits`."""
-    if dataset.target_rows is None:
-        return make_splits(dataset.labels, config.data, config.seed, dataset.test_rows)
+    if dataset.target_indices is None:
+        return make_splits(dataset.labels, config.data, config.seed, dataset.test_indices)
     return _split_domains(dataset, config.data, config.seed)
 
 
 def _split_domains(dataset: Dataset, data: DataConfig, seed: int) -> Splits:
-    """Labeled and validation rows of the source, unlabeled and test rows of the target, whose labels decide nothing."""
-    assert dataset.target_rows is not None
-    target = np.random.default_rng((data.split_seed, 2)).permutation(dataset.target_rows)
-    own = dataset.test_rows
+    """Labeled and validation samples of the source, unlabeled and test samples of the target, whose labels decide
+    nothing.
+    """
+    assert dataset.target_indices is not None
+    target = np.random.default_rng((data.split_seed, 2)).permutation(dataset.target_indices)
+    own = dataset.test_indices
     test = target[: round(data.test_fraction * len(target))] if own is None else own
     unlabeled = target[~np.isin(target, test)]
     labels = dataset.labels
     source = np.random.default_rng((data.split_seed, 0)).permutation(np.setdiff1d(np.arange(len(labels)), target))
-    num_val = _num_val(data, num_rows=len(source), num_left=len(source))
+    num_val = _num_val(data, num_samples=len(source), num_left=len(source))
     if not len(test) or not len(unlabeled):
-        got = f"{len(test)} test and {len(unlabeled)} unlabeled rows of {len(target)}"
-        raise StudyError(f"the target must have rows of both kinds for data.test_fraction, got {got}; change it")
+        got = f"{len(test)} test and {len(unlabeled)} unlabeled samples of {len(target)}"
+        raise StudyError(f"the target must have samples of both kinds for data.test_fraction, got {got}; change it")
     val, train = _take(source, labels, _shares(labels[source], num_val))
     labeled = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     if data.label_ratio is not None or data.labels_per_class is not None:
@@ -69,28 +71,28 @@ def _split_domains(dataset: Dataset, data: DataConfig, seed: int) -> Splits:
     return splits
 
 
-def make_splits(labels: Indices, data: DataConfig, seed: int, test_rows: Indices | None = None) -> Splits:
-    """Splits rows by class: test and validation by `data.split_seed` alone, the labeled ones by `seed` as well.
+def make_splits(labels: Indices, data: DataConfig, seed: int, test_indices: Indices | None = None) -> Splits:
+    """Splits samples by class: test and validation by `data.split_seed` alone, the labeled ones by `seed` as well.
 
-    So all seeds and trials of a study share their test and validation rows, and no row that one trained on is
+    So all seeds and trials of a study share their test and validation samples, and no sample that one trained on is
     another's test.
 
     Args:
         labels: (N,) class numbers.
         data: the fractions, and `label_ratio` or `labels_per_class`.
-        seed: decides which training rows are labeled.
-        test_rows: the test split where the data set has one of its own.
+        seed: decides which training samples are labeled.
+        test_indices: the test split where the data set has one of its own.
 
     Raises:
-        StudyError: where a class would be left without a labeled, validation or test row.
+        StudyError: where a class would be left without a labeled, validation or test sample.
     """
     rng = np.random.default_rng((data.split_seed, 0))
-    rows = rng.permutation(len(labels)).astype(np.int64)
-    if test_rows is None:
-        test, rest = _take(rows, labels, _shares(labels[rows], round(data.test_fraction * len(rows))))
+    indices = rng.permutation(len(labels)).astype(np.int64)
+    if test_indices is None:
+        test, rest = _take(indices, labels, _shares(labels[indices], round(data.test_fraction * len(indices))))
     else:
-        test, rest = test_rows, rows[~np.isin(rows, test_rows)]
-    num_val = _num_val(data, num_rows=len(rows), num_left=len(rest))
+        test, rest = test_indices, indices[~np.isin(indices, test_indices)]
+    num_val = _num_val(data, num_samples=len(indices), num_left=len(rest))
     val, train = _take(rest, labels, _shares(labels[rest], num_val))
     train = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     labeled, unlabeled = _take(train, labels, _labeled_shares(labels[train], data))
@@ -99,11 +101,13 @@ def make_splits(labels: Indices, data: DataConfig, seed: int, test_rows: Indices
     return splits
 
 
-def _num_val(data: DataConfig, *, num_rows: int, num_left: int) -> int:
-    """Validation rows of so many rows in all, which must leave some of those that are no test rows."""
-    num_val = data.num_val or round(data.val_fraction * num_rows)
+def _num_val(data: DataConfig, *, num_samples: int, num_left: int) -> int:
+    """Validation samples of so many samples in all, which must leave some of those that are no test samples."""
+    num_val = data.num_val or round(data.val_fraction * num_samples)
     if num_val >= num_left:
-        raise StudyError(f"rows must be left to train on for data.num_val, got {num_val} of {num_left} rows; lower it")
+        raise StudyError(
+            f"samples must be left to train on for data.num_val, got {num_val} of {num_left} samples; lower it"
+        )
     return num_val
 
 
@@ -115,7 +119,9 @@ def _labeled_shares(labels: npt.NDArray[np.int64], data: DataConfig) -> dict[int
 
 
 def _nested_shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:
-    """Rows to take of each class so that they add up to `total`, no class fewer for a larger total (Sainte-Laguë)."""
+    """Samples to take of each class so that they add up to `total`, no class fewer for a larger total
+    (Sainte-Laguë).
+    """
     classes, counts = np.unique(labels, return_counts=True)
     place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
     owner, size = np.repeat(classes, counts), np.repeat(counts, counts)
@@ -124,7 +130,9 @@ def _nested_shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:
 
 
 def _shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:
-    """Rows to take of each class so that they add up to `total`: largest remainders, small classes first in a tie."""
+    """Samples to take of each class so that they add up to `total`: largest remainders, small classes first in a
+    tie.
+    """
     classes, counts = np.unique(labels, return_counts=True)
     exact = counts * (total / len(labels))
     taken = np.floor(exact).astype(int)
@@ -133,43 +141,46 @@ def _shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:
     return dict(zip(classes.tolist(), taken.tolist(), strict=True))
 
 
-def _take(rows: Indices, labels: npt.NDArray[np.int64], shares: dict[int, int]) -> tuple[Indices, Indices]:
-    """The first rows of each class up to its share, and the others in their order."""
-    taken = np.zeros(len(rows), dtype=bool)
+def _take(indices: Indices, labels: npt.NDArray[np.int64], shares: dict[int, int]) -> tuple[Indices, Indices]:
+    """The first samples of each class up to its share, and the others in their order."""
+    taken = np.zeros(len(indices), dtype=bool)
     for label, share in shares.items():
-        taken[np.flatnonzero(labels[rows] == label)[:share]] = True
-    return rows[taken], rows[~taken]
+        taken[np.flatnonzero(labels[indices] == label)[:share]] = True
+    return indices[taken], indices[~taken]
 
 
 def _check_every_class(
     splits: Splits, classes: Indices, labels: Indices, data: DataConfig, names: tuple[str, ...]
 ) -> None:
-    """Looks for one of these classes without a row in the splits of these names, whose labels are known."""
+    """Looks for one of these classes without a sample in the splits of these names, whose labels are known."""
     settings = {"labeled": _labeled_setting(data), "val": _val_setting(data), "test": "test_fraction"}
     for name in names:
-        rows, setting = getattr(splits, name), settings[name]
+        indices, setting = getattr(splits, name), settings[name]
         remedy = "lower" if name == "labeled" and setting == settings["val"] else "raise"
-        lacking = np.setdiff1d(classes, labels[rows])
+        lacking = np.setdiff1d(classes, labels[indices])
         if len(lacking):
             raise StudyError(
-                f"every class must have a {name} row for data.{setting}, got {setting}={getattr(data, setting)}, which "
-                f"gives {len(rows)} {name} rows for {len(classes)} classes and none for class {lacking[0]}; "
-                f"{remedy} it, or add rows of that class"
+                f"every class must have a {name} sample for data.{setting}, got {setting}={getattr(data, setting)}, "
+                "which "
+                f"gives {len(indices)} {name} samples for {len(classes)} classes and none for class {lacking[0]}; "
+                f"{remedy} it, or add samples of that class"
             )
     setting = _labeled_setting(data)
     got = f"{setting}={getattr(data, setting)}"
     if data.labels_per_class is not None and len(splits.labeled) < data.labels_per_class * len(classes):
         counts = np.bincount(labels[splits.labeled])[classes]
         raise StudyError(
-            f"every class must have data.labels_per_class training rows, got {got}, with only {counts.min()} in "
+            f"every class must have data.labels_per_class training samples, got {got}, with only {counts.min()} in "
             f"class {classes[counts.argmin()]}; lower it"
         )
     if not len(splits.unlabeled):
-        raise StudyError(f"at least one unlabeled row must be left for data.{setting}, got {got}; lower it")
+        raise StudyError(f"at least one unlabeled sample must be left for data.{setting}, got {got}; lower it")
 
 
 def _labeled_setting(data: DataConfig) -> str:
-    """What decides how many labeled rows there are: with a target neither need be set, and validation leaves them."""
+    """What decides how many labeled samples there are: with a target neither need be set, and validation leaves
+    them.
+    """
     if data.labels_per_class is not None:
         return "labels_per_class"
     return "label_ratio" if data.label_ratio is not None else _val_setting(data)

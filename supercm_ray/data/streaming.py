@@ -17,8 +17,8 @@ _Rows = npt.NDArray[np.int64]
 
 
 class Stream:
-    """Takes rows of streamed images to the device. Batches announced by `expect` are made ready in threads meanwhile,
-    as many at a time as there are threads, and one more.
+    """Takes samples of streamed images to the device. Batches announced by `expect` are made ready in threads
+    meanwhile, as many at a time as there are threads, and one more.
     """
 
     def __init__(self, images: StreamedImages, device: torch.device) -> None:
@@ -29,16 +29,16 @@ class Stream:
         self._begun: deque[tuple[_Rows, Future[Tensor]]] = deque()
 
     def expect(self, batches: Iterable[Tensor]) -> None:
-        """Announces the rows of the coming calls, in order, in place of what was announced before."""
+        """Announces the samples of the coming calls, in order, in place of what was announced before."""
         for _, future in self._begun:
             future.cancel()
         self._begun.clear()
-        self._announced = deque(rows.cpu().numpy() for rows in batches)
+        self._announced = deque(indices.cpu().numpy() for indices in batches)
         self._begin()
 
-    def __getitem__(self, rows: Tensor) -> Tensor:
+    def __getitem__(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) in uint8 on the device."""
-        numbers = rows.cpu().numpy()
+        numbers = indices.cpu().numpy()
         if not self._begun or not np.array_equal(self._begun[0][0], numbers):
             return self._fetch(numbers)
         _, future = self._begun.popleft()
@@ -47,8 +47,8 @@ class Stream:
 
     def _begin(self) -> None:
         while self._announced and len(self._begun) <= self._images.num_threads:
-            rows = self._announced.popleft()
-            self._begun.append((rows, self._pool.submit(self._fetch, rows)))
+            indices = self._announced.popleft()
+            self._begun.append((indices, self._pool.submit(self._fetch, indices)))
 
-    def _fetch(self, rows: _Rows) -> Tensor:
-        return torch.from_numpy(self._images[rows]).to(self._device)
+    def _fetch(self, indices: _Rows) -> Tensor:
+        return torch.from_numpy(self._images[indices]).to(self._device)

@@ -1,4 +1,4 @@
-"""Data sets that torchvision reads, with their own test rows. They lie in `data.root` or in SUPERCM_DATA."""
+"""Data sets that torchvision reads, with their own test samples. They lie in `data.root` or in SUPERCM_DATA."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Source:
             mean=mean,
             std=std,
             citation=self.citation,
-            test_rows=np.arange(len(_images(train)), len(images)),
+            test_indices=np.arange(len(_images(train)), len(images)),
         )
 
     def _read(self, data: PlaceConfig, part: dict[str, Any]) -> Any:
@@ -49,7 +49,7 @@ class _Source:
         folder = data_root(data) / self.folder
         try:
             found = getattr(torchvision.datasets, self.cls)(root=str(folder), download=data.download, **part)
-            _check_rows(_images(found), _labels(found))
+            _check_samples(_images(found), _labels(found))
         except Exception as error:  # damaged files let out errors of torchvision, numpy, bz2, struct and assert alike
             raise StudyError(
                 f"`data.name: {data.name}` must be found whole in {folder}, got {reason(error)!r}; put its files there "
@@ -71,7 +71,7 @@ _SOURCES = {
 DATASETS.update(_SOURCES)
 
 
-def _check_rows(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
+def _check_samples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
     classes = np.unique(labels).tolist()
     if len(images) != len(labels) or len(classes) < 2 or classes != list(range(len(classes))):
         raise ValueError(f"{len(images)} images and {len(labels)} labels of {len(classes)} classes")

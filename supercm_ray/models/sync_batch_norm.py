@@ -1,4 +1,4 @@
-"""BatchNorm over the rows of all workers, on any device."""
+"""BatchNorm over the samples of all workers, on any device."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supercm_ray.core import num_workers, total
+from supercm_ray.core import all_reduce_sum, world_size
 
 
 class SyncBatchNorm(_BatchNorm):
-    """What `nn.SyncBatchNorm` computes, on any device, where workers hold equally many rows. That one knows GPUs alone,
-    and has the host wait for the device in every layer to learn how many rows each worker has.
+    """What `nn.SyncBatchNorm` computes, on any device, where workers hold equally many samples. That one knows GPUs
+    alone, and has the host wait for the device in every layer to learn how many samples each worker has.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 (torch's name for it)
@@ -19,15 +19,15 @@ class SyncBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Normalises (B, C, ...) by the mean and variance of each channel, in training over all workers."""
-        if not self.training or num_workers() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(input)
         dims = [dim for dim in range(input.ndim) if dim != 1]
         shape = [1, -1, *[1] * (input.ndim - 2)]
         values = input.to(torch.promote_types(input.dtype, torch.float32))
-        mean = total(values.mean(dims)) / num_workers()
+        mean = all_reduce_sum(values.mean(dims)) / world_size()
         centred = values - mean.view(shape)
-        variance = total(centred.square().mean(dims)) / num_workers()
-        self._follow(mean.detach(), variance.detach(), input.numel() // input.shape[1] * num_workers())
+        variance = all_reduce_sum(centred.square().mean(dims)) / world_size()
+        self._follow(mean.detach(), variance.detach(), input.numel() // input.shape[1] * world_size())
         normalised = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             normalised = normalised * self.weight.view(shape) + self.bias.view(shape)

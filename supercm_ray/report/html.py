@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
-def fill(template: str, **values: Any) -> str:
-    """A template of this folder with its values, text escaped."""
+def fill(package: str, template: str, **values: object) -> str:
+    """A template of a package of reports, which may extend those of this folder, with its values, text escaped."""
     environment = Environment(
-        loader=PackageLoader("supercm_ray.report", "."),
+        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("supercm_ray.report", ".")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

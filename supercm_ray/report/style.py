@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from supercm_ray.finalists import CONTROL, TUNED
+from supercm_ray.search.finalists import BASELINE, TUNED
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +42,7 @@ PNG_DPI = 160
 
 ARM_STYLES: dict[str, dict[str, Any]] = {
     TUNED: {"color": "#0072b2", "marker": "o", "linestyle": "-"},
-    CONTROL: {"color": "#d55e00", "marker": "s", "linestyle": "--"},
+    BASELINE: {"color": "#d55e00", "marker": "s", "linestyle": "--"},
 }
 
 CLASS_COLORS = (
@@ -65,8 +65,8 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-def level_colors(num_levels: int) -> list[Any]:
-    """A colour for each factor level, dark for the lowest, in an order that survives grey print."""
+def group_colors(num_levels: int) -> list[Any]:
+    """A colour for each group, dark for the lowest, in an order that survives grey print."""
     if num_levels < 2:
         return ["#0072b2"] * num_levels
     colormap = mpl.colormaps["plasma"]

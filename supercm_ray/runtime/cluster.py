@@ -13,9 +13,9 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
+from supercm_ray.config import Budget
 from supercm_ray.errors import StudyError, SuperCMError
-from supercm_ray.runtime.interrupt import interruptible
-from supercm_ray.study import Budget
+from supercm_ray.execution.interruption import interruptible
 
 HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 """For the environment of trials and workers: those without a GPU see none."""

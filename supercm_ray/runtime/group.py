@@ -17,9 +17,9 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
+from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.runtime import remote
 from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
-from supercm_ray.runtime.interrupt import check_interrupt
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 
-from supercm_ray.config import Config
+from supercm_ray.config import Budget, Config
 from supercm_ray.data import Dataset, Splits
 from supercm_ray.errors import WorkersError
 from supercm_ray.records import RunFolder, StudyFolder
 from supercm_ray.runtime.cluster import processes_that_fit
 from supercm_ray.runtime.group import TRIAL_RESOURCES, GroupRun, Workers, groups_that_fit
-from supercm_ray.study import Budget
 from supercm_ray.training import OUTCOME, Job, train_job
 
 
@@ -24,12 +23,14 @@ def job_of(
     config: Config,
     dataset: Dataset,
     *,
-    open_test: bool,
+    evaluate_test: bool,
     best_by: tuple[str, str] | None = None,
 ) -> Job:
     """The job of the run with this key, whose splits lie in its folder."""
     storage = folder.storage(key, config.training.storage_path)
-    return Job(config, dataset, Splits.load(folder.run(key).splits), storage, best_by=best_by, open_test=open_test)
+    return Job(
+        config, dataset, Splits.load(folder.run(key).splits), storage, best_by=best_by, evaluate_test=evaluate_test
+    )
 
 
 def run_job(job: Job, budget: Budget, run: RunFolder) -> Generator[dict[str, Any]]:
@@ -51,10 +52,10 @@ def run_job(job: Job, budget: Budget, run: RunFolder) -> Generator[dict[str, Any
         shutil.rmtree(rays_own, ignore_errors=True)  # it holds nothing of use
 
 
-def keep_outcome(message: dict[str, Any], run: RunFolder) -> None:
+def record_predictions(message: dict[str, Any], run: RunFolder) -> None:
     """Takes the arrays that were found on the test split out of a message, where it has any, and saves them."""
     if OUTCOME in message:
-        run.save_outcome(message.pop(OUTCOME))
+        run.save_test_predictions(message.pop(OUTCOME))
 
 
 def workers_of(budget: Budget) -> Workers | None:

@@ -143,7 +143,7 @@ def _point(count: int, group: Sequence[Repetition]) -> Point:
         len(group),
         sum(len(one.step_s) for one in group),
         (quartiles[0], quartiles[1], quartiles[2]),
-        statistics.median(one.labeled_rows / statistics.median(one.step_s) for one in group),
+        statistics.median(one.labeled_samples / statistics.median(one.step_s) for one in group),
         statistics.median(one.unlabeled_rows / statistics.median(one.step_s) for one in group),
         _shares(group),
         statistics.median(one.startup_s for one in group),

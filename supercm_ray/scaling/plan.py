@@ -10,11 +10,10 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from supercm_ray.config import Frozen, rule_error
+from supercm_ray.config import Frozen, Study, rule_error
 from supercm_ray.errors import StudyError
 from supercm_ray.scaling.cost import EFFICIENCY_FLOOR
 from supercm_ray.scaling.raw import SimulationRequest
-from supercm_ray.study import Study
 
 Count = TypeVar("Count", int, tuple[int, float])
 

@@ -10,10 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from supercm_ray.config import Frozen
+from supercm_ray.config import Frozen, Objective
 from supercm_ray.errors import StudyError
 from supercm_ray.scaling.cost import EFFICIENCY_FLOOR
-from supercm_ray.study import Objective
 
 VERSION: Literal[1] = 1
 """Of the layout; a file of another is refused."""
@@ -53,7 +52,7 @@ class Repetition(Frozen):
     """From asking for the workers until the first step begins."""
     step_s: tuple[float, ...] = Field(min_length=1)
     """Each measured step, the device waited for at its end."""
-    labeled_rows: int = Field(ge=0)
+    labeled_samples: int = Field(ge=0)
     """Labeled rows of a step, over all workers."""
     unlabeled_rows: int = Field(ge=0)
     """Unlabeled rows of a step, over all workers."""
@@ -85,7 +84,7 @@ class Repetition(Frozen):
     @property
     def rows(self) -> int:
         """Rows of a step over all workers."""
-        return self.labeled_rows + self.unlabeled_rows
+        return self.labeled_samples + self.unlabeled_rows
 
 
 class TargetRun(Frozen):

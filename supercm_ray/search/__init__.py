@@ -2,9 +2,9 @@
 
 from supercm_ray.search.optuna_study import (
     REASON,
-    Level,
-    best_by_level,
-    enqueue_points,
+    Group,
+    best_by_group,
+    enqueue_trials,
     importances,
     num_trials,
     objective_values,
@@ -15,10 +15,10 @@ from supercm_ray.search.space import build_sampler, to_optuna
 
 __all__ = [
     "REASON",
-    "Level",
-    "best_by_level",
+    "Group",
+    "best_by_group",
     "build_sampler",
-    "enqueue_points",
+    "enqueue_trials",
     "importances",
     "num_trials",
     "objective_values",

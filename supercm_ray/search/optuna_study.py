@@ -10,13 +10,13 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
+from supercm_ray.config import Study
 from supercm_ray.records import StudyFolder
-from supercm_ray.study import Study
 
 REASON = "reason"
 """The user attribute that says why a trial failed or was stopped."""
 
-Level = tuple[Any, ...]
+Group = tuple[Any, ...]
 
 
 def open_optuna(study: Study, folder: StudyFolder) -> optuna.Study:
@@ -35,9 +35,9 @@ def open_optuna(study: Study, folder: StudyFolder) -> optuna.Study:
     return opened
 
 
-def enqueue_points(study: Study, opened: optuna.Study) -> None:
-    """Has the study's points tried first, each once, however often this is called."""
-    for point in study.points[: study.budget.num_trials]:
+def enqueue_trials(study: Study, opened: optuna.Study) -> None:
+    """Has the study's enqueued_trials tried first, each once, however often this is called."""
+    for point in study.enqueued_trials[: study.budget.num_trials]:
         opened.enqueue_trial(point, skip_if_exists=True)
 
 
@@ -51,23 +51,23 @@ def unfinished(opened: optuna.Study) -> list[FrozenTrial]:
     return opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def objective_values(study: Study, assignments: dict[str, Any], metrics: dict[str, float]) -> list[float]:
+def objective_values(study: Study, overrides: dict[str, Any], metrics: dict[str, float]) -> list[float]:
     """What Optuna is told: for each objective the metric, or the searched value itself."""
     return [
-        float(metrics[objective.metric] if objective in study.metrics else assignments[objective.metric])
+        float(metrics[objective.metric] if objective in study.metrics else overrides[objective.metric])
         for objective in study.objective
     ]
 
 
-def best_by_level(study: Study, opened: optuna.Study) -> dict[Level, FrozenTrial]:
-    """The best trial of each factor level among those that used their full budget, by the primary objective."""
+def best_by_group(study: Study, opened: optuna.Study) -> dict[Group, FrozenTrial]:
+    """The best trial of each group among those that used their full budget, by the primary objective."""
     index, sign = _primary(study)
-    groups: dict[Level, list[FrozenTrial]] = defaultdict(list)
+    groups: dict[Group, list[FrozenTrial]] = defaultdict(list)
     for trial in opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        groups[study.level(trial.params)].append(trial)
+        groups[study.group(trial.params)].append(trial)
     best = {
-        level: max(trials, key=lambda trial: (sign * trial.values[index], -trial.number))
-        for level, trials in groups.items()
+        group: max(trials, key=lambda trial: (sign * trial.values[index], -trial.number))
+        for group, trials in groups.items()
     }
     return dict(sorted(best.items()))
 

@@ -13,7 +13,7 @@ from optuna.distributions import (
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
-from supercm_ray import study as schema
+from supercm_ray import config as schema
 
 
 def to_optuna(study: schema.Study) -> dict[str, BaseDistribution]:

@@ -1,4 +1,4 @@
-"""MLflow as a mirror of the records on disk: whatever it lacks of a run is written, nothing is written twice.
+"""MLflow as a sync of the records on disk: whatever it lacks of a run is written, nothing is written twice.
 
 Only the driver writes, through one background thread and in batches. MLflow out of order never harms a study: what it
 misses is written at the end or by the next command.
@@ -26,9 +26,9 @@ from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from supercm_ray.config import Study
 from supercm_ray.errors import TrackingError
 from supercm_ray.records import RunRecord, Status, StudyFolder, now_ms
-from supercm_ray.study import Study
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Tracker:
         self._set_status(self.parent_id, "running", None)
         return self.parent_id
 
-    def mirror(self, key: str) -> None:
+    def sync(self, key: str) -> None:
         """Writes what MLflow lacks of the run with this key, its epochs in one batch, and its status."""
         record, history = self._folder.run(key).record(), self._folder.run(key).history()
         if record is None:
@@ -109,10 +109,10 @@ class Tracker:
             self._log_record(run_id, record)
             self._last[key] = record
 
-    def mirror_all(self) -> None:
+    def sync_all(self) -> None:
         """Writes what MLflow lacks of any run of the study."""
         for record in self._folder.runs():
-            self.mirror(record.key)
+            self.sync(record.key)
 
     def end_parent(self, status: Status) -> None:
         """Closes the parent run, where there is one."""
@@ -127,7 +127,7 @@ class Tracker:
         for path, folder in paths.items():
             self._client.log_artifact(self.parent_id, str(path), folder or None)
 
-    def log_figures(self, figures: dict[str, float]) -> None:
+    def log_metrics(self, figures: dict[str, float]) -> None:
         """Logs figures of the whole study as metrics of the parent run, for comparing studies."""
         assert self.parent_id is not None
         entities = [Metric(name, value, now_ms(), 0) for name, value in figures.items() if math.isfinite(value)]
@@ -275,7 +275,7 @@ class BackgroundTracker:
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
 
-    def mirror(self, key: str) -> None:
+    def sync(self, key: str) -> None:
         """Has the run with this key mirrored soon."""
         self._queue.put(key)
 
@@ -293,7 +293,7 @@ class BackgroundTracker:
         """Waits until everything asked for was tried, then makes up for what failed."""
         self._queue.put(None)
         self._thread.join()
-        self._attempt(self._tracker.mirror_all)
+        self._attempt(self._tracker.sync_all)
 
     def _work(self) -> None:
         while True:
@@ -301,7 +301,7 @@ class BackgroundTracker:
             while not self._queue.empty():
                 keys.append(self._queue.get())
             for key in dict.fromkeys(key for key in keys if key is not None):
-                self._attempt(key if callable(key) else partial(self._tracker.mirror, key))
+                self._attempt(key if callable(key) else partial(self._tracker.sync, key))
             if None in keys:
                 return
 

@@ -19,14 +19,14 @@ from supercm_ray.training.state import TrainState
 _FORMAT = 2
 
 
-def pack(state: TrainState) -> bytes:
+def serialize(state: TrainState) -> bytes:
     """The state as the content of a checkpoint file: tensors and plain values."""
     content = io.BytesIO()
     torch.save({"format": _FORMAT, "config": _fingerprint(state.config), **state.state_dict()}, content)
     return content.getvalue()
 
 
-def unpack(content: bytes, place: str, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
+def deserialize(content: bytes, place: str, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
     """The run whose checkpoint has this content. `place` is where it lies, for messages.
 
     Raises:
@@ -40,17 +40,17 @@ def unpack(content: bytes, place: str, config: Config, dataset: Dataset, device:
     return state
 
 
-def unpack_average(content: bytes, place: str, config: Config, dataset: Dataset) -> Classifier:
+def deserialize_ema_model(content: bytes, place: str, config: Config, dataset: Dataset) -> Classifier:
     """The moving average of the network of a checkpoint, on the CPU, wherever the run was trained.
 
     Raises:
-        CheckpointError: as of `unpack`.
+        CheckpointError: as of `deserialize`.
     """
     saved = _checked(content, place, config)
-    average = build_classifier(config, dataset)
+    ema_model = build_classifier(config, dataset)
     with _fitting(place):
-        average.load_state_dict(saved["average"])
-    return average.requires_grad_(False).eval()
+        ema_model.load_state_dict(saved["ema_model"])
+    return ema_model.requires_grad_(False).eval()
 
 
 def _checked(content: bytes, place: str, config: Config) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Figures of a network on the rows of one split. Shapes: N rows, D features, K classes."""
+"""Figures of a network on the samples of one split. Shapes: N samples, D features, K classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supercm_ray.core import class_sums, gather, share
+from supercm_ray.core import all_gather, class_sums, local_shard
 from supercm_ray.data import DeviceData
 from supercm_ray.models import Classifier, Outputs
 
@@ -16,7 +16,7 @@ from supercm_ray.models import Classifier, Outputs
 @dataclass(frozen=True)
 class Evaluation:
     """Accuracy in [0, 1], mean cross-entropy, confusion (K, K) counts with the true class along the rows, and for
-    each row its features (N, D), labels (N,) and predictions (N,).
+    each sample its features (N, D), labels (N,) and predictions (N,).
     """
 
     accuracy: float
@@ -28,45 +28,45 @@ class Evaluation:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 1024) -> Outputs:
-    """Outputs of the model in eval mode on these rows (row numbers of `data`); its mode is left as it was.
+def predict(model: nn.Module, data: DeviceData, indices: Tensor, batch_size: int = 1024) -> Outputs:
+    """Outputs of the model in eval mode on these samples (sample numbers of `data`); its mode is left as it was.
 
-    Several workers share the rows out, and each gets the outputs on all.
+    Several workers share the samples out, and each gets the outputs on all.
     """
     was_training = model.training
     model.eval()
-    batches = torch.split(share(rows), batch_size)
+    batches = torch.split(local_shard(indices), batch_size)
     data.expect(batches)
     parts: list[Outputs] = [model(data.pixels(batch)) for batch in batches]
     model.train(was_training)
-    return Outputs(*(gather(torch.cat(columns), len(rows)) for columns in zip(*parts, strict=True)))
+    return Outputs(*(all_gather(torch.cat(columns), len(indices)) for columns in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
-def class_means(model: Classifier, data: DeviceData, max_rows: int) -> tuple[Tensor, Tensor]:
-    """Where each class lies in the features of the model in eval mode: means (K, D) over at most `max_rows` labeled
-    rows, and which classes have one (K,).
+def class_means(model: Classifier, data: DeviceData, max_samples: int) -> tuple[Tensor, Tensor]:
+    """Where each class lies in the features of the model in eval mode: means (K, D) over at most `max_samples` labeled
+    samples, and which classes have one (K,).
     """
-    rows = data.labeled[_evenly(data.labels[data.labeled], max_rows)]
-    features_ND = predict(model, data, rows).features
-    sums_KD, counts_K = class_sums(features_ND, data.labels[rows], model.clustering.head.out_features)
+    indices = data.labeled[_evenly(data.labels[data.labeled], max_samples)]
+    features_ND = predict(model, data, indices).features
+    sums_KD, counts_K = class_sums(features_ND, data.labels[indices], model.clustering.head.out_features)
     return sums_KD / counts_K.clamp_min(1.0).unsqueeze(1), counts_K > 0
 
 
-def _evenly(labels_N: Tensor, max_rows: int) -> Tensor:
-    """The numbers of rows evenly taken from each class, whose first is always among them."""
+def _evenly(labels_N: Tensor, max_samples: int) -> Tensor:
+    """The numbers of samples evenly taken from each class, whose first is always among them."""
     order_N = labels_N.argsort(stable=True)
     sorted_N = labels_N[order_N]
     num_classes = int(sorted_N.diff().count_nonzero()) + 1
-    every = -(-len(labels_N) // max(1, max_rows - num_classes)) if len(labels_N) > max_rows else 1
+    every = -(-len(labels_N) // max(1, max_samples - num_classes)) if len(labels_N) > max_samples else 1
     place_N = torch.arange(len(labels_N), device=labels_N.device) - torch.searchsorted(sorted_N, sorted_N)
     return order_N[place_N % every == 0]
 
 
-def evaluate(model: nn.Module, data: DeviceData, rows: Tensor, batch_size: int = 1024) -> Evaluation:
-    """Evaluates the model in eval mode on these rows (row numbers of `data`) against their labels."""
-    outputs = predict(model, data, rows, batch_size)
-    labels_N, predictions_N = data.labels[rows], outputs.logits.argmax(dim=1)
+def evaluate(model: nn.Module, data: DeviceData, indices: Tensor, batch_size: int = 1024) -> Evaluation:
+    """Evaluates the model in eval mode on these samples (sample numbers of `data`) against their labels."""
+    outputs = predict(model, data, indices, batch_size)
+    labels_N, predictions_N = data.labels[indices], outputs.logits.argmax(dim=1)
     num_classes = outputs.logits.shape[1]
     confusion_KK = torch.bincount(labels_N * num_classes + predictions_N, minlength=num_classes**2)
     return Evaluation(

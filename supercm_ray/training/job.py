@@ -10,16 +10,15 @@ from typing import Any
 
 import torch
 
-from supercm_ray.config import Config
-from supercm_ray.core import from_first, rank
+from supercm_ray.config import Config, import_plugins
+from supercm_ray.core import broadcast_object, rank
 from supercm_ray.data import Dataset, DeviceData, Splits
-from supercm_ray.plugins import import_plugins
-from supercm_ray.training.checkpoint import pack, unpack
+from supercm_ray.records import BEST, LAST, CheckpointStore
+from supercm_ray.training.checkpoint import deserialize, serialize
 from supercm_ray.training.evaluate import evaluate
 from supercm_ray.training.loop import fit
 from supercm_ray.training.memory import keep_memory
 from supercm_ray.training.state import TrainState, choose_device
-from supercm_ray.training.store import BEST, LAST, CheckpointStore
 
 OUTCOME = "outcome"
 """The key in the last message of a job that opens the test split: what was found there, as arrays by name."""
@@ -32,7 +31,7 @@ class Job:
     Attributes:
         storage: the folder or URI of its checkpoints; with several workers all must reach it, or the first alone does.
         best_by: the metric and its direction by which the best checkpoint is kept; None keeps the last alone.
-        open_test: whether the run reads the test split after its last epoch.
+        evaluate_test: whether the run reads the test split after its last epoch.
     """
 
     config: Config
@@ -40,7 +39,7 @@ class Job:
     splits: Splits
     storage: str
     best_by: tuple[str, str] | None = None
-    open_test: bool = False
+    evaluate_test: bool = False
 
 
 def train_job(job: Job) -> Iterator[dict[str, Any]]:
@@ -58,15 +57,15 @@ def train_job(job: Job) -> Iterator[dict[str, Any]]:
         DivergedError: where the loss is no longer a number.
     """
     device = prepare_process(job.config)
-    keeper = _Keeper(job)
+    checkpointer = _Checkpointer(job)
     try:
-        state = keeper.resume(device)
+        state = checkpointer.resume(device)
         data = DeviceData.of(job.dataset, job.splits, device)
-        for metrics in itertools.chain(list(state.history), _train(state, data, keeper)):
+        for metrics in itertools.chain(list(state.history), _train(state, data, checkpointer)):
             is_last = metrics["epoch"] == job.config.training.num_epochs
-            yield {**metrics, **(_open_test(state, data) if is_last and job.open_test else {})}
+            yield {**metrics, **(_evaluate_test(state, data) if is_last and job.evaluate_test else {})}
     finally:
-        keeper.close()
+        checkpointer.close()
 
 
 def prepare_process(config: Config) -> torch.device:
@@ -77,13 +76,13 @@ def prepare_process(config: Config) -> torch.device:
     return choose_device(config.training.device)
 
 
-def _train(state: TrainState, data: DeviceData, keeper: _Keeper) -> Iterator[dict[str, float]]:
+def _train(state: TrainState, data: DeviceData, checkpointer: _Checkpointer) -> Iterator[dict[str, float]]:
     for metrics in fit(state, data):
-        keeper.after_epoch(state)
+        checkpointer.after_epoch(state)
         yield metrics
 
 
-class _Keeper:
+class _Checkpointer:
     """Reads and writes a job's checkpoints, on the first worker alone."""
 
     def __init__(self, job: Job) -> None:
@@ -92,10 +91,10 @@ class _Keeper:
         self._written_at = time.monotonic()
 
     def resume(self, device: torch.device) -> TrainState:
-        content = from_first(self._store.read() if self._store else None)
+        content = broadcast_object(self._store.read() if self._store else None)
         if content is None:
             return TrainState.create(self._job.config, self._job.dataset, device)
-        return unpack(content, f"{self._job.storage}/{LAST}", self._job.config, self._job.dataset, device)
+        return deserialize(content, f"{self._job.storage}/{LAST}", self._job.config, self._job.dataset, device)
 
     def after_epoch(self, state: TrainState) -> None:
         if self._store is None:
@@ -104,7 +103,7 @@ class _Keeper:
         names = [LAST] if is_last or self._is_due(state) else []
         names += [BEST] if self._is_best(state.history) else []
         if names:
-            self._store.write(pack(state), *names)
+            self._store.write(serialize(state), *names)
             self._written_at = time.monotonic()
         if is_last:
             self._store.wait()
@@ -129,8 +128,8 @@ class _Keeper:
             self._store.close()
 
 
-def _open_test(state: TrainState, data: DeviceData) -> dict[str, Any]:
-    test = evaluate(state.average, data, data.test)
+def _evaluate_test(state: TrainState, data: DeviceData) -> dict[str, Any]:
+    test = evaluate(state.ema_model, data, data.test)
     arrays = {
         "confusion": test.confusion,
         "features": test.features,

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_ray.algorithms import Terms
-from supercm_ray.core import LearnedCentroids, num_workers, rank, total, update_average
-from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_rows
+from supercm_ray.core import LearnedCentroids, all_reduce_sum, rank, update_ema, world_size
+from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_indices
 from supercm_ray.errors import DivergedError
 from supercm_ray.training.evaluate import class_means, evaluate, predict
 from supercm_ray.training.state import TrainState
-from supercm_ray.training.validators import target_figures
+from supercm_ray.training.validators import target_metrics
 
-_TARGET_ROWS = 2000
+_TARGET_SAMPLES = 2000
 
 
 def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
@@ -65,31 +65,33 @@ def own_random_numbers(state: TrainState) -> Iterator[None]:
 
 @torch.no_grad()
 def _agree_on_statistics(state: TrainState) -> None:
-    """Gives all workers the mean of their running statistics, where each BatchNorm saw its own worker's rows alone."""
-    if num_workers() == 1 or state.config.training.sync_batch_norm:
+    """Gives all workers the mean of their running statistics, where each BatchNorm saw its own worker's samples
+    alone.
+    """
+    if world_size() == 1 or state.config.training.sync_batch_norm:
         return
-    for module in nn.ModuleList([state.model, state.average, state.algorithm]).modules():
+    for module in nn.ModuleList([state.model, state.ema_model, state.algorithm]).modules():
         if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
-            module.running_mean.copy_(total(module.running_mean) / num_workers())
-            module.running_var.copy_(total(module.running_var) / num_workers())
+            module.running_mean.copy_(all_reduce_sum(module.running_mean) / world_size())
+            module.running_var.copy_(all_reduce_sum(module.running_var) / world_size())
 
 
 def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     """Figures of the moving average by which a run may be judged and, with a target domain, `oracle/accuracy`, which
-    nothing may be selected by. Those of the target come from at most 2000 of its unlabeled rows, evenly taken, and the
-    centroids among them from as many labeled rows, under the moving average too, unless they are learned.
+    nothing may be selected by. Those of the target come from at most 2000 of its unlabeled samples, evenly taken,
+    and the centroids among them from as many labeled samples, under the moving average too, unless they are learned.
     """
-    val = evaluate(state.average, data, data.val)
+    val = evaluate(state.ema_model, data, data.val)
     figures = {"val/accuracy": val.accuracy, "val/loss": val.loss}
     if state.config.data.target is None:
         return figures
-    rows = data.unlabeled[:: -(-len(data.unlabeled) // _TARGET_ROWS)]
-    outputs = predict(state.average, data, rows)
-    oracle = (outputs.logits.argmax(dim=1) == data.labels[rows]).double().mean().item()
+    indices = data.unlabeled[:: -(-len(data.unlabeled) // _TARGET_SAMPLES)]
+    outputs = predict(state.ema_model, data, indices)
+    oracle = (outputs.logits.argmax(dim=1) == data.labels[indices]).double().mean().item()
     is_learned = isinstance(state.centroids, LearnedCentroids)
     learned = (state.centroids.value, state.centroids.seen)
-    centroids, seen = learned if is_learned else class_means(state.average, data, _TARGET_ROWS)
-    return {**figures, **target_figures(outputs, centroids, seen), "oracle/accuracy": oracle}
+    centroids, seen = learned if is_learned else class_means(state.ema_model, data, _TARGET_SAMPLES)
+    return {**figures, **target_metrics(outputs, centroids, seen), "oracle/accuracy": oracle}
 
 
 def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
@@ -98,18 +100,18 @@ def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
     for batch in epoch_batches(state, data):
         terms = train_step(state, batch)
         sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
-    means = total(torch.stack(list(sums.values()))) / (state.config.training.steps_per_epoch * num_workers())
+    means = all_reduce_sum(torch.stack(list(sums.values()))) / (state.config.training.steps_per_epoch * world_size())
     return dict(zip(sums, means.tolist(), strict=True))
 
 
 def epoch_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
     """The batches of an epoch, each drawn when it is asked for."""
     training, generator = state.config.training, state.generator
-    labeled = epoch_rows(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
-    unlabeled = epoch_rows(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
+    labeled = epoch_indices(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
+    unlabeled = epoch_indices(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
     data.expect(torch.cat([labeled, unlabeled], dim=1))
-    for rows, other_rows in zip(labeled, unlabeled, strict=True):
-        yield draw_batch(data, rows, other_rows, state.config, generator)
+    for indices, unlabeled_indices in zip(labeled, unlabeled, strict=True):
+        yield draw_batch(data, indices, unlabeled_indices, state.config, generator)
 
 
 def train_step(state: TrainState, batch: Batch) -> Terms:
@@ -123,7 +125,7 @@ def train_step(state: TrainState, batch: Batch) -> Terms:
         group["lr"] = _learning_rate(state)
     state.optimizer.step()
     state.step += 1
-    update_average(state.average, state.model, _average_decay(state))
+    update_ema(state.ema_model, state.model, _ema_decay(state))
     return {name: term.detach() for name, term in terms.items()}
 
 
@@ -134,6 +136,6 @@ def _learning_rate(state: TrainState) -> float:
     )
 
 
-def _average_decay(state: TrainState) -> float:
+def _ema_decay(state: TrainState) -> float:
     """The decay of the average, less in the first steps, so that the start is soon forgotten."""
     return min(state.config.training.ema_decay, state.step / (state.step + 9))

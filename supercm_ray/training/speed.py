@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from supercm_ray.config import Config
-from supercm_ray.core import num_workers
+from supercm_ray.core import world_size
 from supercm_ray.errors import StudyError
 from supercm_ray.models import Classifier, Outputs, cpp_compiler, use_winograd
 
@@ -43,12 +43,12 @@ def choose_speed(config: Config, model: nn.Module, image_shape: tuple[int, ...],
     training = config.training
     work = _flop(model, image_shape)
     num_steps = training.num_epochs * training.steps_per_epoch
-    rows = training.labeled_batch_size + training.unlabeled_batch_size
-    is_long = 3 * work * rows * num_steps >= _LONG_RUN
+    indices = training.labeled_batch_size + training.unlabeled_batch_size
+    is_long = 3 * work * indices * num_steps >= _LONG_RUN
     pays = num_steps >= _LONG_RUN_STEPS if device.type == "cuda" else is_long
 
     bf16 = {"auto": work >= _LARGE_NETWORK and _native_bf16(device), "bf16": True, "fp32": False}[training.precision]
-    apart = num_workers() == 1 or not training.sync_batch_norm
+    apart = world_size() == 1 or not training.sync_batch_norm
     compiled = {"auto": pays and apart and _can_compile(device), "on": True, "off": False}[training.compile]
     fast_cpu = device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     winograd = {

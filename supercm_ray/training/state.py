@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from supercm_ray.algorithms import build_algorithm
 from supercm_ray.config import AlgorithmConfig, Config
-from supercm_ray.core import LearnedCentroids, RunningCentroids, num_workers
+from supercm_ray.core import LearnedCentroids, RunningCentroids, world_size
 from supercm_ray.data import Dataset
 from supercm_ray.models import Classifier, build_classifier, synchronise_batch_norm
 from supercm_ray.training.speed import choose_speed, compiled_pass, speed_up
@@ -31,7 +31,7 @@ class TrainState:
     config: Config
     device: torch.device
     model: Classifier
-    average: Classifier
+    ema_model: Classifier
     centroids: RunningCentroids | LearnedCentroids
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
@@ -49,7 +49,7 @@ class TrainState:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = build_classifier(config, dataset).to(device)
-            if num_workers() > 1 and config.training.sync_batch_norm:
+            if world_size() > 1 and config.training.sync_batch_norm:
                 synchronise_batch_norm(model)
             if config.training.channels_last:
                 model.to(memory_format=torch.channels_last)
@@ -57,7 +57,7 @@ class TrainState:
             centroids = _centroids(model, config.algorithm).to(device)
         generator = torch.Generator(device).manual_seed(config.seed)
         speed = choose_speed(config, model, dataset.shape, device)
-        average = copy.deepcopy(model).requires_grad_(False).eval()  # stays plain, to be evaluated and exported
+        ema_model = copy.deepcopy(model).requires_grad_(False).eval()  # stays plain, to be evaluated and exported
         speed_up(model, speed, or_fail=config.training.convolution == "winograd")
         step_loss = StepLoss(model, centroids, algorithm, config, generator)
         if speed.compiled:
@@ -66,7 +66,7 @@ class TrainState:
             config=config,
             device=device,
             model=model,
-            average=average,
+            ema_model=ema_model,
             centroids=centroids,
             optimizer=_optimizer(step_loss, config),
             generator=generator,
@@ -89,7 +89,7 @@ class TrainState:
         """The state as tensors and plain values, all of which load with `weights_only=True`."""
         return {
             "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
+            "ema_model": self.ema_model.state_dict(),
             "centroids": self.centroids.state_dict(),
             "algorithm": self.algorithm.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -108,7 +108,7 @@ class TrainState:
         step, history = state["step"], state["history"]
         _check_progress(step, history, self.config)
         self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        self.ema_model.load_state_dict(state["ema_model"])
         self.centroids.load_state_dict(state["centroids"])
         self.algorithm.load_state_dict(state["algorithm"])
         _load_moments(self.optimizer, state["optimizer"]["state"], begun=step > 0)
@@ -122,9 +122,9 @@ class TrainState:
 
 def _data_parallel(step_loss: StepLoss) -> nn.Module:
     """The loss with its gradients averaged over the workers. Buffers are not broadcast: centroids and synchronised
-    statistics come from all workers' rows and are the same everywhere.
+    statistics come from all workers' samples and are the same everywhere.
     """
-    if num_workers() == 1:
+    if world_size() == 1:
         return step_loss
     return DistributedDataParallel(step_loss, broadcast_buffers=False, gradient_as_bucket_view=True)
 

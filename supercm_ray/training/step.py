@@ -1,4 +1,4 @@
-"""The loss of one step: everything between a batch and the backward pass. Shapes: B labeled, U unlabeled rows."""
+"""The loss of one step: everything between a batch and the backward pass. Shapes: B labeled, U unlabeled samples."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StepLoss(nn.Module):
     ) -> None:
         """Args: the parts, the run's configuration and the generator of its random numbers.
 
-        `network`, through which the step's own rows pass, is the model unless something equal is put in its place.
+        `network`, through which the step's own samples pass, is the model unless something equal is put in its place.
         """
         super().__init__()
         self.model, self.algorithm, self.centroids = model, algorithm, centroids
@@ -73,13 +73,13 @@ class StepLoss(nn.Module):
         if not extra_pass:
             self._update_centroids(batch, outputs)
 
-        num_labeled, num_rows = len(batch.labels), len(outputs.logits)
-        over_all = algorithm.mean_over == "all_rows"
+        num_labeled, num_samples = len(batch.labels), len(outputs.logits)
+        over_all = algorithm.loss_reduction == "all_samples"
         supervised = supervised_loss(outputs.logits[:num_labeled], batch.labels) * (
-            num_labeled / num_rows if over_all else 1
+            num_labeled / num_samples if over_all else 1
         )
         terms: Terms = self.algorithm(Step(self.model, batch, outputs, self.config, self.generator, progress))
-        terms = {name: term * (1 - num_labeled / num_rows if over_all else 1) for name, term in terms.items()}
+        terms = {name: term * (1 - num_labeled / num_samples if over_all else 1) for name, term in terms.items()}
         clustering = clustering_loss(
             outputs.features,
             outputs.assignments,
@@ -97,8 +97,8 @@ class StepLoss(nn.Module):
         return {"loss": loss, "supervised": supervised, "clustering": clustering, **terms}
 
     def _update_centroids(self, batch: Batch, outputs: Outputs) -> None:
-        """Moves the centroids by outputs on labeled rows, and on unlabeled ones too where the mode takes them and they
-        are predicted with confidence.
+        """Moves the centroids by outputs on labeled samples, and on unlabeled ones too where the mode takes them and
+        they are predicted with confidence.
         """
         labels = batch.labels
         if self.config.algorithm.centroid_mode == "pseudo_labeled":
@@ -109,7 +109,7 @@ class StepLoss(nn.Module):
 
     @torch.no_grad()
     def _clean_outputs(self, batch: Batch) -> Outputs:
-        """Outputs on the rows that the centroids follow, as they are, in eval mode, as evaluation will see them."""
+        """Outputs on the samples that the centroids follow, as they are, in eval mode, as evaluation will see them."""
         images = batch.labeled_clean
         if self.config.algorithm.centroid_mode == "pseudo_labeled":
             images = torch.cat([images, batch.unlabeled_clean])

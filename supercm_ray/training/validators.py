@@ -1,4 +1,4 @@
-"""Figures that judge a model on the target domain without its labels. Shapes: N rows, D features, K classes."""
+"""Figures that judge a model on the target domain without its labels. Shapes: N samples, D features, K classes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SND_TEMPERATURE = 0.05
 
 
 @torch.no_grad()
-def target_figures(outputs: Outputs, centroids: Tensor, seen: Tensor) -> dict[str, float]:
-    """The figures by name, from outputs on unlabeled target rows and centroids (K, D) of the same network's features,
-    with `seen` (K,).
+def target_metrics(outputs: Outputs, centroids: Tensor, seen: Tensor) -> dict[str, float]:
+    """The figures by name, from outputs on unlabeled target samples and centroids (K, D) of the same network's
+    features, with `seen` (K,).
 
     - `target/entropy`: mean entropy of a prediction in nats; less is surer.
     - `target/information_maximisation`: entropy of the mean prediction minus that mean entropy; more is better.

@@ -18,17 +18,17 @@ TARGET: dict[str, object] = {"data.target": {"name": "digits_odd_blurred"}}
 """What hosts for domain adaptation ask of a configuration; the toy data have one domain all the same."""
 
 
-def toy_dataset(num_classes: int = 3, rows_per_class: int = 40, seed: int = 0) -> Dataset:
+def toy_dataset(num_classes: int = 3, samples_per_class: int = 40, seed: int = 0) -> Dataset:
     """Noisy 8x8 images, each class with its own pattern."""
     rng = np.random.default_rng(seed)
     patterns = rng.integers(0, 200, (num_classes, 1, 8, 8))
-    labels = np.repeat(np.arange(num_classes), rows_per_class)
+    labels = np.repeat(np.arange(num_classes), samples_per_class)
     images = (patterns[labels] + rng.integers(0, 56, (len(labels), 1, 8, 8))).astype(np.uint8)
     return Dataset("toy", images, labels, tuple(map(str, range(num_classes))), (0.4,), (0.3,))
 
 
 class AlgorithmContract:
-    """Finite, differentiable, deterministic by seed, resumable, for any number of classes and rows, blind to hidden
+    """Finite, differentiable, deterministic by seed, resumable, for any number of classes and samples, blind to hidden
     labels, and without a trace in BatchNorm statistics.
     """
 
@@ -79,7 +79,7 @@ class AlgorithmContract:
         resumed, _ = self.start(self.config())
         resumed.load_state_dict(saved)
         list(fit(resumed, data))
-        for module in ("model", "average", "algorithm", "centroids"):
+        for module in ("model", "ema_model", "algorithm", "centroids"):
             ours, theirs = getattr(state, module).state_dict(), getattr(resumed, module).state_dict()
             assert ours.keys() == theirs.keys()
             assert all(torch.equal(ours[key], theirs[key]) for key in ours)
@@ -89,7 +89,7 @@ class AlgorithmContract:
         state, data = self.start(self.config(), toy_dataset(num_classes))
         assert all(np.isfinite(value) for value in train_epoch(state, data).values())
 
-    def test_one_unlabeled_and_one_labeled_row(self) -> None:
+    def test_one_unlabeled_and_one_labeled_sample(self) -> None:
         sizes = {"training.labeled_batch_size": 1, "training.unlabeled_batch_size": 1}
         state, data = self.start(self.config().replace(sizes))
         assert all(np.isfinite(value) for value in train_epoch(state, data).values())

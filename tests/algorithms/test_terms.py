@@ -13,7 +13,7 @@ from torch import Tensor
 from supercm_ray.algorithms import Step, build_algorithm
 from supercm_ray.algorithms.adversarial import reverse_gradient, warm_start
 from supercm_ray.algorithms.base import frozen_statistics
-from supercm_ray.data import Batch, draw_batch, epoch_rows
+from supercm_ray.data import Batch, draw_batch, epoch_indices
 from supercm_ray.training import TrainState
 
 from .contract import TARGET, AlgorithmContract
@@ -31,9 +31,9 @@ def make_step(name: str, **settings: object) -> tuple[TrainState, Step]:
     maker = _Maker()
     config = maker.config(algorithm__name=name, **settings)
     state, data = maker.start(config)
-    rows = epoch_rows(data.labeled, 1, 6, state.generator)[0]
-    others = epoch_rows(data.unlabeled, 1, 10, state.generator)[0]
-    batch: Batch = draw_batch(data, rows, others, config, state.generator)
+    indices = epoch_indices(data.labeled, 1, 6, state.generator)[0]
+    others = epoch_indices(data.unlabeled, 1, 10, state.generator)[0]
+    batch: Batch = draw_batch(data, indices, others, config, state.generator)
     outputs = state.model(torch.cat([batch.labeled, batch.unlabeled]))
     return state, Step(state.model, batch, outputs, config, state.generator, 0.5)
 
@@ -105,12 +105,12 @@ def test_vat_finds_a_direction_of_the_right_length_that_changes_more_than_chance
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.34, 0.36, 1.0])
-def test_pseudo_label_counts_confident_rows_over_all_rows(threshold: float) -> None:
+def test_pseudo_label_counts_confident_samples_over_all_samples(threshold: float) -> None:
     state, step = make_step("pseudo_label", algorithm__confidence_threshold=threshold)
     expected = 0.0
-    for row in step.outputs.logits[6:].softmax(1):
-        if row.max() >= threshold:
-            expected += -row.max().log().item() / 10
+    for sample in step.outputs.logits[6:].softmax(1):
+        if sample.max() >= threshold:
+            expected += -sample.max().log().item() / 10
     assert term(state, step).item() == pytest.approx(expected, rel=1e-5, abs=1e-8)
 
 
@@ -119,9 +119,9 @@ def test_fixmatch_teaches_the_strong_view_the_label_of_the_weak_one() -> None:
     again = replayed(step)
     strong = again.model(again.strong_view()).logits.log_softmax(1)
     expected = 0.0
-    for weak, row in zip(step.outputs.logits[6:].softmax(1), strong, strict=True):
+    for weak, sample in zip(step.outputs.logits[6:].softmax(1), strong, strict=True):
         if weak.max() >= 0.35:
-            expected += -row[weak.argmax()].item() / 10
+            expected += -sample[weak.argmax()].item() / 10
     assert expected > 0
     assert term(state, step).item() == pytest.approx(expected, rel=1e-5)
 
@@ -174,7 +174,7 @@ def test_cdan_sees_products_and_weighs_by_certainty(entropy: bool) -> None:
     features, g = step.outputs.features.detach(), step.outputs.assignments.detach()
     joint = torch.stack([torch.outer(g[i], features[i]).flatten() for i in range(16)])
     scores = state.algorithm.discriminator(joint).detach().sigmoid()[:, 0].tolist()
-    certainty = [1 + math.exp(sum(p * math.log(p) for p in row)) if entropy else 1.0 for row in g.tolist()]
+    certainty = [1 + math.exp(sum(p * math.log(p) for p in sample)) if entropy else 1.0 for sample in g.tolist()]
     source = sum(-math.log(s) * w for s, w in zip(scores[:6], certainty[:6], strict=True)) / sum(certainty[:6])
     target = sum(-math.log(1 - s) * w for s, w in zip(scores[6:], certainty[6:], strict=True)) / sum(certainty[6:])
     assert term(state, step).item() == pytest.approx((source + target) / 2, rel=1e-5)
@@ -183,9 +183,9 @@ def test_cdan_sees_products_and_weighs_by_certainty(entropy: bool) -> None:
 def test_mcc_is_the_confusion_between_classes() -> None:
     state, step = make_step("mcc")
     p = (step.outputs.logits[6:].detach() / 2.5).softmax(1).tolist()
-    certainty = [1 + math.exp(sum(x * math.log(x) for x in row)) for row in p]
+    certainty = [1 + math.exp(sum(x * math.log(x) for x in sample)) for sample in p]
     weights = [10 * c / sum(certainty) for c in certainty]
     confusion = [[sum(w * r[j] * r[k] for w, r in zip(weights, p, strict=True)) for k in range(3)] for j in range(3)]
-    rows = [[x / sum(row) for x in row] for row in confusion]
-    expected = sum(rows[j][k] for j in range(3) for k in range(3) if j != k) / 3
+    indices = [[x / sum(sample) for x in sample] for sample in confusion]
+    expected = sum(indices[j][k] for j in range(3) for k in range(3) if j != k) / 3
     assert term(state, step).item() == pytest.approx(expected, rel=1e-5)

@@ -14,7 +14,7 @@ import pytest
 from accuracy_rows import ARMS, WITH, WITHOUT, Row, Suite, rows
 from accuracy_table import BEGIN, END, between_markers, is_clear, put_into, table
 
-from supercm_ray.study import TARGET_METRICS
+from supercm_ray.config import TARGET_METRICS
 
 ROOT = Path(__file__).parents[2]
 ROWS = list(rows())
@@ -47,10 +47,12 @@ def test_the_arms_differ_in_the_clustering_weight_alone(row: Row) -> None:
     assert WEIGHT not in without.space
     for name in ("budget", "sampler", "scheduler", "objective", "num_seeds"):
         assert getattr(without, name) == getattr(with_module, name)
-    points = [{k: v for k, v in study.points[0].items() if k != WEIGHT} for study in (without, with_module)]
-    assert points[0] == points[1]
-    assert not without.control
-    assert not with_module.control
+    enqueued_trials = [
+        {k: v for k, v in study.enqueued_trials[0].items() if k != WEIGHT} for study in (without, with_module)
+    ]
+    assert enqueued_trials[0] == enqueued_trials[1]
+    assert not without.baseline
+    assert not with_module.baseline
     assert "algorithm.temperature" not in with_module.space
     assert (with_module.primary.metric in TARGET_METRICS) == (with_module.base.data.target is not None)
 

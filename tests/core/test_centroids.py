@@ -1,6 +1,6 @@
 """Labeled centroids, against each rule written as its definition.
 
-Shapes: B rows, D features, K classes.
+Shapes: B samples, D features, K classes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def batches(seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
 
 def class_mean(features: Tensor, labels: Tensor, k: int) -> list[float] | None:
     """The mean of a class as numbers, or None where it is absent."""
-    rows = [features[i].tolist() for i in range(len(labels)) if labels[i] == k]
-    return [sum(column) / len(rows) for column in zip(*rows, strict=True)] if rows else None
+    indices = [features[i].tolist() for i in range(len(labels)) if labels[i] == k]
+    return [sum(column) / len(indices) for column in zip(*indices, strict=True)] if indices else None
 
 
 class ByHand:
@@ -98,7 +98,7 @@ def test_a_class_absent_from_a_batch_keeps_its_centroid(rule: CentroidRule) -> N
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_seen_tells_which_classes_have_had_a_row(rule: CentroidRule) -> None:
+def test_seen_tells_which_classes_have_had_a_sample(rule: CentroidRule) -> None:
     centroids = new(rule)
     assert centroids.seen.tolist() == [False] * K
     centroids.update(torch.zeros(3, D), torch.tensor([2, -1, 2]))
@@ -160,12 +160,12 @@ def test_sums_of_two_workers_make_the_update_of_the_whole(rule: CentroidRule) ->
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_sums_are_accumulated_in_fp32(dtype: torch.dtype, autocast: bool) -> None:
-    rows = 5001  # bfloat16 and float16 know no number between 4992 or 5000 and the next
+    indices = 5001  # bfloat16 and float16 know no number between 4992 or 5000 and the next
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        sums, counts = class_sums(torch.ones(rows, D, dtype=dtype), torch.zeros(rows, dtype=torch.int64), K)
+        sums, counts = class_sums(torch.ones(indices, D, dtype=dtype), torch.zeros(indices, dtype=torch.int64), K)
     assert (sums.dtype, counts.dtype) == (torch.float32, torch.float32)
-    assert sums[0].tolist() == [rows] * D
-    assert counts.tolist() == [rows, 0, 0, 0]
+    assert sums[0].tolist() == [indices] * D
+    assert counts.tolist() == [indices, 0, 0, 0]
 
 
 def test_autocast_does_not_round_the_features() -> None:

@@ -1,6 +1,6 @@
 """The clustering module and its loss, against the published four terms and a slow loop.
 
-Shapes: B rows, D features, K classes.
+Shapes: B samples, D features, K classes.
 """
 
 from __future__ import annotations
@@ -28,22 +28,26 @@ def four_terms(x: Tensor, g: Tensor, mu: Tensor, alpha: float = 1.0) -> Tensor:
 
 def slow_loss(x: Tensor, g: Tensor, mu: Tensor, alpha: list[float]) -> float:
     """The distortion and E4 with nothing but numbers."""
-    rows, dim = x.shape
+    indices, dim = x.shape
     total = 0.0
-    for i in range(rows):
+    for i in range(indices):
         for k in range(len(mu)):
             for d in range(dim):
                 total += g[i, k].item() * (x[i, d].item() - mu[k, d].item()) ** 2
-    prior = sum((1 - alpha[k]) * math.log(sum(g[i, k].item() for i in range(rows)) / rows) for k in range(len(mu)))
-    return total / (rows * dim) + prior
+    prior = sum(
+        (1 - alpha[k]) * math.log(sum(g[i, k].item() for i in range(indices)) / indices) for k in range(len(mu))
+    )
+    return total / (indices * dim) + prior
 
 
-def problem(rows: int, dim: int, classes: int, *, seed: int = 0, offset: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def problem(
+    indices: int, dim: int, classes: int, *, seed: int = 0, offset: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Features (B, D), logits (B, K) and centroids (K, D) in float64."""
     generator = torch.Generator().manual_seed(seed)
     x, logits, mu = (
         torch.randn(shape, generator=generator, dtype=torch.float64)
-        for shape in ((rows, dim), (rows, classes), (classes, dim))
+        for shape in ((indices, dim), (indices, classes), (classes, dim))
     )
     return x + offset, logits, mu + offset
 
@@ -146,7 +150,7 @@ def test_without_a_seen_class_the_loss_is_zero_and_gradients_are_finite(size: fl
 
 
 @pytest.mark.parametrize("gap", [50.0, 87.5, 90.0, 103.0, 200.0])
-def test_a_row_sure_of_a_class_never_seen_has_finite_gradients(gap: float) -> None:
+def test_a_sample_sure_of_a_class_never_seen_has_finite_gradients(gap: float) -> None:
     x = torch.full((2, 3), 30.0, requires_grad=True)
     logits = torch.tensor([[gap, 0.0, 0.0], [0.0, 0.0, 1.0]], requires_grad=True)
     mu = torch.tensor([[0.0] * 3, [1.0] * 3, [2.0] * 3])

@@ -10,11 +10,12 @@ import torch
 from supercm_ray.core import gaussian_ramp, supervised_loss
 
 
-def test_cross_entropy_is_the_mean_over_labeled_rows() -> None:
+def test_cross_entropy_is_the_mean_over_labeled_samples() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], dtype=torch.float64)
     labels = [2, 0]
     by_hand = [
-        math.log(sum(math.exp(z) for z in row)) - row[label] for row, label in zip(logits.tolist(), labels, strict=True)
+        math.log(sum(math.exp(z) for z in sample)) - sample[label]
+        for sample, label in zip(logits.tolist(), labels, strict=True)
     ]
     loss = supervised_loss(logits, torch.tensor(labels))
     assert loss.item() == pytest.approx(sum(by_hand) / 2, rel=1e-12)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supercm_ray.data.augment import RowDraws, random_shift
+from supercm_ray.data.augment import SampleDraws, random_shift
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
@@ -31,7 +31,7 @@ def offset(image: Tensor, output: Tensor, most: int) -> tuple[int, int]:
 @pytest.mark.parametrize("most", [1, 2])
 def test_each_sample_gets_its_own_shift_and_zeros_at_the_border(most: int) -> None:
     images = torch.rand(150, 2, 5, 4, generator=torch.Generator().manual_seed(0)) + 0.1
-    outputs = random_shift(images, most, RowDraws(torch.Generator().manual_seed(0), len(images)))
+    outputs = random_shift(images, most, SampleDraws(torch.Generator().manual_seed(0), len(images)))
     assert outputs.shape == images.shape
     offsets = [offset(image, output, most) for image, output in zip(images, outputs, strict=True)]
     steps = range(-most, most + 1)
@@ -43,14 +43,14 @@ def test_each_sample_gets_its_own_shift_and_zeros_at_the_border(most: int) -> No
 def test_no_shift_is_the_identity_and_draws_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     before, images = generator.get_state(), torch.rand(3, 1, 4, 4)
-    assert torch.equal(random_shift(images, 0, RowDraws(generator, len(images))), images)
+    assert torch.equal(random_shift(images, 0, SampleDraws(generator, len(images))), images)
     assert torch.equal(generator.get_state(), before)
 
 
 def test_shifts_follow_from_the_generator() -> None:
     images = torch.rand(20, 1, 6, 6)
     first, again, other = (
-        random_shift(images, 2, RowDraws(torch.Generator().manual_seed(seed), len(images))) for seed in (1, 1, 2)
+        random_shift(images, 2, SampleDraws(torch.Generator().manual_seed(seed), len(images))) for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -1,4 +1,4 @@
-"""Rows on the device and the batches drawn from them."""
+"""Samples on the device and the batches drawn from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from supercm_ray.config import Config, DataConfig
-from supercm_ray.data import Dataset, DeviceData, as_floats, draw_batch, epoch_rows, make_splits
+from supercm_ray.data import Dataset, DeviceData, as_floats, draw_batch, epoch_indices, make_splits
 
 CPU = torch.device("cpu")
 
@@ -21,27 +21,27 @@ def data(digits: Dataset) -> DeviceData:
 
 
 @pytest.mark.parametrize(("steps", "size"), [(3, 4), (7, 5), (1, 10), (2, 35), (1, 3)])
-def test_an_epoch_takes_every_row_equally_often_up_to_one(steps: int, size: int) -> None:
-    rows = torch.arange(10) * 3
-    drawn = epoch_rows(rows, steps, size, torch.Generator().manual_seed(0))
+def test_an_epoch_takes_every_sample_equally_often_up_to_one(steps: int, size: int) -> None:
+    indices = torch.arange(10) * 3
+    drawn = epoch_indices(indices, steps, size, torch.Generator().manual_seed(0))
     assert drawn.shape == (steps, size)
     counts = Counter(drawn.flatten().tolist())
-    assert set(counts) <= set(rows.tolist())
+    assert set(counts) <= set(indices.tolist())
     least = steps * size // 10
-    assert {counts[row] for row in rows.tolist()} <= {least, least + 1}
+    assert {counts[sample] for sample in indices.tolist()} <= {least, least + 1}
     passes = drawn.flatten()[: least * 10].view(least, 10)
-    assert all(sorted(each) == rows.tolist() for each in passes.tolist()), "each pass takes every row once"
+    assert all(sorted(each) == indices.tolist() for each in passes.tolist()), "each pass takes every sample once"
 
 
-def test_rows_are_shuffled_anew_in_each_pass() -> None:
-    rows, generator = torch.arange(10), torch.Generator().manual_seed(0)
-    passes = epoch_rows(rows, 4, 10, generator).tolist()
+def test_samples_are_shuffled_anew_in_each_pass() -> None:
+    indices, generator = torch.arange(10), torch.Generator().manual_seed(0)
+    passes = epoch_indices(indices, 4, 10, generator).tolist()
     assert len({tuple(each) for each in passes}) == 4
-    assert epoch_rows(rows, 4, 10, generator).tolist() != passes
+    assert epoch_indices(indices, 4, 10, generator).tolist() != passes
 
 
-def test_an_epoch_without_rows_is_empty() -> None:
-    assert epoch_rows(torch.arange(10), 3, 0, torch.Generator()).shape == (3, 0)
+def test_an_epoch_without_samples_is_empty() -> None:
+    assert epoch_indices(torch.arange(10), 3, 0, torch.Generator()).shape == (3, 0)
 
 
 def test_on_the_cpu_the_memory_is_shared(digits: Dataset, data: DeviceData) -> None:
@@ -64,7 +64,7 @@ def test_pixels_are_the_images_over_255(digits: Dataset, data: DeviceData) -> No
     assert np.allclose(pixels.numpy() * 255, digits.images[[5, 1]])
 
 
-def test_a_batch_holds_the_rows_asked_for(digits: Dataset, data: DeviceData) -> None:
+def test_a_batch_holds_the_samples_asked_for(digits: Dataset, data: DeviceData) -> None:
     config = Config(data=DataConfig(label_ratio=0.1, shift_pixels=0))
     labeled, unlabeled = data.labeled[:6], data.unlabeled[:4]
     batch = draw_batch(data, labeled, unlabeled, config, torch.Generator())
@@ -83,7 +83,7 @@ def test_a_batch_is_augmented_except_where_it_is_to_be_clean(data: DeviceData) -
     assert not torch.equal(batch.unlabeled, data.pixels(unlabeled))
 
 
-def test_a_batch_may_be_without_unlabeled_rows(data: DeviceData) -> None:
+def test_a_batch_may_be_without_unlabeled_samples(data: DeviceData) -> None:
     config = Config(data=DataConfig(label_ratio=0.1))
     batch = draw_batch(data, data.labeled[:6], data.unlabeled[:0], config, torch.Generator())
     assert (len(batch.labeled), len(batch.unlabeled)) == (6, 0)

@@ -24,13 +24,13 @@ def test_pixels_are_standardised_to_the_range_of_minus_one_to_one(digits: Datase
     assert (pixels.min(), pixels.max()) == (-1.0, 1.0)
 
 
-def test_seal_blanks_exactly_these_rows(digits: Dataset) -> None:
-    rows = np.array([0, 5, 1796])
+def test_seal_blanks_exactly_these_samples(digits: Dataset) -> None:
+    indices = np.array([0, 5, 1796])
     images, labels = digits.images.copy(), digits.labels.copy()
-    sealed = digits.seal(rows)
-    others = np.setdiff1d(np.arange(len(labels)), rows)
-    assert sealed.images[rows].max() == 0
-    assert sealed.labels[rows].tolist() == [HIDDEN_LABEL] * 3
+    sealed = digits.mask_test_split(indices)
+    others = np.setdiff1d(np.arange(len(labels)), indices)
+    assert sealed.images[indices].max() == 0
+    assert sealed.labels[indices].tolist() == [HIDDEN_LABEL] * 3
     assert np.array_equal(sealed.images[others], images[others])
     assert np.array_equal(sealed.labels[others], labels[others])
     assert np.array_equal(digits.images, images), "the original is left as it was"

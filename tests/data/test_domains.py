@@ -22,19 +22,21 @@ needs_real_data = pytest.mark.skipif(
 PAIR = DataConfig(name="digits_even", target=PlaceConfig(name="digits_odd_blurred"))
 
 
-def noise(name: str, shape: tuple[int, int, int], num_classes: int = 3, num_rows: int = 60, seed: int = 0) -> Dataset:
-    images = np.random.default_rng(seed).integers(0, 256, (num_rows, *shape)).astype(np.uint8)
-    labels = np.arange(num_rows) % num_classes
+def noise(
+    name: str, shape: tuple[int, int, int], num_classes: int = 3, num_samples: int = 60, seed: int = 0
+) -> Dataset:
+    images = np.random.default_rng(seed).integers(0, 256, (num_samples, *shape)).astype(np.uint8)
+    labels = np.arange(num_samples) % num_classes
     statistics = (0.5,) * shape[0]
     return Dataset(name, images, labels, tuple(map(str, range(num_classes))), statistics, statistics)
 
 
 def test_the_embedded_pair_shares_no_image() -> None:
     pair, digits = load_dataset(PAIR), load_dataset(DataConfig(label_ratio=0.1))
-    source = np.delete(np.arange(len(pair.labels)), pair.target_rows)
+    source = np.delete(np.arange(len(pair.labels)), pair.target_indices)
     assert np.array_equal(pair.images[source], digits.images[::2])
-    assert np.array_equal(pair.labels[pair.target_rows], digits.labels[1::2])
-    sharp, blurred = digits.images[1].astype(float), pair.images[pair.target_rows][0]
+    assert np.array_equal(pair.labels[pair.target_indices], digits.labels[1::2])
+    sharp, blurred = digits.images[1].astype(float), pair.images[pair.target_indices][0]
     assert blurred[0, 3, 4] == round(sharp[0, 2:5, 3:6].mean())
     assert blurred[0, 0, 1] == round(sharp[0, :2, :3].sum() / 9)
 
@@ -42,7 +44,7 @@ def test_the_embedded_pair_shares_no_image() -> None:
 def test_splits_take_labels_from_the_source_and_the_test_from_the_target() -> None:
     pair = load_dataset(PAIR)
     splits = split_dataset(pair, Config(data=PAIR))
-    target = set(pair.target_rows.tolist())
+    target = set(pair.target_indices.tolist())
     assert not target & set(splits.labeled.tolist()) | (target & set(splits.val.tolist()))
     assert set(splits.unlabeled.tolist()) | set(splits.test.tolist()) == target
     assert len(splits.test) == round(0.25 * len(target))
@@ -53,7 +55,7 @@ def test_splits_take_labels_from_the_source_and_the_test_from_the_target() -> No
 def test_target_labels_decide_nothing() -> None:
     pair = load_dataset(PAIR)
     labels = pair.labels.copy()
-    labels[pair.target_rows] = np.random.default_rng(0).permutation(labels[pair.target_rows])
+    labels[pair.target_indices] = np.random.default_rng(0).permutation(labels[pair.target_indices])
     poisoned = dataclasses.replace(pair, labels=labels)
     for seed in (0, 1):
         ours, theirs = (split_dataset(one, Config(seed=seed, data=PAIR)) for one in (pair, poisoned))
@@ -81,9 +83,9 @@ def test_target_images_take_the_shape_of_the_source() -> None:
     assert np.array_equal(same.images, np.concatenate([grey.images, flat.images]))
 
 
-def test_a_target_s_own_test_rows_are_the_test() -> None:
+def test_a_target_s_own_test_samples_are_the_test() -> None:
     source, target = noise("a", (1, 8, 8)), noise("b", (1, 8, 8), seed=1)
-    joined = join_domains(source, dataclasses.replace(target, test_rows=np.arange(50, 60)))
+    joined = join_domains(source, dataclasses.replace(target, test_indices=np.arange(50, 60)))
     assert np.array_equal(split_dataset(joined, Config(data=PAIR)).test, np.arange(110, 120))
 
 
@@ -159,12 +161,12 @@ def test_a_real_pair_of_features_fits() -> None:
     assert (pair.num_classes, pair.has_class_names) == (10, False)
 
 
-def test_rows_that_the_source_keeps_for_its_test_are_left_out() -> None:
-    source = dataclasses.replace(noise("a", (1, 8, 8)), test_rows=np.arange(40, 60))
+def test_samples_that_the_source_keeps_for_its_test_are_left_out() -> None:
+    source = dataclasses.replace(noise("a", (1, 8, 8)), test_indices=np.arange(40, 60))
     joined = join_domains(source, noise("b", (1, 8, 8), seed=1))
     assert len(joined.labels) == 40 + 60
     assert np.array_equal(joined.images[:40], source.images[:40])
-    assert np.array_equal(joined.target_rows, np.arange(40, 100))
+    assert np.array_equal(joined.target_indices, np.arange(40, 100))
 
 
 def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() -> None:
@@ -184,15 +186,15 @@ def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() ->
 
 def test_hidden_labels_of_the_target_decide_nothing() -> None:
     pair = load_dataset(PAIR)
-    hidden = pair.seal(pair.target_rows)
+    hidden = pair.mask_test_split(pair.target_indices)
     ours, theirs = (split_dataset(one, Config(data=PAIR)) for one in (pair, hidden))
     assert all(np.array_equal(getattr(ours, n), getattr(theirs, n)) for n in ("labeled", "unlabeled", "val", "test"))
 
 
-def test_a_class_without_a_source_row_is_named_with_the_setting_that_is_set() -> None:
+def test_a_class_without_a_source_sample_is_named_with_the_setting_that_is_set() -> None:
     pair = load_dataset(PAIR)
     labels = pair.labels.copy()
-    labels[np.flatnonzero(labels[: len(labels) - len(pair.target_rows)] == 3)[1:]] = 4
+    labels[np.flatnonzero(labels[: len(labels) - len(pair.target_indices)] == 3)[1:]] = 4
     rare = dataclasses.replace(pair, labels=labels)
     for update in ({}, {"num_val": 500}, {"labels_per_class": 2}):
         data = PAIR.model_copy(update=update)
@@ -200,7 +202,7 @@ def test_a_class_without_a_source_row_is_named_with_the_setting_that_is_set() ->
             split_dataset(rare, Config(data=data))
         assert "None" not in str(caught.value)
     data = PAIR.model_copy(update={"num_val": 898})
-    with pytest.raises(StudyError, match=r"num_val=898, which gives 1 labeled rows .* lower it"):
+    with pytest.raises(StudyError, match=r"num_val=898, which gives 1 labeled samples .* lower it"):
         split_dataset(pair, Config(data=data))
 
 
@@ -208,6 +210,6 @@ def test_settings_that_leave_a_split_empty_are_named() -> None:
     pair = load_dataset(PAIR)
     with pytest.raises(StudyError, match=r"data\.num_val, got 5000 of 899"):
         split_dataset(pair, Config(data=PAIR.model_copy(update={"num_val": 5000})))
-    few = dataclasses.replace(pair, target_rows=pair.target_rows[:3])
-    with pytest.raises(StudyError, match=r"data\.test_fraction, got 0 test and 3 unlabeled rows of 3"):
+    few = dataclasses.replace(pair, target_indices=pair.target_indices[:3])
+    with pytest.raises(StudyError, match=r"data\.test_fraction, got 0 test and 3 unlabeled samples of 3"):
         split_dataset(few, Config(data=PAIR.model_copy(update={"test_fraction": 0.1})))

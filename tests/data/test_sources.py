@@ -52,7 +52,7 @@ def test_arrays_of_images_in_each_layout(shape: tuple[int, ...], labels: np.ndar
     expected = images[index]
     assert dataset.images[4, 0 if len(shape) == 3 else 1, 2, 3] == expected
     assert np.array_equal(dataset.labels, labels)
-    assert dataset.test_rows is None
+    assert dataset.test_indices is None
 
 
 @pytest.mark.parametrize("suffix", ["npz", "mat"])
@@ -70,14 +70,14 @@ def test_arrays_of_vectors_one_based_and_normalised(suffix: str, labels: np.ndar
     assert np.array_equal(dataset.labels, labels)
 
 
-def test_test_rows_of_their_own_file_stay_the_test_split(labels: np.ndarray, tmp_path: Path) -> None:
+def test_test_samples_of_their_own_file_stay_the_test_split(labels: np.ndarray, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, shift in (("train", 0), ("test", 100)):
         images = rng.integers(shift, shift + 50, (30, 4, 4)).astype(np.uint8)
         np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
     data = arrays(tmp_path, train_file="train.npz", test_file="test.npz")
     dataset = load_dataset(data)
-    assert np.array_equal(dataset.test_rows, np.arange(30, 60))
+    assert np.array_equal(dataset.test_indices, np.arange(30, 60))
     assert dataset.mean[0] == pytest.approx(dataset.images[:30].mean() / 255)
     assert dataset.std[0] == pytest.approx((dataset.images[:30] / 255).std())
     from supercm_ray.config import Config
@@ -112,7 +112,7 @@ def test_a_corrupt_image_is_refused_or_counted_and_left_out(
     data, places = encoded(images, broken=7)
     np.savez(tmp_path / "a.npz", png=data, at=places, labels=labels)
     config = arrays(tmp_path, train_file="a.npz", input_key="png", offsets_key="at")
-    assert "row 7 of a.npz" in refusal(config)
+    assert "sample 7 of a.npz" in refusal(config)
     assert "data.skip_corrupt=true" in refusal(config)
     with caplog.at_level(logging.WARNING):
         dataset = load_dataset(config.model_copy(update={"skip_corrupt": True}))
@@ -142,7 +142,7 @@ def test_what_is_wrong_with_arrays_is_said(labels: np.ndarray, tmp_path: Path) -
     assert "the first of which is 11" in messages["nan.npz"]
     assert "got 30 and 20" in messages["short.npz"]
     assert "got `images`" in messages["nolabels.npz"]
-    assert "no row of class 1" in messages["gap.npz"]
+    assert "no sample of class 1" in messages["gap.npz"]
     assert "the label -1" in messages["negative.npz"]
     assert "whole numbers" in messages["halves.npz"]
     assert "uint8 images" in messages["floats.npz"]
@@ -160,10 +160,10 @@ def test_inputs_and_labels_of_other_kinds_are_refused_in_one_line(labels: np.nda
         "no_width": ({"images": vectors[:, :0], "labels": labels}, "got float32 (30, 0)"),
         "no_height": ({"images": np.ones((30, 0, 4), np.uint8), "labels": labels}, "got uint8 (30, 0, 4)"),
         "no_rows": ({"images": vectors[:0], "labels": labels[:0]}, "labels must be numbers for labels"),
-        "large": ({"images": vectors, "labels": large}, "got the label 1000000000000 in 30 rows"),
+        "large": ({"images": vectors, "labels": large}, "got the label 1000000000000 in 30 samples"),
         "uint32": ({"images": vectors, "labels": (labels - 1).astype(np.uint32)}, "the label 4294967295"),
         "uint64": ({"images": vectors, "labels": (labels - 1).astype(np.uint64)}, "got 18446744073709551615"),
-        "too_large": ({"images": vectors * np.float64(1e300), "labels": labels}, "got none in 30 rows"),
+        "too_large": ({"images": vectors * np.float64(1e300), "labels": labels}, "got none in 30 samples"),
         "not_a_number": ({"images": vectors, "labels": np.where(labels == 1, np.nan, labels)}, "got nan"),
     }
     for name, (content, expected) in cases.items():
@@ -178,7 +178,7 @@ def test_inputs_and_labels_of_other_kinds_are_refused_in_one_line(labels: np.nda
 def test_labels_are_named_as_they_stand_in_the_file(labels: np.ndarray, tmp_path: Path) -> None:
     vectors = np.ones((30, 4), dtype=np.float32)
     np.savez(tmp_path / "gap.npz", images=vectors, labels=labels * 2 + 1)
-    assert "from 1 to 5, got no row of class 2" in refusal(arrays(tmp_path, train_file="gap.npz", first_label=1))
+    assert "from 1 to 5, got no sample of class 2" in refusal(arrays(tmp_path, train_file="gap.npz", first_label=1))
     np.savez(tmp_path / "zero.npz", images=vectors, labels=labels)
     assert "got 1" + 30 * "0" in refusal(arrays(tmp_path, train_file="zero.npz", first_label=10**30))
     message = refusal(arrays(tmp_path, train_file="zero.npz", first_label=1))
@@ -251,7 +251,7 @@ def test_damaged_files_of_usps_are_named(tmp_path: Path) -> None:
         "garbage": b"garbage",
         "cut": whole[:-20],
         "words": bz2.compress(b"no numbers\n"),
-        "no rows": bz2.compress(b""),
+        "no samples": bz2.compress(b""),
         "one class": bz2.compress(line.format(1).encode()),
         "label beyond": bz2.compress((line.format(1) + line.format(2) + line.format(99)).encode()),
     }
@@ -357,7 +357,7 @@ def test_a_missing_folder_or_file_is_named_with_the_remedy(tmp_path: Path, monke
 
 def check(dataset: Dataset, num_train: int, num_test: int, shape: tuple[int, int, int], num_classes: int = 10) -> None:
     assert dataset.images.shape == (num_train + num_test, *shape)
-    assert np.array_equal(dataset.test_rows, np.arange(num_train, num_train + num_test))
+    assert np.array_equal(dataset.test_indices, np.arange(num_train, num_train + num_test))
     assert dataset.num_classes == num_classes
     assert set(dataset.labels.tolist()) == set(range(num_classes))
 
@@ -400,7 +400,7 @@ def test_jpegs_in_an_npz_are_read_without_a_special_case() -> None:
 
 @needs_real_data
 def test_deep_features_in_a_mat_file_are_as_their_readme_says() -> None:
-    """1-nearest-neighbour from amazon to webcam finds 84.1 % on normalised rows."""
+    """1-nearest-neighbour from amazon to webcam finds 84.1 % on normalised samples."""
     found = {}
     for domain in ("amazon", "webcam"):
         settings = {"input_key": "fts", "label_key": "labels", "first_label": 1, "l2_normalise": True}

@@ -31,14 +31,14 @@ def parts(splits: Splits) -> list[Labels]:
 
 
 def shares_are_even(taken: Labels, pool: Labels, labels: Labels) -> bool:
-    """Whether each class gave its share of `pool` to `taken`, give or take less than a row."""
+    """Whether each class gave its share of `pool` to `taken`, give or take less than a sample."""
     counts, available = np.bincount(labels[taken]), np.bincount(labels[pool])
     return bool((np.abs(counts - available * len(taken) / len(pool)) < 1).all())
 
 
 @pytest.mark.parametrize("data", [DataConfig(label_ratio=0.2), DataConfig(labels_per_class=3)])
 @pytest.mark.parametrize("seed", [0, 7])
-def test_splits_are_disjoint_sorted_and_cover_every_row(labels: Labels, data: DataConfig, seed: int) -> None:
+def test_splits_are_disjoint_sorted_and_cover_every_sample(labels: Labels, data: DataConfig, seed: int) -> None:
     together = np.concatenate(parts(make_splits(labels, data, seed)))
     assert np.array_equal(np.sort(together), np.arange(len(labels)))
     assert all((np.diff(part) > 0).all() for part in parts(make_splits(labels, data, seed)))
@@ -57,13 +57,13 @@ def test_splits_are_stratified_and_of_the_size_asked_for(labels: Labels) -> None
 
 
 @pytest.mark.parametrize("count", [1, 4, 10])
-def test_labels_per_class_counts_rows_of_each_class(labels: Labels, count: int) -> None:
+def test_labels_per_class_counts_samples_of_each_class(labels: Labels, count: int) -> None:
     splits = make_splits(labels, DataConfig(labels_per_class=count), 0)
     assert set(np.bincount(labels[splits.labeled])) == {count}
     assert splits.label_budget == count * len(np.unique(labels)) + len(splits.val)
 
 
-def test_val_and_test_rows_are_the_same_for_all_seeds_and_label_budgets(labels: Labels) -> None:
+def test_val_and_test_samples_are_the_same_for_all_seeds_and_label_budgets(labels: Labels) -> None:
     first = make_splits(labels, DataConfig(label_ratio=0.1), 0)
     for seed, data in itertools.product(range(3), [DataConfig(label_ratio=0.4), DataConfig(labels_per_class=2)]):
         other = make_splits(labels, data, seed)
@@ -71,20 +71,20 @@ def test_val_and_test_rows_are_the_same_for_all_seeds_and_label_budgets(labels: 
         assert np.array_equal(other.test, first.test)
 
 
-def test_another_split_seed_gives_other_val_and_test_rows(labels: Labels) -> None:
+def test_another_split_seed_gives_other_val_and_test_samples(labels: Labels) -> None:
     first, other = (make_splits(labels, DataConfig(label_ratio=0.1, split_seed=seed), 0) for seed in (0, 1))
     assert not np.array_equal(other.val, first.val)
     assert not np.array_equal(other.test, first.test)
 
 
-def test_labeled_rows_differ_by_seed(labels: Labels) -> None:
+def test_labeled_samples_differ_by_seed(labels: Labels) -> None:
     drawn = {make_splits(labels, DataConfig(label_ratio=0.1), seed).labeled.tobytes() for seed in range(5)}
     assert len(drawn) == 5
 
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_more_labels_contain_fewer(labels: Labels, seed: int) -> None:
-    """A class must not lose a labeled row when the label ratio grows, at any pair of ratios."""
+    """A class must not lose a labeled sample when the label ratio grows, at any pair of ratios."""
     train = sum(len(part) for part in parts(make_splits(labels, DataConfig(label_ratio=0.5), seed))[:2])
     totals = np.arange(round(0.05 * train), round(0.6 * train))
     drawn = [set(make_splits(labels, DataConfig(label_ratio=float(n / train)), seed).labeled) for n in totals]
@@ -98,7 +98,7 @@ def test_more_labels_per_class_contain_fewer(labels: Labels) -> None:
 
 
 def test_splits_are_the_same_in_every_process_and_version(digits: Dataset) -> None:
-    """Stored results name rows by these splits: if this hash changes, no earlier study can be compared with."""
+    """Stored results name samples by these splits: if this hash changes, no earlier study can be compared with."""
     splits = make_splits(digits.labels, DataConfig(label_ratio=0.1), 3)
     digest = hashlib.sha256(b"|".join(part.astype("<i8").tobytes() for part in parts(splits))).hexdigest()
     assert digest == "8d26bcc6924d148c50def71810d2cb3f9ef7db8a3bc3fb4d1b5146d8ee79bec3"
@@ -113,9 +113,9 @@ def test_splits_are_the_same_in_every_process_and_version(digits: Dataset) -> No
         (DataConfig(label_ratio=0.1, test_fraction=0.003), "test_fraction=0.003", "test"),
     ],
 )
-def test_too_few_rows_for_every_class_is_an_error(labels: Labels, data: DataConfig, got: str, name: str) -> None:
+def test_too_few_samples_for_every_class_is_an_error(labels: Labels, data: DataConfig, got: str, name: str) -> None:
     leaf = got.partition("=")[0]
-    with pytest.raises(StudyError, match=rf"{name} row for data\.{leaf}, got {got}.* none for class \d"):
+    with pytest.raises(StudyError, match=rf"{name} sample for data\.{leaf}, got {got}.* none for class \d"):
         make_splits(labels, data, 0)
 
 
@@ -130,10 +130,10 @@ def test_more_labels_per_class_than_the_smallest_class_has_is_an_error() -> None
 
 
 @pytest.mark.parametrize("data", [DataConfig(labels_per_class=6), DataConfig(label_ratio=0.99)])
-def test_no_unlabeled_row_left_is_an_error(data: DataConfig) -> None:
+def test_no_unlabeled_sample_left_is_an_error(data: DataConfig) -> None:
     even = np.repeat(np.arange(3), 10)
     data = data.model_copy(update={"val_fraction": 0.2, "test_fraction": 0.2})
-    with pytest.raises(StudyError, match=r"at least one unlabeled row .*; lower it"):
+    with pytest.raises(StudyError, match=r"at least one unlabeled sample .*; lower it"):
         make_splits(even, data, 0)
 
 

@@ -60,7 +60,7 @@ def trained(config: Config, dataset: Dataset) -> tuple[list[dict[str, float]], t
     state = TrainState.create(config, dataset, CPU)
     history = [{k: v for k, v in metrics.items() if k != "epoch_seconds"} for metrics in fit(state, data)]
     weights = torch.cat([parameter.flatten() for parameter in state.model.parameters()])
-    return history, weights, evaluate(state.average, data, data.test).loss
+    return history, weights, evaluate(state.ema_model, data, data.test).loss
 
 
 @pytest.mark.parametrize("make", [config, lambda root, stream: domains(root, stream, stream)], ids=["one", "two"])
@@ -84,8 +84,8 @@ def test_one_domain_may_be_streamed_alone(of_source: str, of_target: str, root: 
     dataset = load_dataset(domains(root, of_source, of_target).data)
     assert isinstance(dataset.images, StreamedImages)
     assert dataset.shape == expected.shape
-    rows = np.random.default_rng(0).permutation(len(dataset.labels))
-    assert np.array_equal(dataset.images[rows], expected.images[rows])
+    indices = np.random.default_rng(0).permutation(len(dataset.labels))
+    assert np.array_equal(dataset.images[indices], expected.images[indices])
 
 
 def test_auto_streams_what_is_too_large(root: Path) -> None:
@@ -97,9 +97,9 @@ def test_auto_streams_what_is_too_large(root: Path) -> None:
         assert isinstance(dataset.images, StreamedImages) == streamed
 
 
-def test_sealed_rows_are_blank_and_survive_the_way_to_a_worker(root: Path) -> None:
+def test_sealed_samples_are_blank_and_survive_the_way_to_a_worker(root: Path) -> None:
     dataset = load_dataset(config(root, "on").data)
-    sealed = pickle.loads(pickle.dumps(dataset.seal(np.array([1, 5]))))
+    sealed = pickle.loads(pickle.dumps(dataset.mask_test_split(np.array([1, 5]))))
     images = sealed.images[np.array([5, 4, 1])]
     assert not images[0].any()
     assert not images[2].any()
@@ -127,7 +127,7 @@ def test_corrupt_images_are_refused_or_counted_before_training(root: Path, caplo
 def bomb() -> bytes:
     """A PNG whose header speaks of 60000 by 60000 pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    chunk = struct.pack(">I", 13) + header + struct.serialize(">I", zlib.crc32(header))
     return b"\x89PNG\r\n\x1a\n" + chunk
 
 
@@ -149,7 +149,7 @@ def test_a_target_leaves_out_corrupt_images_where_the_source_does(root: Path) ->
     chosen = domains(root, "off", "off")
     with pytest.raises(StudyError, match=r"05\.png.*data\.skip_corrupt=true"):
         load_dataset(chosen.data)
-    assert len(load_dataset(chosen.data.model_copy(update={"skip_corrupt": True})).target_rows) == 23
+    assert len(load_dataset(chosen.data.model_copy(update={"skip_corrupt": True})).target_indices) == 23
 
 
 def test_a_file_that_goes_away_meanwhile_is_named(root: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_file_that_goes_away_meanwhile_is_named(root: Path) -> None:
 
 
 class Counting(StreamedImages):
-    """Remembers which rows were read, and by which thread."""
+    """Remembers which samples were read, and by which thread."""
 
     shape = (100, 1, 2, 2)
     num_threads = 2
@@ -169,10 +169,10 @@ class Counting(StreamedImages):
         self.reads: list[list[int]] = []
         self.threads: set[str] = set()
 
-    def read(self, rows: np.ndarray, into: np.ndarray) -> None:
-        self.reads.append(rows.tolist())
+    def read(self, indices: np.ndarray, into: np.ndarray) -> None:
+        self.reads.append(indices.tolist())
         self.threads.add(threading.current_thread().name)
-        into[:] = rows[:, None, None, None]
+        into[:] = indices[:, None, None, None]
 
 
 def test_announced_batches_are_read_once_ahead_of_time_and_not_all_at_once() -> None:

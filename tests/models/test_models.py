@@ -24,7 +24,7 @@ def test_shapes_follow_from_the_configuration(digits: Dataset) -> None:
     assert_close(assignments, logits.softmax(dim=1))
 
 
-def test_one_row_keeps_its_batch_dimension(digits: Dataset) -> None:
+def test_one_sample_keeps_its_batch_dimension(digits: Dataset) -> None:
     assert [output.shape for output in build(digits)(torch.rand(1, 1, 8, 8))] == [(1, 6), (1, 10), (1, 10)]
 
 

@@ -37,14 +37,14 @@ STUDY = {
     "budget": {"num_trials": 10},
     "sampler": {"name": "random", "seed": 1},
     "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
-    "points": [
+    "enqueued_trials": [
         {"training.learning_rate": 1e-2, "data.label_ratio": 0.02},
         {"training.learning_rate": 1e-2, "data.label_ratio": 0.1},
         {"training.learning_rate": 1e30, "data.label_ratio": 0.1},
         {"training.learning_rate": 1e-4, "data.label_ratio": 0.02},
         {"training.learning_rate": 1e-4, "data.label_ratio": 0.1},
     ],
-    "control": {"algorithm.clustering_weight": 0.0},
+    "baseline": {"algorithm.clustering_weight": 0.0},
     "num_seeds": 2,
 }
 

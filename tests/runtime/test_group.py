@@ -17,9 +17,9 @@ import pytest
 import ray
 
 from supercm_ray.errors import DivergedError, StudyError, WorkersError
+from supercm_ray.execution.interruption import interruptible
 from supercm_ray.runtime import interrupt, ray_session
 from supercm_ray.runtime.group import GroupRun, Workers, groups_that_fit
-from supercm_ray.runtime.interrupt import interruptible
 
 from . import toy_loops
 from .processes import listening_addresses

@@ -11,10 +11,9 @@ import time
 import pytest
 import torch
 
-from supercm_ray.config import DataConfig
+from supercm_ray.config import DataConfig, load_study
 from supercm_ray.data import DeviceData, load_dataset, make_splits
 from supercm_ray.records import RunRecord
-from supercm_ray.study_file import load_study
 from supercm_ray.training import TrainState, fit
 
 from .conftest import Place
@@ -121,7 +120,7 @@ def test_a_worker_killed_in_mid_trial_is_replaced(place: Place) -> None:
 
 def _undisturbed(place: Place, record: RunRecord, words: tuple[str, ...]) -> list[dict[str, float]]:
     """The metrics of the same trial trained here in one go."""
-    config = load_study(place.path / "tiny.yaml", words).base.replace(record.assignments)
+    config = load_study(place.path / "tiny.yaml", words).base.replace(record.overrides)
     dataset, device = load_dataset(DataConfig(label_ratio=0.1)), torch.device("cpu")
     data = DeviceData.of(dataset, make_splits(dataset.labels, config.data, config.seed), device)
     return [_without_times(metrics) for metrics in fit(TrainState.create(config, dataset, device), data)]

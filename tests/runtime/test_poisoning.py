@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from supercm_ray import tune
+from supercm_ray.config import Study
 from supercm_ray.data import DATASETS, Dataset
 from supercm_ray.records import StudyFolder
 from supercm_ray.runtime import ray_session
-from supercm_ray.study import Study
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def with_own_test(labels: str) -> Dataset:
     test = np.arange(1347, 1797)
     known = digits.labels.copy()
     known[test] = known[test] if labels == "true" else garbage(known[test])
-    return replace(digits, labels=known, test_rows=test)
+    return replace(digits, labels=known, test_indices=test)
 
 
 def a_target(labels: str) -> Dataset:
@@ -74,7 +74,7 @@ def what_was_done(folder: StudyFolder) -> list[Any]:
     return [
         (
             record.key,
-            record.assignments,
+            record.overrides,
             record.status,
             [{k: v for k, v in m.items() if not k.startswith(unknown)} for m in folder.run(record.key).history()],
         )
@@ -100,6 +100,6 @@ def test_garbage_changes_nothing_but_test_and_oracle_figures(
     assert {status for _, _, status, _ in done["true"]} == {"complete", "pruned"}
     assert done["true"] == done["garbage"]
     (true,), (poisoned,) = results["true"].rows, results["garbage"].rows
-    assert true.assignments == poisoned.assignments
+    assert true.overrides == poisoned.overrides
     assert true.val_accuracy == poisoned.val_accuracy
     assert true.test_accuracy[0] > poisoned.test_accuracy[0]

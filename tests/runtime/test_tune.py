@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from supercm_ray.finalists import CONTROL, TUNED
-from supercm_ray.study_file import load_study
+from supercm_ray.config import load_study
+from supercm_ray.search.finalists import BASELINE, TUNED
 
 from .conftest import STUDY, Place
 from .processes import trial_runners
@@ -24,8 +24,8 @@ Finished = tuple[Place, str]
 
 def test_everything_asked_for_is_there_once(finished: Finished) -> None:
     place, _ = finished
-    levels = {record.labels["level"][0] for record in place.folder.runs("finalist")}
-    assert levels == {0.02, 0.1}
+    groups = {record.labels["group"][0] for record in place.folder.runs("finalist")}
+    assert groups == {0.02, 0.1}
     place.check_whole(num_trials=10, num_finalists=2 * 2 * 2)
 
 
@@ -53,17 +53,17 @@ def test_states_mean_what_they_say(finished: Finished) -> None:
 
 def test_points_come_first(finished: Finished) -> None:
     place, _ = finished
-    for trial, point in zip(place.optuna().trials, STUDY["points"], strict=False):
+    for trial, point in zip(place.optuna().trials, STUDY["enqueued_trials"], strict=False):
         assert point.items() <= trial.params.items()
 
 
 def test_early_stopping_compares_within_a_level_only(finished: Finished) -> None:
-    """Replays ASHA by hand, level by level, in the order in which the results came in."""
+    """Replays ASHA by hand, group by group, in the order in which the results came in."""
     place, _ = finished
-    for level in (0.02, 0.1):
+    for group in (0.02, 0.1):
         events = []
         for record in place.folder.runs("trial"):
-            if record.assignments["data.label_ratio"] == level and record.status != "failed":
+            if record.overrides["data.label_ratio"] == group and record.status != "failed":
                 events += [(m["timestamp_ms"], m["epoch"], record, m) for m in place.folder.run(record.key).history()]
         rungs: dict[int, list[float]] = {1: [], 2: []}
         for _, epoch, record, metrics in sorted(events, key=lambda event: event[:2]):
@@ -79,13 +79,13 @@ def test_finalists_use_fresh_seeds_and_the_best_settings(finished: Finished) -> 
     place, _ = finished
     complete = [t for t in place.optuna().trials if t.state == TrialState.COMPLETE]
     for record in place.folder.runs("finalist"):
-        level = record.labels["level"][0]
-        best = max((t for t in complete if t.params["data.label_ratio"] == level), key=lambda t: t.values[0])
-        expected = {**best.params, **(STUDY["control"] if record.labels["arm"] == CONTROL else {})}
-        assert {k: v for k, v in record.assignments.items() if k != "seed"} == expected
-        assert record.assignments["seed"] in (1, 2)
+        group = record.labels["group"][0]
+        best = max((t for t in complete if t.params["data.label_ratio"] == group), key=lambda t: t.values[0])
+        expected = {**best.params, **(STUDY["baseline"] if record.labels["arm"] == BASELINE else {})}
+        assert {k: v for k, v in record.overrides.items() if k != "seed"} == expected
+        assert record.overrides["seed"] in (1, 2)
         assert set(record.summary) == {"test/accuracy", "test/loss"}
-    assert {r.labels["arm"] for r in place.folder.runs("finalist")} == {TUNED, CONTROL}
+    assert {r.labels["arm"] for r in place.folder.runs("finalist")} == {TUNED, BASELINE}
 
 
 def test_trials_never_saw_the_test_split(finished: Finished) -> None:
@@ -115,12 +115,12 @@ def test_parent_has_the_artifacts_and_provenance(finished: Finished) -> None:
     assert {"supercm.version.torch", "supercm.version.ray", "supercm.version.optuna", "supercm.version.mlflow"} <= set(
         tags
     )
-    for level in ("0.02", "0.1"):
+    for group in ("0.02", "0.1"):
         finalists = [
-            r for r in place.folder.runs("finalist") if [level, TUNED] == [str(r.labels["level"][0]), r.labels["arm"]]
+            r for r in place.folder.runs("finalist") if [group, TUNED] == [str(r.labels["group"][0]), r.labels["arm"]]
         ]
         mean = np.mean([r.summary["test/accuracy"] for r in finalists])
-        assert parent.data.metrics[f"tuned/test_accuracy_mean/{level}"] == pytest.approx(mean)
+        assert parent.data.metrics[f"tuned/test_accuracy_mean/{group}"] == pytest.approx(mean)
     child = next(run for run in place.runs() if run.data.tags.get("supercm.run") == "trials/0000")
     assert {item.path for item in client.list_artifacts(child.info.run_id)} == {"splits.npz"}
     assert child.data.params["algorithm.temperature"] == "1.0"
@@ -184,9 +184,9 @@ def test_a_trial_that_can_never_fit_is_refused(place: Place) -> None:
 
 
 def test_a_failed_finalist_is_said_with_its_reason(place: Place) -> None:
-    place.write(control={"training.learning_rate": 1e30}, budget={"num_trials": 2}, num_seeds=1)
+    place.write(baseline={"training.learning_rate": 1e30}, budget={"num_trials": 2}, num_seeds=1)
     output = place.tune()
-    assert "failed   finalists/label_ratio=0.02-control-seed1" in output
+    assert "failed   finalists/label_ratio=0.02-baseline-seed1" in output
     assert "the training loss became" in output
     again = place.tune()
     assert "finalists:" not in again, "a run that diverged would diverge again"
@@ -196,7 +196,7 @@ def test_all_trials_failing_is_said_with_the_reason(place: Place) -> None:
     place.write(
         space={"training.learning_rate": {"type": "categorical", "choices": [1e30]}},
         objective={"metric": "val/accuracy", "direction": "maximize"},
-        points=[],
+        enqueued_trials=[],
         budget={"num_trials": 2},
     )
     done = place.run("tune", "tiny.yaml")
@@ -212,8 +212,8 @@ def test_one_objective_without_factor_or_control(place: Place) -> None:
     place.write(
         space={"algorithm.temperature": {"type": "float", "low": 0.5, "high": 2.0}},
         objective={"metric": "val/loss", "direction": "minimize"},
-        points=[],
-        control={},
+        enqueued_trials=[],
+        baseline={},
         budget={"num_trials": 4, "max_concurrent_trials": 1},
         sampler={"name": "tpe"},
         num_seeds=1,
@@ -266,8 +266,8 @@ from supercm_ray.algorithms import Step, Terms, register
 
 @register("entropy_minimisation")
 def entropy_minimisation(step: Step) -> Terms:
-    assignments = step.unlabeled_logits.softmax(dim=1)
-    return {"entropy": -(assignments * assignments.clamp_min(1e-12).log()).sum(dim=1).mean()}
+    overrides = step.unlabeled_logits.softmax(dim=1)
+    return {"entropy": -(overrides * overrides.clamp_min(1e-12).log()).sum(dim=1).mean()}
 """
 
 
@@ -278,7 +278,7 @@ def test_a_host_of_the_users_own_is_tuned_by_its_name(tmp_path: Path) -> None:
     base = {**STUDY["base"], "plugins": ["my_hosts"], "algorithm": {"name": "entropy_minimisation"}}
     space = {"algorithm.clustering_weight": STUDY["space"]["algorithm.clustering_weight"]}
     objective = {"metric": "val/accuracy", "direction": "maximize"}
-    place.write(base=base, space=space, objective=objective, points=[], num_seeds=1, budget={"num_trials": 2})
+    place.write(base=base, space=space, objective=objective, enqueued_trials=[], num_seeds=1, budget={"num_trials": 2})
     command = [Path(sys.executable).with_name("supercm-ray"), "tune", "tiny.yaml"]
     done = subprocess.run(command, cwd=tmp_path, env=place.environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -100,7 +100,7 @@ class Recomputed:
 
     @staticmethod
     def _rows(one: dict[str, Any]) -> int:
-        return int(one["labeled_rows"] + one["unlabeled_rows"])
+        return int(one["labeled_samples"] + one["unlabeled_rows"])
 
     def steps(self, n: int) -> list[float]:
         return [step_s for one in self.groups[n] for step_s in one["step_s"]]

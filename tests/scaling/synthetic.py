@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from supercm_ray.config import Objective
 from supercm_ray.scaling import Host, Raw, Repetition, SimulationRequest, TargetRun, TuningRun
-from supercm_ray.study import Objective
 
 
 def repetition(count: int, number: int, generator: np.random.Generator, **values: Any) -> Repetition:
@@ -24,7 +24,7 @@ def repetition(count: int, number: int, generator: np.random.Generator, **values
         "started_ms": 1_700_000_000_000 + 1000 * number,
         "startup_s": (2.0 if alone else 15.0) * some[0],
         "step_s": tuple(steps.tolist()),
-        "labeled_rows": 32,
+        "labeled_samples": 32,
         "unlabeled_rows": 96,
         "data_s": 0.05 * mean * some[1],
         "communication_s": 0.0 if alone else 0.2 * mean * some[2],

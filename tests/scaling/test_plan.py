@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
+from supercm_ray.config import Study, change_study, load_study
 from supercm_ray.errors import StudyError
 from supercm_ray.scaling import Host, RawFile, ScalingPlan, SimulationRequest, load_raw, make_plan, schedule
 from supercm_ray.scaling.plan import simulation_of
-from supercm_ray.study import Study
-from supercm_ray.study_file import change_study, load_study
 
 from .synthetic import raw
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercm_ray.report import build_scaling_report, compare, scaling_plots
 from supercm_ray.scaling import Host, Raw, analyse
+from supercm_ray.tuning.report import build_scaling_report, compare, scaling_plots
 
 from .recomputed import Page, check_page
 from .synthetic import raw, search

@@ -9,10 +9,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from supercm_ray.config import Study, load_study
 from supercm_ray.records import StudyFolder
 from supercm_ray.search import (
-    best_by_level,
-    enqueue_points,
+    best_by_group,
+    enqueue_trials,
     importances,
     num_trials,
     objective_values,
@@ -20,8 +21,6 @@ from supercm_ray.search import (
     to_optuna,
     unfinished,
 )
-from supercm_ray.study import Study
-from supercm_ray.study_file import load_study
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def add(
 
 
 def one_objective(small_study: Path, metric: str, direction: str) -> Study:
-    """The small study with one objective and no factor."""
+    """The small study with one objective and no group path."""
     text = small_study.read_text()
     start, end = text.index("objective:"), text.index("budget:")
     small_study.write_text(f"{text[:start]}objective: {{metric: {metric}, direction: {direction}}}\n{text[end:]}")
@@ -66,9 +65,9 @@ def test_the_best_of_each_level_is_found_among_full_budget_trials(small_study: P
     add(opened, study, 4.6, 0.1, None, TrialState.PRUNED)
     opened.enqueue_trial({"data.label_ratio": 0.1})
     opened.ask()
-    best = best_by_level(study, opened)
-    assert {level: trial.number for level, trial in best.items()} == {(0.05,): 3, (0.1,): 1}
-    assert list(best) == [(0.05,), (0.1,)], "levels come in order"
+    best = best_by_group(study, opened)
+    assert {group: trial.number for group, trial in best.items()} == {(0.05,): 3, (0.1,): 1}
+    assert list(best) == [(0.05,), (0.1,)], "groups come in order"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_direction_decides_what_is_best(small_study: Path, metric: str, directio
     opened = in_memory(study)
     for weight, value in ((1.0, 0.5), (2.0, 0.9), (3.0, 0.1), (4.0, 0.4)):
         add(opened, study, weight, 0.1, [value])
-    assert {level: trial.number for level, trial in best_by_level(study, opened).items()} == {(): number}
+    assert {group: trial.number for group, trial in best_by_group(study, opened).items()} == {(): number}
 
 
 def test_a_trial_stopped_early_is_never_the_best(small_study: Path) -> None:
@@ -88,9 +87,9 @@ def test_a_trial_stopped_early_is_never_the_best(small_study: Path) -> None:
     trial = opened.ask(to_optuna(study))
     trial.report(0.99, 1)
     opened.tell(trial, state=TrialState.PRUNED)
-    assert best_by_level(study, opened) == {}
+    assert best_by_group(study, opened) == {}
     add(opened, study, 1.0, 0.1, [0.2])
-    assert best_by_level(study, opened)[()].number == 1
+    assert best_by_group(study, opened)[()].number == 1
 
 
 def test_the_primary_objective_decides_wherever_it_stands(small_study: Path) -> None:
@@ -105,23 +104,23 @@ def test_the_primary_objective_decides_wherever_it_stands(small_study: Path) -> 
     opened = in_memory(study)
     add(opened, study, 1.0, 0.1, [0.1, 0.9])
     add(opened, study, 2.0, 0.1, [0.1, 0.4])
-    assert best_by_level(study, opened)[(0.1,)].number == 0
+    assert best_by_group(study, opened)[(0.1,)].number == 0
 
 
 def test_points_are_enqueued_once(small_study: Path, folder: StudyFolder) -> None:
     study = load_study(small_study)
     for _ in range(2):
         opened = open_optuna(study, folder)
-        enqueue_points(study, opened)
+        enqueue_trials(study, opened)
         assert [trial.state for trial in opened.trials] == [TrialState.WAITING]
         assert num_trials(opened) == 0
     first = opened.ask(to_optuna(study))
-    assert first.params == study.points[0]
+    assert first.params == study.enqueued_trials[0]
     opened.tell(first, [0.5, 0.1])
-    enqueue_points(study, opened)
+    enqueue_trials(study, opened)
     assert len(open_optuna(study, folder).trials) == 1, "a point that was tried is not tried again"
     second = opened.ask(to_optuna(study))
-    assert second.params != study.points[0]
+    assert second.params != study.enqueued_trials[0]
 
 
 def test_a_study_is_resumed_where_it_stood(small_study: Path, folder: StudyFolder) -> None:
@@ -129,17 +128,17 @@ def test_a_study_is_resumed_where_it_stood(small_study: Path, folder: StudyFolde
     opened = open_optuna(study, folder)
     assert [direction.name for direction in opened.directions] == ["MAXIMIZE", "MINIMIZE"]
     opened.tell(opened.ask(to_optuna(study)), [0.5, 0.1])
-    cut_off = opened.ask(to_optuna(study))
+    interrupted = opened.ask(to_optuna(study))
     again = open_optuna(study, folder)
     assert num_trials(again) == 2
-    assert [(trial.number, trial.params) for trial in unfinished(again)] == [(cut_off.number, cut_off.params)]
+    assert [(trial.number, trial.params) for trial in unfinished(again)] == [(interrupted.number, interrupted.params)]
     assert again.trials[0].values == [0.5, 0.1]
 
 
 def test_objective_values_are_metrics_or_searched_values(small_study: Path) -> None:
     study = load_study(small_study)
-    assignments: dict[str, Any] = {"algorithm.clustering_weight": 2.0, "data.label_ratio": 0.05}
-    values = objective_values(study, assignments, {"val/accuracy": 0.75, "val/loss": 0.5, "epoch": 3.0})
+    overrides: dict[str, Any] = {"algorithm.clustering_weight": 2.0, "data.label_ratio": 0.05}
+    values = objective_values(study, overrides, {"val/accuracy": 0.75, "val/loss": 0.5, "epoch": 3.0})
     assert values == [0.75, 0.05]
     assert all(isinstance(value, float) for value in values)
 

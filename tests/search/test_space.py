@@ -11,13 +11,11 @@ import pytest
 import torch
 import yaml
 
-from supercm_ray.checks import check_names
-from supercm_ray.config import DataConfig
+from supercm_ray.config import DataConfig, Sampler, load_study
 from supercm_ray.data import Dataset, DeviceData, join_domains, load_dataset, split_dataset
 from supercm_ray.search import build_sampler, to_optuna
-from supercm_ray.study import Sampler
-from supercm_ray.study_file import load_study
 from supercm_ray.training import TrainState, train_epoch
+from supercm_ray.training.preflight import check_names
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 
@@ -39,9 +37,9 @@ def test_there_are_study_files() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_study_file_says_over_which_rows_the_mean_goes(path: Path) -> None:
-    assert yaml.safe_load(path.read_text(encoding="utf-8"))["base"]["algorithm"]["mean_over"] in (
-        "own_rows",
-        "all_rows",
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["base"]["algorithm"]["loss_reduction"] in (
+        "own_samples",
+        "all_samples",
     )
 
 
@@ -52,10 +50,10 @@ def test_a_study_file_loads_and_samples_valid_configurations(path: Path) -> None
     assert all(set(each) == set(study.space) for each in settings)
     if study.space:
         assert len({tuple(each.values()) for each in settings}) > 1
-    for each in [{}, *settings, *study.points]:
-        config = study.base.replace({**each, **study.control})
+    for each in [{}, *settings, *study.enqueued_trials]:
+        config = study.base.replace({**each, **study.baseline})
         leaves = config.leaves()
-        assert all(leaves[name] == value for name, value in {**each, **study.control}.items())
+        assert all(leaves[name] == value for name, value in {**each, **study.baseline}.items())
 
 
 SHAPES = {
@@ -80,8 +78,10 @@ def stand_in(data: DataConfig) -> Dataset:
     labels = np.repeat(np.arange(10), per_class + 2)
     images = np.random.default_rng(0).integers(0, 256, (len(labels), *SHAPES[data.name])).astype(np.uint8)
     channels = SHAPES[data.name][0]
-    test_rows = np.flatnonzero(np.arange(len(labels)) % (per_class + 2) < 2)
-    return Dataset(data.name, images, labels, tuple("0123456789"), (0.5,) * channels, (0.5,) * channels, "", test_rows)
+    test_indices = np.flatnonzero(np.arange(len(labels)) % (per_class + 2) < 2)
+    return Dataset(
+        data.name, images, labels, tuple("0123456789"), (0.5,) * channels, (0.5,) * channels, "", test_indices
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -89,7 +89,7 @@ def test_a_study_file_trains_two_steps(path: Path) -> None:
     study = load_study(path, ["training.steps_per_epoch=2", "training.num_epochs=1", "scheduler.grace_period=1"])
     check_names(study)
     dataset, cpu = stand_in(study.base.data), torch.device("cpu")
-    for each in [{}, *study.points, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
+    for each in [{}, *study.enqueued_trials, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
         split_dataset(dataset, study.base.replace(each))
     state = TrainState.create(study.base, dataset, cpu)
     data = DeviceData.of(dataset, split_dataset(dataset, study.base), cpu)

@@ -1,4 +1,4 @@
-"""MLflow as a mirror: complete, nothing twice, and harmless when it fails."""
+"""MLflow as a sync: complete, nothing twice, and harmless when it fails."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from supercm_ray.config import Study, load_study
 from supercm_ray.records import RunRecord, StudyFolder, now_ms
-from supercm_ray.study import Study
-from supercm_ray.study_file import load_study
 from supercm_ray.tracking import Tracker, background
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -57,12 +56,12 @@ def test_mirroring_twice_and_by_two_trackers_writes_once(study: Study, folder: S
     tracker = Tracker(study, folder)
     parent = tracker.open_parent()
     write_run(folder, study, "trials/0000", 3)
-    tracker.mirror("trials/0000")
-    tracker.mirror("trials/0000")
+    tracker.sync("trials/0000")
+    tracker.sync("trials/0000")
     other = Tracker(study, folder)
     assert other.open_parent() == parent
     write_run(folder, study, "trials/0000", 5)
-    other.mirror_all()
+    other.sync_all()
     assert history("trials/0000", folder) == [(epoch, epoch / 100) for epoch in range(1, 6)]
     assert history("trials/0000", folder, "train/loss") == [(epoch, 1.0 / epoch) for epoch in range(1, 6)]
     assert len(runs_of(folder)) == 2
@@ -74,12 +73,12 @@ def test_a_lost_database_is_made_again_from_the_records(study: Study, folder: St
     tracker.open_parent()
     record = write_run(folder, study, "trials/0000", 4)
     folder.run("trials/0000").write(record.ended("pruned", "stopped early"))
-    tracker.mirror_all()
+    tracker.sync_all()
     before = history("trials/0000", folder)
     (tmp_path / "mlflow.db").rename(tmp_path / "gone.db")
     again = Tracker(study, folder)
     again.open_parent()
-    again.mirror_all()
+    again.sync_all()
     assert history("trials/0000", folder) == before
     run = runs_of(folder)["trials/0000"]
     assert (run.info.status, run.data.tags["supercm.reason"]) == ("KILLED", "stopped early")
@@ -88,7 +87,7 @@ def test_a_lost_database_is_made_again_from_the_records(study: Study, folder: St
 def test_many_epochs_go_in_several_batches(study: Study, folder: StudyFolder) -> None:
     tracker = Tracker(study, folder)
     write_run(folder, study, "trials/0000", 700)
-    tracker.mirror_all()
+    tracker.sync_all()
     assert len(history("trials/0000", folder)) == 700
 
 
@@ -98,7 +97,7 @@ def test_a_resumed_run_is_running_again_and_then_ends(study: Study, folder: Stud
     for status, expected in (("interrupted", "KILLED"), ("running", "RUNNING"), ("complete", "FINISHED")):
         changed = dataclasses.replace(record, status=status, ended_ms=None if status == "running" else now_ms())
         folder.run("trials/0000").write(changed)
-        tracker.mirror("trials/0000")
+        tracker.sync("trials/0000")
         assert runs_of(folder)["trials/0000"].info.status == expected
 
 
@@ -107,11 +106,11 @@ class FailingTracker(Tracker):
 
     refusals = 3
 
-    def mirror(self, key: str) -> None:
+    def sync(self, key: str) -> None:
         if self.refusals:
             self.refusals -= 1
             raise MlflowException("the server is away")
-        super().mirror(key)
+        super().sync(key)
 
 
 def test_failing_writes_are_warned_of_once_and_made_up_for(
@@ -122,7 +121,7 @@ def test_failing_writes_are_warned_of_once_and_made_up_for(
     with caplog.at_level(logging.WARNING, logger="supercm_ray"), background(tracker) as writer:
         for number in range(3):
             write_run(folder, study, f"trials/{number:04d}", 2)
-            writer.mirror(f"trials/{number:04d}")
+            writer.sync(f"trials/{number:04d}")
             writer.flush()
     assert sum("sends it later" in message for message in caplog.messages) == 1
     assert set(runs_of(folder)) == {"study", "trials/0000", "trials/0001", "trials/0002"}
@@ -139,11 +138,11 @@ class InterruptedTracker(Tracker):
 
 def test_a_run_that_was_made_but_not_described_is_described_later(study: Study, folder: StudyFolder) -> None:
     write_run(folder, study, "trials/0000", 2)
-    cut_off = InterruptedTracker(study, folder)
+    interrupted = InterruptedTracker(study, folder)
     with pytest.raises(MlflowException):
-        cut_off.mirror_all()
+        interrupted.sync_all()
     assert not runs_of(folder)["trials/0000"].data.params
-    Tracker(study, folder).mirror_all()
+    Tracker(study, folder).sync_all()
     run = runs_of(folder)["trials/0000"]
     assert run.data.params["algorithm.clustering_weight"] == "1.0"
     client = MlflowClient(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
@@ -154,14 +153,14 @@ def test_a_run_that_was_made_but_not_described_is_described_later(study: Study, 
 class BrokenTracker(Tracker):
     """Fails in a way nobody thought of."""
 
-    def mirror(self, key: str) -> None:
+    def sync(self, key: str) -> None:
         raise ZeroDivisionError
 
 
 def test_a_writer_that_fails_in_any_way_does_not_hang(study: Study, folder: StudyFolder) -> None:
     write_run(folder, study, "trials/0000", 1)
     with background(BrokenTracker(study, folder)) as writer:
-        writer.mirror("trials/0000")
+        writer.sync("trials/0000")
         writer.flush()
 
 
@@ -171,6 +170,6 @@ def test_nothing_secret_goes_in(study: Study, folder: StudyFolder, monkeypatch: 
     tracker = Tracker(study, folder)
     tracker.open_parent()
     write_run(folder, study, "trials/0000", 1)
-    tracker.mirror_all()
+    tracker.sync_all()
     for run in runs_of(folder).values():
         assert "s3cret" not in str({**run.data.tags, **run.data.params})

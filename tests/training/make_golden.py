@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from supercm_ray.config import AlgorithmConfig, Config, DataConfig, ModelConfig, TrainingConfig
-from supercm_ray.data import DeviceData, draw_batch, epoch_rows, load_dataset, make_splits
+from supercm_ray.data import DeviceData, draw_batch, epoch_indices, load_dataset, make_splits
 from supercm_ray.training import TrainState, train_step
 
 GOLDEN = Path(__file__).with_name("golden_digits.json")
@@ -41,8 +41,8 @@ def losses(algorithm: AlgorithmConfig) -> dict[str, list[float]]:
     dataset, cpu = load_dataset(DataConfig(label_ratio=0.1)), torch.device("cpu")
     data = DeviceData.of(dataset, make_splits(dataset.labels, config.data, config.seed), cpu)
     state = TrainState.create(config, dataset, cpu)
-    rows = [epoch_rows(part, NUM_STEPS, 20, state.generator) for part in (data.labeled, data.unlabeled)]
-    terms = [train_step(state, draw_batch(data, *pair, config, state.generator)) for pair in zip(*rows, strict=True)]
+    indices = [epoch_indices(part, NUM_STEPS, 20, state.generator) for part in (data.labeled, data.unlabeled)]
+    terms = [train_step(state, draw_batch(data, *pair, config, state.generator)) for pair in zip(*indices, strict=True)]
     return {name: [step[name].item() for step in terms] for name in terms[0]}
 
 

@@ -19,7 +19,7 @@ import supercm_ray.core.centroids
 import supercm_ray.core.clustering
 from supercm_ray.algorithms import ALGORITHMS
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
-from supercm_ray.core import RunningCentroids, class_sums, num_workers, rank, total
+from supercm_ray.core import RunningCentroids, all_reduce_sum, class_sums, rank, world_size
 from supercm_ray.data import Dataset, DeviceData, draw_batch, make_splits
 from supercm_ray.training import TrainState, fit, state, train_step
 
@@ -46,7 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
     "class_count": {"algorithm.name": "fixmatch", "algorithm.centroid_rule": "class_count"},
     "pseudo_labeled": {"algorithm.name": "vat", "algorithm.centroid_mode": "pseudo_labeled"},
     "learned": {"algorithm.name": "dann", "algorithm.centroid_mode": "learned"},
-    "over_all_rows": {"algorithm.name": "pi_model", "algorithm.mean_over": "all_rows"},
+    "over_all_samples": {"algorithm.name": "pi_model", "algorithm.loss_reduction": "all_samples"},
     "mlp": {"algorithm.name": "mcc", "model.name": "mlp"},
     "wide_resnet": {"algorithm.name": "supervised", "model.name": "wrn_28_2"},
 }
@@ -61,8 +61,8 @@ def dataset() -> Dataset:
     return Dataset("toy", images, labels, tuple("abcd"), (0.4,), (0.3,))
 
 
-def labeled_rows(data: DeviceData, step: int) -> Tensor:
-    """Rows sorted by class, many of one class and none of another: workers see different classes in unequal counts."""
+def labeled_samples(data: DeviceData, step: int) -> Tensor:
+    """Samples sorted by class, many of one class and none of another: workers see classes in unequal counts."""
     common, *others = [(step + i) % 4 for i in range(3)]
     by_class = [data.labeled[data.labels[data.labeled] == k] for k in range(4)]
     return torch.cat([by_class[common].repeat(2)[:4], *(by_class[other][:1] for other in others)])
@@ -77,11 +77,11 @@ def run(assignments: dict[str, Any]) -> dict[str, Tensor]:
     one = TrainState.create(config, toy, cpu)
     found = {}
     for step in range(NUM_STEPS):
-        rows = labeled_rows(data, step)
+        indices = labeled_samples(data, step)
         others = data.unlabeled[step * NUM_UNLABELED : (step + 1) * NUM_UNLABELED]
-        own = [part.view(num_workers(), -1)[rank()] for part in (rows, others)]
+        own = [part.view(world_size(), -1)[rank()] for part in (indices, others)]
         terms = train_step(one, draw_batch(data, *own, config, one.generator))
-        found |= {f"{step}/{name}": total(term) / num_workers() for name, term in terms.items()}
+        found |= {f"{step}/{name}": all_reduce_sum(term) / world_size() for name, term in terms.items()}
         found[f"{step}/centroids"] = one.centroids.value.detach().clone()
         parts = {"model": one.model, "algorithm": one.algorithm, "centroids": one.centroids}
         for part, module in parts.items():
@@ -89,7 +89,7 @@ def run(assignments: dict[str, Any]) -> dict[str, Tensor]:
                 if parameter.requires_grad:
                     assert parameter.grad is not None
                     found[f"{step}/gradient/{part}.{name}"] = parameter.grad.clone()
-    for part in ("model", "average", "algorithm", "centroids"):
+    for part in ("model", "ema_model", "algorithm", "centroids"):
         found |= {f"end/{part}.{name}": value for name, value in getattr(one, part).state_dict().items()}
     return found
 
@@ -111,8 +111,8 @@ def whole_epochs() -> dict[str, Tensor]:
 def mean_of_means(self: RunningCentroids, features: Tensor, labels: Tensor) -> None:
     """A mistake: each worker's class means, averaged."""
     sums_KD, counts_K = class_sums(features, labels, len(self.value))
-    present_K = total((counts_K > 0).to(sums_KD.dtype))
-    means_KD = total(sums_KD / counts_K.clamp_min(1).unsqueeze(1)) / present_K.clamp_min(1).unsqueeze(1)
+    present_K = all_reduce_sum((counts_K > 0).to(sums_KD.dtype))
+    means_KD = all_reduce_sum(sums_KD / counts_K.clamp_min(1).unsqueeze(1)) / present_K.clamp_min(1).unsqueeze(1)
     self.update_from_sums(means_KD, present_K.clamp_max(1))
 
 
@@ -126,10 +126,10 @@ def mutate(mutation: str) -> None:
     if mutation == "mean_of_means":
         RunningCentroids.update = mean_of_means
     elif mutation == "broadcast_centroids":
-        supercm_ray.core.centroids.total = lambda values: values
+        supercm_ray.core.centroids.all_reduce_sum = lambda values: values
         state.DistributedDataParallel = broadcasting
     elif mutation == "own_prior":
-        supercm_ray.core.clustering.total = lambda values: values * num_workers()
+        supercm_ray.core.clustering.all_reduce_sum = lambda values: values * world_size()
     elif mutation == "own_batch_norm":
         state.synchronise_batch_norm = lambda model: None
     else:

@@ -15,7 +15,8 @@ from torch.testing import assert_close
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset
 from supercm_ray.errors import CheckpointError
-from supercm_ray.training import CheckpointStore, TrainState, fit, pack, unpack, unpack_average
+from supercm_ray.records import CheckpointStore
+from supercm_ray.training import TrainState, deserialize, deserialize_ema_model, fit, serialize
 
 REMEDY = "move it away"
 
@@ -40,7 +41,7 @@ def trained(start) -> TrainState:
 def saved(folder: Path, state: TrainState) -> Path:
     """Where a state lies once it is written."""
     store = CheckpointStore(folder)
-    store.write(pack(state), "checkpoint.pt")
+    store.write(serialize(state), "checkpoint.pt")
     store.close()
     return folder / "checkpoint.pt"
 
@@ -52,7 +53,7 @@ def path(tmp_path: Path, trained: TrainState) -> Path:
 
 
 def load(path: Path, config: Config, digits: Dataset) -> TrainState:
-    return unpack(path.read_bytes(), str(path), config, digits, torch.device("cpu"))
+    return deserialize(path.read_bytes(), str(path), config, digits, torch.device("cpu"))
 
 
 def refused(path: Path, config: Config, digits: Dataset) -> str:
@@ -247,9 +248,9 @@ def test_a_run_from_a_gpu_goes_on_and_its_model_is_read_without_one(
     torch.save({**saved, "generator": {"cuda": torch.zeros(16, dtype=torch.uint8)}}, path)
     states = [load(path, trained.config, digits) for _ in range(2)]
     assert torch.equal(*(state.generator.get_state() for state in states))
-    average = unpack_average(path.read_bytes(), str(path), trained.config, digits)
+    ema_model = deserialize_ema_model(path.read_bytes(), str(path), trained.config, digits)
     images = torch.rand(4, 1, 8, 8)
-    assert_close(average(images).logits, trained.average(images).logits)
+    assert_close(ema_model(images).logits, trained.ema_model(images).logits)
 
 
 def test_a_state_that_cannot_be_packed_leaves_the_former_file(path: Path, trained: TrainState, digits: Dataset) -> None:

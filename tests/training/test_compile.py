@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from supercm_ray.data import Dataset
 from supercm_ray.models import cpp_compiler
-from supercm_ray.training import pack, train_epoch, unpack
+from supercm_ray.training import deserialize, serialize, train_epoch
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,12 +36,12 @@ def test_compiled_equals_eager_and_saves_the_same(start: Start, digits: Dataset,
         terms[compiled], states[compiled] = train_epoch(state, data), state
     assert terms["on"] == pytest.approx(terms["off"], rel=1e-5, abs=1e-6)
     eager, compiled = states["off"].state_dict(), states["on"].state_dict()
-    for part in ("model", "average", "centroids", "algorithm"):
+    for part in ("model", "ema_model", "centroids", "algorithm"):
         assert list(compiled[part]) == list(eager[part])
         assert_close(dict(compiled[part]), dict(eager[part]), rtol=1e-4, atol=1e-5)
 
     states["on"].history.append({"epoch": 1})  # checkpoints are made between epochs
-    resumed = unpack(pack(states["on"]), "here", states["off"].config, digits, torch.device("cpu"))
+    resumed = deserialize(serialize(states["on"]), "here", states["off"].config, digits, torch.device("cpu"))
     assert train_epoch(resumed, data) == pytest.approx(train_epoch(states["on"], data), rel=1e-5, abs=1e-6)
 
 

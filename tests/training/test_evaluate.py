@@ -1,4 +1,4 @@
-"""Evaluation, against a loop over rows."""
+"""Evaluation, against a loop over samples."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def test_the_network_is_left_as_it_was(start, training: bool) -> None:
     assert all(torch.equal(value, before[name]) for name, value in state.model.state_dict().items())
 
 
-def test_figures_equal_a_loop_over_rows(start) -> None:
+def test_figures_equal_a_loop_over_samples(start) -> None:
     state, data = start()
     list(fit(state, data))
     result = evaluate(state.model, data, data.val)
     state.model.eval()
     confusion, losses = torch.zeros(10, 10, dtype=torch.int64), []
-    for row in data.val.tolist():
-        logits = state.model(data.images[row : row + 1] / 255.0).logits[0].detach().double()
-        label = int(data.labels[row])
+    for sample in data.val.tolist():
+        logits = state.model(data.images[sample : sample + 1] / 255.0).logits[0].detach().double()
+        label = int(data.labels[sample])
         confusion[label, int(logits.argmax())] += 1
         losses.append((logits.logsumexp(dim=0) - logits[label]).item())
     assert torch.equal(result.confusion, confusion)
@@ -41,13 +41,13 @@ def test_figures_equal_a_loop_over_rows(start) -> None:
     assert not torch.equal(confusion, confusion.T)
 
 
-def test_rows_come_back_in_the_order_asked_for(start) -> None:
+def test_samples_come_back_in_the_order_asked_for(start) -> None:
     state, data = start()
-    rows = data.val.flip(0)
-    result = evaluate(state.model, data, rows)
-    assert torch.equal(result.labels, data.labels[rows])
+    indices = data.val.flip(0)
+    result = evaluate(state.model, data, indices)
+    assert torch.equal(result.labels, data.labels[indices])
     state.model.eval()
-    outputs = state.model(data.pixels(rows))
+    outputs = state.model(data.pixels(indices))
     assert_close(result.features, outputs.features.detach())
     assert torch.equal(result.predictions, outputs.logits.argmax(dim=1))
 

@@ -35,7 +35,7 @@ def untimed(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("mode", ["labeled", "pseudo_labeled", "learned"])
 def test_the_last_message_holds_what_was_found_on_the_test_split(job: Callable[..., Job], mode: str) -> None:
-    one = replace(job({"algorithm.centroid_mode": mode}), open_test=True)
+    one = replace(job({"algorithm.centroid_mode": mode}), evaluate_test=True)
     *before, last = train_job(one)
     assert [message["epoch"] for message in before] == [1, 2]
     assert not any(name.startswith("test/") or name == OUTCOME for message in before for name in message)
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_is_refused_and_can_be_put_aside(
     path.write_bytes(broken)
     with pytest.raises(CheckpointError, match=str(path)):
         next(train_job(job()))
-    CheckpointStore(job().storage).put_aside()
+    CheckpointStore(job().storage).quarantine()
     assert path.with_suffix(".refused").read_bytes() == broken
     assert next(train_job(job()))["epoch"] == 1
 
@@ -118,12 +118,12 @@ def test_a_folder_that_cannot_be_written_to_is_one_clear_error(job: Callable[...
     with pytest.raises(StorageError, match=r"a checkpoint must be (read|written) .* got .*Not a directory"):
         list(train_job(job(storage=place)))
     with pytest.raises(StorageError, match=r"a checkpoint must be written .* got .*Not a directory"):
-        CheckpointStore(place).try_out()
+        CheckpointStore(place).check_writable()
 
 
 def test_a_place_that_was_tried_out_is_as_it_was(tmp_path: Path) -> None:
     (tmp_path / LAST).write_bytes(b"as it was")
-    CheckpointStore(tmp_path).try_out()
+    CheckpointStore(tmp_path).check_writable()
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(LAST, b"as it was")]
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from supercm_ray.config import DataConfig
-from supercm_ray.data import Dataset, DeviceData, draw_batch, epoch_rows, make_splits
+from supercm_ray.data import Dataset, DeviceData, draw_batch, epoch_indices, make_splits
 from supercm_ray.errors import DivergedError
 from supercm_ray.training import TrainState, choose_device, evaluate, fit, train_epoch, train_step
 
@@ -89,8 +89,8 @@ def test_without_the_clustering_loss_it_is_a_plain_supervised_loop(start, digits
     model = start(settings)[0].model
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.training.learning_rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(config.seed)
-    rows = [epoch_rows(part, 3, 12, generator) for part in (data.labeled, data.unlabeled)]
-    for labeled, unlabeled in zip(*rows, strict=True):
+    indices = [epoch_indices(part, 3, 12, generator) for part in (data.labeled, data.unlabeled)]
+    for labeled, unlabeled in zip(*indices, strict=True):
         batch = draw_batch(data, labeled, unlabeled, config, generator)
         logits = model(torch.cat([batch.labeled, batch.unlabeled])).logits
         optimizer.zero_grad()
@@ -107,22 +107,24 @@ def test_the_average_follows_the_parameters(start, decay: float) -> None:
         train_step(state, draw(state, data))
         keep = min(decay, step / (step + 9))
         by_hand = [keep * a + (1 - keep) * p.detach() for a, p in zip(by_hand, state.model.parameters(), strict=True)]
-    assert_close(list(state.average.parameters()), by_hand, rtol=1e-5, atol=1e-7)
-    assert not any(parameter.requires_grad for parameter in state.average.parameters())
+    assert_close(list(state.ema_model.parameters()), by_hand, rtol=1e-5, atol=1e-7)
+    assert not any(parameter.requires_grad for parameter in state.ema_model.parameters())
     current = dict(state.model.named_buffers())
-    assert all(torch.equal(buffer, current[name]) for name, buffer in state.average.named_buffers())
+    assert all(torch.equal(buffer, current[name]) for name, buffer in state.ema_model.named_buffers())
 
 
 def test_the_epoch_reports_means_of_its_terms_and_the_average_on_val(start) -> None:
     state, data = start({"training.num_epochs": 2})
     twin, _ = start({"training.num_epochs": 2})
-    rows = [epoch_rows(part, 3, 12, twin.generator) for part in (data.labeled, data.unlabeled)]
-    steps = [train_step(twin, draw_batch(data, *pair, twin.config, twin.generator)) for pair in zip(*rows, strict=True)]
+    indices = [epoch_indices(part, 3, 12, twin.generator) for part in (data.labeled, data.unlabeled)]
+    steps = [
+        train_step(twin, draw_batch(data, *pair, twin.config, twin.generator)) for pair in zip(*indices, strict=True)
+    ]
     run = fit(state, data)
     metrics = next(run)
     for name in ("loss", "supervised", "clustering"):
         assert metrics[f"train/{name}"] == pytest.approx(sum(step[name].item() for step in steps) / 3, rel=1e-5)
-    val = evaluate(twin.average, data, data.val)
+    val = evaluate(twin.ema_model, data, data.val)
     assert (metrics["val/accuracy"], metrics["val/loss"]) == (val.accuracy, val.loss)
     assert val.loss != evaluate(twin.model, data, data.val).loss
     assert metrics["epoch"] == 1
@@ -160,22 +162,22 @@ def test_an_epoch_that_diverges_later_is_named(start) -> None:
 
 
 @pytest.mark.parametrize("source", ["eval_pass", "batch"])
-def test_test_rows_and_unlabeled_labels_change_nothing(start, digits: Dataset, source: str) -> None:
+def test_test_samples_and_unlabeled_labels_change_nothing(start, digits: Dataset, source: str) -> None:
     settings = {"algorithm.centroid_source": source, "algorithm.clustering_weight": 1.0}
     honest, data = start(settings)
     splits = make_splits(digits.labels, honest.config.data, honest.config.seed)
     images, labels = digits.images.copy(), digits.labels.copy()
     rng = np.random.default_rng(0)
     images[splits.test] = rng.integers(0, 256, images[splits.test].shape, dtype=np.uint8)
-    for rows in (splits.test, splits.unlabeled):
-        labels[rows] = rng.integers(0, 10, len(rows))
+    for indices in (splits.test, splits.unlabeled):
+        labels[indices] = rng.integers(0, 10, len(indices))
     poisoned, _ = start(settings)
     list(fit(honest, data))
     list(fit(poisoned, DeviceData.of(replace(digits, images=images, labels=labels), splits, CPU)))
     assert differences(honest, poisoned) == []
 
 
-def test_unlabeled_images_and_labels_of_labeled_rows_do_matter(start, digits: Dataset) -> None:
+def test_unlabeled_images_and_labels_of_labeled_samples_do_matter(start, digits: Dataset) -> None:
     honest, data = start()
     list(fit(honest, data))
     splits = make_splits(digits.labels, honest.config.data, honest.config.seed)
@@ -188,7 +190,7 @@ def test_unlabeled_images_and_labels_of_labeled_rows_do_matter(start, digits: Da
         assert other.history[0]["train/loss"] != honest.history[0]["train/loss"]
 
 
-def test_an_epoch_may_be_without_unlabeled_rows(start) -> None:
+def test_an_epoch_may_be_without_unlabeled_samples(start) -> None:
     state, data = start({"training.unlabeled_batch_size": 0})
     assert math.isfinite(train_epoch(state, data)["loss"])
 
@@ -209,7 +211,7 @@ def test_something_is_learned(digits: Dataset, start) -> None:
     assert accuracies[-1] > 0.5
     assert state.history[-1]["train/loss"] < 0.5 * state.history[0]["train/loss"]
     unread = DeviceData.of(digits, make_splits(digits.labels, DataConfig(label_ratio=0.1), 0), CPU)
-    assert evaluate(state.average, unread, unread.test).accuracy > 0.5
+    assert evaluate(state.ema_model, unread, unread.test).accuracy > 0.5
 
 
 def test_the_device_is_the_one_named() -> None:

@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from supercm_ray.core import LearnedCentroids, RunningCentroids
-from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_rows
+from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_indices
 from supercm_ray.training import TrainState, fit, train_step
 
 Start = Callable[..., tuple[TrainState, DeviceData]]
 
 
 def one_batch(state: TrainState, data: DeviceData, num_unlabeled: int = 12) -> Batch:
-    rows = epoch_rows(data.labeled, 1, 6, state.generator)[0]
-    others = epoch_rows(data.unlabeled, 1, num_unlabeled, state.generator)[0]
-    return draw_batch(data, rows, others, state.config, state.generator)
+    indices = epoch_indices(data.labeled, 1, 6, state.generator)[0]
+    others = epoch_indices(data.unlabeled, 1, num_unlabeled, state.generator)[0]
+    return draw_batch(data, indices, others, state.config, state.generator)
 
 
 @pytest.mark.parametrize("source", ["eval_pass", "batch"])
 @pytest.mark.parametrize("threshold", [0.0, 0.12, 1.0])
-def test_confident_unlabeled_rows_join_the_centroids(start: Start, source: str, threshold: float) -> None:
+def test_confident_unlabeled_samples_join_the_centroids(start: Start, source: str, threshold: float) -> None:
     mode = {"algorithm.centroid_mode": "pseudo_labeled", "algorithm.centroid_source": source}
     state, data = start({**mode, "algorithm.confidence_threshold": threshold, "algorithm.centroid_rule": "class_count"})
     batch = one_batch(state, data)
@@ -64,17 +64,17 @@ def test_labeled_centroids_are_the_default(start: Start) -> None:
     assert isinstance(state.centroids, RunningCentroids)
 
 
-def test_means_over_all_rows_are_those_over_own_rows_times_their_share(start: Start) -> None:
+def test_means_over_all_samples_are_those_over_own_samples_times_their_share(start: Start) -> None:
     terms: dict[str, Any] = {}
-    for over in ("own_rows", "all_rows"):
+    for over in ("own_samples", "all_samples"):
         settings = {
             "algorithm.name": "pseudo_label",
             "algorithm.confidence_threshold": 0.0,
-            "algorithm.mean_over": over,
+            "algorithm.loss_reduction": over,
         }
         state, data = start(settings)
         terms[over] = train_step(state, one_batch(state, data))
-    own, over_all = terms["own_rows"], terms["all_rows"]
+    own, over_all = terms["own_samples"], terms["all_samples"]
     assert over_all["supervised"].item() == pytest.approx(own["supervised"].item() * 6 / 18)
     assert over_all["consistency"].item() == pytest.approx(own["consistency"].item() * 12 / 18)
     assert over_all["clustering"].item() == pytest.approx(own["clustering"].item())

@@ -17,7 +17,7 @@ from supercm_ray.config import Config
 from supercm_ray.data import Dataset, draw_batch
 from supercm_ray.errors import StudyError
 from supercm_ray.models import Predictor, build_classifier
-from supercm_ray.training import TrainState, fit, pack, train_step, unpack
+from supercm_ray.training import TrainState, deserialize, fit, serialize, train_step
 from supercm_ray.training import speed as speed_module
 from supercm_ray.training.speed import Speed, choose_speed, speed_up
 
@@ -28,8 +28,8 @@ PLAIN = Speed(bf16=False, compiled=False, winograd=False)
 
 def steps(state: TrainState, data, number: int = 2) -> list[dict[str, Tensor]]:
     sizes = state.config.training.labeled_batch_size, state.config.training.unlabeled_batch_size
-    rows = data.labeled[: sizes[0]], data.unlabeled[: sizes[1]]
-    return [train_step(state, draw_batch(data, *rows, state.config, state.generator)) for _ in range(number)]
+    indices = data.labeled[: sizes[0]], data.unlabeled[: sizes[1]]
+    return [train_step(state, draw_batch(data, *indices, state.config, state.generator)) for _ in range(number)]
 
 
 def convolved(model: nn.Module) -> list[torch.dtype]:
@@ -55,7 +55,7 @@ def test_a_step_in_bf16_is_near_to_one_in_fp32_and_keeps_everything_else_in_fp32
         inside = convolved(state.model)
         found.append(steps(state, data, 1)[0])
         assert (torch.bfloat16 in inside) == (precision == "bf16")
-        kept = [state.model, state.average, state.centroids, state.algorithm]
+        kept = [state.model, state.ema_model, state.centroids, state.algorithm]
         values = [*nn.ModuleList(kept).parameters(), *nn.ModuleList(kept).buffers()]
         values += [parameter.grad for parameter in state.model.parameters()]
         assert {v.dtype for v in values + list(found[-1].values()) if v.is_floating_point()} == {torch.float32}
@@ -68,7 +68,7 @@ def test_the_direction_of_vat_is_searched_in_fp32(start: Start) -> None:
     state, data = start({"algorithm.name": "vat", "training.precision": "bf16"})
     inside = convolved(state.model)
     steps(state, data, 1)
-    # centroids, own rows, the clean pass; the search's reference and the search; the perturbed pass
+    # centroids, own samples, the clean pass; the search's reference and the search; the perturbed pass
     wanted = (*[torch.bfloat16] * 3, *[torch.float32] * 2, torch.bfloat16)
     assert inside == [t for t in wanted for _ in range(2)]
     assert state.model.low_precision
@@ -93,15 +93,15 @@ def test_the_direction_of_vat_is_that_of_a_run_in_fp32(start: Start, monkeypatch
 
 def test_evaluation_is_in_fp32_and_the_saved_model_is_plain(start: Start) -> None:
     state, _ = start({"training.precision": "bf16", "training.convolution": "winograd", "model.channels": [16, 16]})
-    assert not state.average.low_precision
-    exported = torch.export.export(Predictor(state.average), (torch.rand(4, 1, 8, 8),))
+    assert not state.ema_model.low_precision
+    exported = torch.export.export(Predictor(state.ema_model), (torch.rand(4, 1, 8, 8),))
     assert not [node for node in exported.graph.nodes if "supercm_ray" in str(node.target)]
 
 
 def wide_resnet(tiny: Callable[..., Config], digits: Dataset, **training: Any) -> tuple[Config, nn.Module]:
     named = {f"training.{name}": value for name, value in training.items()}
-    rows = {"training.labeled_batch_size": 50, "training.unlabeled_batch_size": 50, "model.name": "wrn_28_2"}
-    config = tiny({**rows, **named})
+    indices = {"training.labeled_batch_size": 50, "training.unlabeled_batch_size": 50, "model.name": "wrn_28_2"}
+    config = tiny({**indices, **named})
     images = Dataset("", digits.images[:1].repeat(3, axis=1), digits.labels[:1], digits.class_names, (0.0,), (1.0,))
     return config, build_classifier(config, images)
 
@@ -169,9 +169,9 @@ def test_a_run_resumes_with_other_speed_settings(start: Start, digits: Dataset) 
     settings = {"model.channels": [16, 16], "training.channels_last": False, "training.convolution": "direct"}
     state, data = start(settings)
     next(fit(state, data))
-    saved = pack(state)
+    saved = serialize(state)
     other = state.config.replace({"training.channels_last": True, "training.convolution": "winograd"})
-    resumed = unpack(saved, "here", other, digits, CPU)
+    resumed = deserialize(saved, "here", other, digits, CPU)
     steps(state, data)
     steps(resumed, data)
     assert any(p.is_contiguous(memory_format=torch.channels_last) for p in resumed.model.parameters() if p.ndim == 4)

@@ -11,7 +11,7 @@ from comparing import differences
 
 from supercm_ray.core import CentroidRule
 from supercm_ray.data import Dataset
-from supercm_ray.training import fit, pack, unpack
+from supercm_ray.training import deserialize, fit, serialize
 
 SETTINGS = [
     {"algorithm.centroid_rule": rule, "algorithm.centroid_source": source}
@@ -29,7 +29,7 @@ def test_resumed_equals_uninterrupted(start, digits: Dataset, settings: dict[str
     for cut in range(4):
         half, _ = start(settings)
         list(islice(fit(half, data), cut))
-        resumed = unpack(pack(half), "here", half.config, digits, torch.device("cpu"))
+        resumed = deserialize(serialize(half), "here", half.config, digits, torch.device("cpu"))
         assert differences(resumed, half) == []
         assert [metrics["epoch"] for metrics in fit(resumed, data)] == list(range(cut + 1, 4))
         assert differences(resumed, whole) == [], f"cut after epoch {cut}"
@@ -39,7 +39,7 @@ def test_a_run_saved_between_two_epochs_goes_on_as_if_it_were_not(start) -> None
     watched, data = start()
     plain, _ = start()
     for _ in fit(watched, data):
-        pack(watched)
+        serialize(watched)
     list(fit(plain, data))
     assert differences(watched, plain) == []
 

@@ -18,7 +18,7 @@ from supercm_ray.models import Outputs
 from supercm_ray.training import TrainState, fit
 from supercm_ray.training.evaluate import _evenly, class_means
 from supercm_ray.training.loop import validate
-from supercm_ray.training.validators import target_figures
+from supercm_ray.training.validators import target_metrics
 
 CONFIG = Config(
     data=DataConfig(name="digits_even", target=PlaceConfig(name="digits_odd_blurred")),
@@ -34,19 +34,19 @@ def test_figures_equal_slow_loops() -> None:
     torch.manual_seed(0)
     features, logits, centroids = torch.randn(6, 4), torch.randn(6, 3), torch.randn(3, 4)
     p = logits.softmax(1)
-    figures = target_figures(Outputs(features, logits, p), centroids, torch.tensor([True, True, True]))
-    rows = p.tolist()
-    entropy = sum(-x * math.log(x) for row in rows for x in row) / 6
-    mean = [sum(row[k] for row in rows) / 6 for k in range(3)]
+    figures = target_metrics(Outputs(features, logits, p), centroids, torch.tensor([True, True, True]))
+    indices = p.tolist()
+    entropy = sum(-x * math.log(x) for sample in indices for x in sample) / 6
+    mean = [sum(sample[k] for sample in indices) / 6 for k in range(3)]
     diversity = sum(-x * math.log(x) for x in mean)
     density = 0.0
     for i in range(6):
         others = [j for j in range(6) if j != i]
-        unit = [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in rows]
+        unit = [[x / math.sqrt(sum(y * y for y in sample)) for x in sample] for sample in indices]
         scores = [math.exp(sum(a * b for a, b in zip(unit[i], unit[j], strict=True)) / 0.05) for j in others]
         density += sum(-s / sum(scores) * math.log(s / sum(scores)) for s in scores) / 6
     distortion = sum(
-        rows[i][k] * (features[i] - centroids[k]).square().sum().item() for i in range(6) for k in range(3)
+        indices[i][k] * (features[i] - centroids[k]).square().sum().item() for i in range(6) for k in range(3)
     )
     assert figures["target/entropy"] == pytest.approx(entropy, rel=1e-5)
     assert figures["target/information_maximisation"] == pytest.approx(diversity - entropy, rel=1e-4)
@@ -63,7 +63,7 @@ def history(dataset: Dataset) -> list[dict[str, float]]:
 def test_target_labels_reach_the_oracle_and_nothing_else() -> None:
     dataset = load_dataset(CONFIG.data)
     labels = dataset.labels.copy()
-    labels[dataset.target_rows] = (labels[dataset.target_rows] + 1) % 10
+    labels[dataset.target_indices] = (labels[dataset.target_indices] + 1) % 10
     poisoned = Dataset(**{**vars(dataset), "labels": labels})
     ours, theirs = history(dataset), history(poisoned)
     assert {name for name in ours[-1] if name.startswith("target/")} == {
@@ -78,7 +78,7 @@ def test_target_labels_reach_the_oracle_and_nothing_else() -> None:
     assert any(one["oracle/accuracy"] != other["oracle/accuracy"] for one, other in zip(ours, theirs, strict=True))
 
 
-def test_test_rows_of_the_target_reach_nothing() -> None:
+def test_test_samples_of_the_target_reach_nothing() -> None:
     dataset = load_dataset(CONFIG.data)
     test = split_dataset(dataset, CONFIG).test
     images = dataset.images.copy()
@@ -99,7 +99,7 @@ def started(mode: str = "labeled") -> tuple[TrainState, DeviceData]:
 
 def distortion(state: TrainState, data: DeviceData, centroids: torch.Tensor) -> float:
     with torch.no_grad():
-        features, _, p = state.average(data.pixels(data.unlabeled))
+        features, _, p = state.ema_model(data.pixels(data.unlabeled))
     assert len(data.unlabeled) < 2000
     distance = torch.stack([(features - centroid).square().sum(dim=1) for centroid in centroids], dim=1)
     return ((p * distance).sum() / features.numel()).item()
@@ -110,7 +110,7 @@ def test_the_distortion_judges_the_moving_average_alone() -> None:
     for _ in fit(state, data):
         pass
     with torch.no_grad():
-        features = state.average(data.pixels(data.labeled)).features
+        features = state.ema_model(data.pixels(data.labeled)).features
     labels = data.labels[data.labeled]
     means = torch.stack([features[labels == k].mean(dim=0) for k in range(10)])
     assert state.history[-1]["target/distortion"] == pytest.approx(distortion(state, data, means), rel=1e-4)
@@ -127,7 +127,7 @@ def test_learned_centroids_are_judged_as_they_are() -> None:
     assert validate(state, data)["target/distortion"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_class_means_come_from_every_class_and_from_few_rows() -> None:
+def test_class_means_come_from_every_class_and_from_few_samples() -> None:
     labels = torch.arange(5000) % 10
     labels[labels == 3] = 4
     labels[1234] = 3
@@ -138,7 +138,7 @@ def test_class_means_come_from_every_class_and_from_few_rows() -> None:
     assert counts[[0, 4]].tolist() == [167, 333]
     assert _evenly(labels, 5000).sort().values.tolist() == list(range(5000))
     state, data = started()
-    means, seen = class_means(state.average, dataclasses.replace(data, labeled=data.labeled[:1]), 2000)
+    means, seen = class_means(state.ema_model, dataclasses.replace(data, labeled=data.labeled[:1]), 2000)
     assert seen.nonzero().item() == data.labels[data.labeled[0]]
     assert not means[~seen].any()
 

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from supercm_ray.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,305 @@
+"""The command line: each verb calls the function of the same name. It holds no logic of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+import yaml
+from rich.console import Console
+
+from supercm_ray.config import Study, load_study, on_workers
+from supercm_ray.errors import StudyError, SuperCMError, WorkersError
+
+if TYPE_CHECKING:
+    from supercm_ray.api import TuneResult
+
+Number = TypeVar("Number", int, float)
+
+app = typer.Typer(
+    help="Tunes SuperCM: how much clustering, which temperature, how few labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(soft_wrap=True, highlight=False)
+
+File = Annotated[Path, typer.Argument(help="A study file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. algorithm.temperature=0.5 or budget.num_trials=8."),
+]
+Results = Annotated[Path, typer.Option(envvar="SUPERCM_RESULTS", help="Where studies are kept.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and do nothing.")]
+
+
+@app.command()
+def ls(
+    folder: Annotated[Path, typer.Argument(help="Where the study files are.")] = Path("search_spaces"),
+    results: Results = Path("results"),
+) -> None:
+    """List study files, and the studies begun."""
+    from supercm_ray.cli.listing import list_studies
+
+    for line in list_studies(folder, results):
+        console.print(line, markup=False)
+
+
+@app.command()
+def validate(file: File, overrides: Overrides = None) -> None:
+    """Check a study file and the names in it, without data and without Ray."""
+    study = load_study(file, overrides or ())
+    _check_names(study)
+    searched = ", ".join(study.space) or "nothing"
+    console.print(
+        f"{file} is valid: study {study.name}, {study.budget.num_trials} trials over {searched}", markup=False
+    )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors."""
+    sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
+
+
+@app.command()
+def train(
+    file: File,
+    overrides: Overrides = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N or MIN:MAX", help="Workers that share every batch; a range is elastic."),
+    ] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
+    results: Results = Path("results"),
+    test: Annotated[
+        bool, typer.Option("--test", help="Read the test split at the end. Leave it while choosing.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Run the base configuration once; the same command resumes an interrupted run."""
+    study = on_workers(load_study(file, overrides or ()), _num_workers(workers), gpu)
+    if dry_run:
+        _check_names(study)
+        _print_yaml(study.base.model_dump(mode="json"))
+        return
+    from supercm_ray.cli.progress import ProgressView
+
+    with ProgressView(study, console) as view:
+        from supercm_ray import api  # seconds of imports, with something to see meanwhile
+
+        result = api.train(study, results=results, evaluate_test=test, callback=view)
+    for name, value in result.metrics.items():
+        if "/" in name:
+            console.print(f"{name:20} {value:.4f}")
+    console.print(f"checkpoint           {result.checkpoint}", markup=False)
+    console.print(
+        f"MLflow run           {result.mlflow_run_id}\n\nOpen it with\n  {_mlflow(result.mlflow_uri)}", markup=False
+    )
+
+
+@app.command()
+def tune(file: File, overrides: Overrides = None, results: Results = Path("results"), dry_run: DryRun = False) -> None:
+    """Search the space, run the finalists, report; the same command resumes an interrupted study."""
+    study = load_study(file, overrides or ())
+    if dry_run:
+        _check_names(study)
+        _print_yaml(study.model_dump(mode="json"))
+        return
+    from supercm_ray.cli.progress import ProgressView
+
+    with ProgressView(study, console) as view:
+        from supercm_ray import api  # seconds of imports, with something to see meanwhile
+
+        result = api.tune(study, results=results, callback=view)
+    console.print(f"\n{result.report.text}\n", markup=False)
+    for line in _ways_in(result):
+        console.print(line, markup=False)
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(metavar="FILE-OR-STUDY", help="A study file, or the name of a study begun.")],
+    results: Results = Path("results"),
+) -> None:
+    """Print a study's table and write its page."""
+    from supercm_ray import api
+
+    made = api.report(study, results=results)
+    console.print(made.text, markup=False)
+    console.print(f"\npage     {made.html}\ntable    {made.table_json}", markup=False)
+
+
+@app.command()
+def scale(
+    file: File,
+    overrides: Overrides = None,
+    workers: Annotated[str | None, typer.Option(metavar="N,N,...", help="Workers at which a step is timed.")] = None,
+    trials_at_once: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Trials at once with which the space is searched.")
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(help="strong: the batch is that of all workers. weak: that of each.", metavar="strong|weak")
+    ] = "strong",
+    repetitions: Annotated[int, typer.Option(help="Of each count, in random order.")] = 5,
+    steps: Annotated[int, typer.Option(help="Steps measured in each repetition.")] = 30,
+    warmup_steps: Annotated[int, typer.Option(help="Steps dropped before them.")] = 5,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
+    gpu_fraction: Annotated[
+        str | None, typer.Option(metavar="F,F,...", help="Shares of a GPU for each trial of a search.")
+    ] = None,
+    target_accuracy: Annotated[
+        float | None, typer.Option(help="Also train to this validation accuracy, from 0 to 1.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Such runs for each count.")] = 3,
+    price_per_gpu_hour: Annotated[float | None, typer.Option(help="To reckon what a job costs.")] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out counts for which there is no room.")
+    ] = False,
+    efficiency_floor: Annotated[
+        float, typer.Option(help="Efficiency, from 0 to 1, below which no count is recommended for its speed.")
+    ] = 0.7,
+    placement: Annotated[
+        str, typer.Option(metavar="pack|spread", help="Workers on as few nodes as possible, or on as many.")
+    ] = "pack",
+    simulate: Annotated[str | None, typer.Option(metavar="N,N,...", help="Workers to predict a step for.")] = None,
+    bandwidth: Annotated[float | None, typer.Option(help="For --simulate: bytes a second of a node's link.")] = None,
+    latency: Annotated[
+        float | None, typer.Option(help="For --simulate: seconds of a message between nodes; 1e-5 if not given.")
+    ] = None,
+    workers_per_node: Annotated[int | None, typer.Option(help="For --simulate; 1 if not given.")] = None,
+    inner_bandwidth: Annotated[
+        float | None, typer.Option(help="For --simulate: bytes a second within a node; 100e9 if not given.")
+    ] = None,
+    inner_latency: Annotated[
+        float | None, typer.Option(help="For --simulate: seconds of a message within a node; 5e-6 if not given.")
+    ] = None,
+    overlap: Annotated[
+        float | None, typer.Option(help="For --simulate: share of computing with communication; 0 if not given.")
+    ] = None,
+    results: Results = Path("results"),
+    dry_run: DryRun = False,
+) -> None:
+    """Measure how training scales with workers and tuning with trials at once; the same command resumes."""
+    from supercm_ray.cli.progress import ProgressView
+    from supercm_ray.scaling.plan import make_plan, simulation_of
+
+    study = on_workers(load_study(file, overrides or ()), None, gpu)
+    plan = make_plan(
+        workers=_numbers("--workers", workers, int),
+        trials_at_once=_numbers("--trials-at-once", trials_at_once, int),
+        mode=mode,
+        repetitions=repetitions,
+        num_steps=steps,
+        warmup_steps=warmup_steps,
+        gpu_fractions=_numbers("--gpu-fraction", gpu_fraction, float),
+        target_accuracy=target_accuracy,
+        num_seeds=seeds,
+        price=price_per_gpu_hour,
+        skip_missing=skip_missing,
+        efficiency_floor=efficiency_floor,
+        placement=placement,
+        simulation=simulation_of(
+            _numbers("--simulate", simulate, int),
+            bandwidth=bandwidth,
+            latency_s=latency,
+            workers_per_node=workers_per_node,
+            inner_bandwidth=inner_bandwidth,
+            inner_latency_s=inner_latency,
+            overlap=overlap,
+        ),
+        command=shlex.join(["supercm-ray", *sys.argv[1:]]),
+    )
+    if dry_run:
+        _print_yaml({"plan": plan.model_dump(mode="json"), "study": study.model_dump(mode="json")})
+        return
+    with ProgressView(study, console) as view:
+        from supercm_ray import api  # seconds of imports, with something to see meanwhile
+
+        result = api.scale(study, plan, results=results, callback=view)
+    console.print(f"\n{result.report.text}\n", markup=False)
+    console.print(f"report   {result.report.html}\nMLflow   {_mlflow(result.mlflow_uri)}\n", markup=False)
+    console.print(str(result.report.raw), markup=False)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A scaling study's raw.json or folder, or a tuned study.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
+    results: Results = Path("results"),
+) -> None:
+    """Set two scaling studies, or two tuned studies, side by side."""
+    from supercm_ray import api
+
+    console.print(api.compare(first, second, results=results), markup=False)
+
+
+def main() -> None:
+    """Entry point: errors of this package become one clear message and an exit code, without a traceback."""
+    sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
+    try:
+        app()
+    except SuperCMError as error:
+        shown = Console(stderr=True, soft_wrap=True, highlight=False)
+        if isinstance(error, WorkersError):
+            shown.print(error.worker_traceback, markup=False)
+        shown.print(f"error: {error}", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _check_names(study: Study) -> None:
+    from supercm_ray.training.preflight import check_names  # seconds of imports
+
+    check_names(study)
+
+
+def _num_workers(text: str | None) -> int | tuple[int, int] | None:
+    """What `--workers` says."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
+    if match is None:
+        raise StudyError(f"--workers must be a number or MIN:MAX, got {text!r}")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def _numbers(option: str, text: str | None, kind: type[Number]) -> tuple[Number, ...]:
+    """What an option that takes several numbers says."""
+    try:
+        return tuple(kind(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise StudyError(f"{option} must be numbers with commas between them, such as 1,2,4, got {text!r}") from None
+
+
+def _print_yaml(tree: dict[str, object]) -> None:
+    sys.stdout.write(yaml.safe_dump(tree, sort_keys=False))
+
+
+def _mlflow(uri: str) -> str:
+    from supercm_ray.tracking import without_credentials
+
+    shown = without_credentials(uri)
+    return f"open {shown}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
+
+
+def _ways_in(result: TuneResult) -> list[str]:
+    trials = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
+    return [
+        f"trials   {sum(result.counts.values())}: {trials}",
+        *(f"failed   {key}: {reason}" for key, reason in sorted(result.failed_finalists.items())),
+        f"report   {result.report.html}",
+        f"model    {result.model_uri}",
+        f"MLflow   {_mlflow(result.mlflow_uri)}",
+        f"Optuna   optuna-dashboard '{result.folder.optuna_url}'",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What there is: study files, and studies begun."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from supercm_ray.config import load_study
+from supercm_ray.errors import StudyError
+from supercm_ray.records import StudyFolder
+
+
+def list_studies(files: Path, results: Path) -> list[str]:
+    """A line for each study file in a folder and for each study in `results`, under a heading each."""
+    lines = [f"study files in {files}/"]
+    for path in sorted(files.glob("*.yaml")):
+        lines.append(f"  {path.name:24} {_describe(path)}")
+    lines.append(f"studies begun in {results}/")
+    for path in sorted(results.glob("*/study.yaml")):
+        folder = StudyFolder.existing(path.parent)
+        trials = Counter(record.status for record in folder.runs("trial"))
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(trials.items())) or "no trial yet"
+        page = ", report.html" if (path.parent / "report.html").exists() else ""
+        lines.append(f"  {path.parent.name:24} {counts}{page}")
+    measured = sorted(results.glob("scale/*/raw.json"))
+    return [*lines, *([f"scaling studies begun in {results}/scale/"] if measured else []), *map(_measured, measured)]
+
+
+def _measured(path: Path) -> str:
+    """What a scaling study has measured so far."""
+    from supercm_ray.scaling import load_raw  # seconds of imports, which a folder without such studies does not need
+
+    name = f"  {path.parent.name:24}"
+    try:
+        raw = load_raw(path)
+    except StudyError as error:
+        return f"{name} not valid: {str(error).splitlines()[0]}"
+    counts = ", ".join(map(str, sorted({one.workers for one in raw.repetitions})))
+    at_once = ", ".join(map(str, sorted({one.trials_at_once for one in raw.tuning})))
+    what = [f"workers {counts}" if counts else "", f"trials at once {at_once}" if at_once else ""]
+    page = ", scaling.html" if (path.parent / "scaling.html").exists() else ""
+    return f"{name} {'; '.join(part for part in what if part) or 'nothing measured yet'}{page}"
+
+
+def _describe(path: Path) -> str:
+    try:
+        study = load_study(path)
+    except StudyError as error:
+        return f"not valid: {str(error).splitlines()[0]}"
+    searched = f"searches {', '.join(p.split('.')[-1] for p in study.space)}" if study.space else "no search"
+    return f"{study.base.data.name}, {study.base.algorithm.name}, {study.budget.num_trials} trials, {searched}"

@@ -1,0 +1,64 @@
+"""What a study file may say, and reading it."""
+
+from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
+from supercm_ray.config.load import change_study, load_study, on_workers
+from supercm_ray.config.plugins import import_plugins
+from supercm_ray.config.run import (
+    FREE_TO_CHANGE,
+    AlgorithmConfig,
+    ArraysConfig,
+    Config,
+    DataConfig,
+    Frozen,
+    Leaf,
+    ModelConfig,
+    PlaceConfig,
+    TrainingConfig,
+    flatten,
+    rule_error,
+    set_leaf,
+    to_json,
+)
+from supercm_ray.config.study import (
+    SELECTABLE_METRICS,
+    TARGET_METRICS,
+    Budget,
+    Objective,
+    Sampler,
+    Scheduler,
+    Study,
+    why_fixed,
+)
+
+__all__ = [
+    "FREE_TO_CHANGE",
+    "SELECTABLE_METRICS",
+    "TARGET_METRICS",
+    "AlgorithmConfig",
+    "ArraysConfig",
+    "Budget",
+    "CategoricalDistribution",
+    "Config",
+    "DataConfig",
+    "Distribution",
+    "FloatDistribution",
+    "Frozen",
+    "IntDistribution",
+    "Leaf",
+    "ModelConfig",
+    "Objective",
+    "PlaceConfig",
+    "Sampler",
+    "Scheduler",
+    "Study",
+    "TrainingConfig",
+    "change_study",
+    "flatten",
+    "import_plugins",
+    "load_study",
+    "on_workers",
+    "rule_error",
+    "set_leaf",
+    "to_json",
+    "why_fixed",
+]

@@ -1,0 +1,104 @@
+"""What a searched value may be: the distributions of a study's space."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from supercm_ray.config.run import Frozen, Leaf, rule_error
+
+
+class FloatDistribution(Frozen):
+    """A real number between `low` and `high`."""
+
+    type: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+    """Sample the logarithm evenly."""
+    step: float | None = Field(None, gt=0)
+    """Sample multiples of this above `low` only."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FloatDistribution:
+        _check_bounds(self.low, self.high, self.log)
+        if self.step is not None and self.step > self.high - self.low:
+            got = f"step={self.step:g}, low={self.low:g}, high={self.high:g}"
+            raise rule_error("`step <= high - low`", got, remedy="make the step smaller")
+        if self.log and self.step is not None:
+            raise rule_error("not both `log` and `step`", f"log=true, step={self.step}", remedy="omit one")
+        return self
+
+    def ends(self) -> dict[str, Leaf]:
+        """The values that must fit the configuration, by the key that gives them."""
+        return {"low": self.low, "high": self.high}
+
+    def contains(self, value: Any) -> bool:
+        """Whether a point may take this value."""
+        if not isinstance(value, float | int) or isinstance(value, bool) or not self.low <= value <= self.high:
+            return False
+        return self.step is None or math.isclose((value - self.low) / self.step, round((value - self.low) / self.step))
+
+
+class IntDistribution(Frozen):
+    """A whole number from `low` to `high`, both included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+    """Sample the logarithm evenly."""
+    step: int = Field(1, ge=1)
+    """Sample multiples of this above `low` only."""
+
+    @model_validator(mode="after")
+    def _check(self) -> IntDistribution:
+        _check_bounds(self.low, self.high, self.log)
+        if self.log and self.step != 1:
+            raise rule_error("not both `log` and `step`", f"log=true, step={self.step}", remedy="omit one")
+        return self
+
+    def ends(self) -> dict[str, Leaf]:
+        """The values that must fit the configuration, by the key that gives them."""
+        return {"low": self.low, "high": self.high}
+
+    def contains(self, value: Any) -> bool:
+        """Whether a point may take this value."""
+        inside = isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        return inside and (value - self.low) % self.step == 0
+
+
+class CategoricalDistribution(Frozen):
+    """One of `choices`."""
+
+    type: Literal["categorical"]
+    choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> CategoricalDistribution:
+        if len(set(map(repr, self.choices))) != len(self.choices):
+            raise rule_error("each choice once", f"choices={list(self.choices)}", path="choices")
+        return self
+
+    def ends(self) -> dict[str, Leaf]:
+        """The values that must fit the configuration, by the key that gives them."""
+        return {f"choices[{i}]": choice for i, choice in enumerate(self.choices)}
+
+    def contains(self, value: Any) -> bool:
+        """Whether a point may take this value."""
+        return any(
+            value == choice and (type(value) is type(choice) or (type(value), type(choice)) == (int, float))
+            for choice in self.choices
+        )
+
+
+Distribution = Annotated[FloatDistribution | IntDistribution | CategoricalDistribution, Field(discriminator="type")]
+
+
+def _check_bounds(low: float, high: float, log: bool) -> None:
+    if not low < high:
+        raise rule_error("`low < high`", f"low={low:g}, high={high:g}", remedy="swap or widen them")
+    if log and not low > 0:
+        raise rule_error("`low > 0` for a log scale", f"low={low:g}, log=true", remedy="raise low or omit log")

@@ -1,0 +1,324 @@
+"""The configuration of one training run: a frozen tree, each leaf with its range and unit.
+
+A leaf is named by its dotted path, `algorithm.clustering_weight`, everywhere: in study files, on the command line,
+in MLflow parameters and in plots.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+_HOSTS_WITH_TARGET = ("dann", "cdan", "mcc")
+
+Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
+
+
+class Frozen(BaseModel):
+    """Immutable, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+def rule_error(rule: str, got: str, *, path: str = "", remedy: str = "") -> PydanticCustomError:
+    """A broken rule between several values; `path` is dotted and relative to the model that raises."""
+    return PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "path": path, "remedy": remedy})
+
+
+class ArraysConfig(Frozen):
+    """Where the data set `arrays` finds its arrays: npz files, or mat files up to version 7."""
+
+    train_file: str
+    """File of the samples to split, relative to `data.root`."""
+    test_file: str | None = None
+    """File of the test samples; None to take them from the other file by `test_fraction`."""
+    input_key: str = "images"
+    """Name of the inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8 with 1 or 3 channels, vectors (N, D),
+    or, with `offsets_key`, the bytes of encoded images one after the other."""
+    offsets_key: str | None = None
+    """Name of the N + 1 places at which encoded images begin and the last one ends."""
+    label_key: str = "labels"
+    """Name of the labels, N whole numbers."""
+    first_label: int = 0
+    """The label of the first class."""
+    l2_normalise: bool = False
+    """Divide each vector by its Euclidean length."""
+
+
+class PlaceConfig(Frozen):
+    """Which data set, and where it lies."""
+
+    name: str = "digits"
+    """The data set, by its registered name: digits, digits_even, digits_odd_blurred, mnist, fashion_mnist, usps, svhn,
+    cifar10, cifar100, image_folder or arrays."""
+    root: str | None = None
+    """The folder where the data lie; by default what SUPERCM_DATA names. `digits` needs none."""
+    download: bool = False
+    """Fetch what is missing in `root`, for those sets that torchvision can fetch."""
+    image_size: int | None = Field(None, ge=1)
+    """Of `image_folder`: side to which images are scaled and cropped."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, with a warning that counts them, instead of refusing the data set."""
+    stream: Literal["auto", "on", "off"] = "auto"
+    """Of `image_folder`: `off` keeps all images decoded in memory; `on` leaves them in their files and decodes those of
+    the next batches in threads, with the same result; `auto` does so where they would take more than `memory_gib`. On
+    a cluster every node must reach the files then."""
+    memory_gib: float = Field(4.0, gt=0)
+    """Of `image_folder`: GiB that decoded images may take, at three bytes a pixel, before `auto` streams them."""
+    stream_threads: int = Field(4, ge=1)
+    """Threads that decode images, at the start and while they are streamed."""
+    arrays: ArraysConfig | None = None
+    """Of `arrays`: which files, and where in them."""
+
+
+class DataConfig(PlaceConfig):
+    """Which samples there are and which of them carry a label."""
+
+    target: PlaceConfig | None = None
+    """The target domain, for domain adaptation: labeled and validation samples come from the data set above, the
+    source; unlabeled and test samples from this one. Its images are scaled to the source's size, and what it leaves
+    out of `root`, `download`, `skip_corrupt` and `image_size` is the source's. Samples that the source keeps for its
+    own test are left out."""
+    label_ratio: float | None = Field(None, gt=0, lt=1)
+    """Labeled samples as a share of the training samples (labeled and unlabeled). Set this or `labels_per_class`;
+    with a `target` neither, to use all labels of the source."""
+    labels_per_class: int | None = Field(None, ge=1)
+    """Labeled samples of each class. Set this or `label_ratio`."""
+    val_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of all samples kept for validation. Their labels count towards the label budget."""
+    num_val: int | None = Field(None, ge=1)
+    """Samples kept for validation, in place of `val_fraction`."""
+    test_fraction: float = Field(0.25, gt=0, lt=1)
+    """Share of all samples kept for the test, read once at the end; without effect where a data set has test samples
+    of its own."""
+    split_seed: int = Field(0, ge=0, lt=2**32)
+    """Decides the validation and test samples, the same for all seeds of a study."""
+    shift_pixels: int = Field(1, ge=0)
+    """Weak augmentation: each training image is shifted by up to this many pixels along each axis."""
+    flip: bool = False
+    """Weak augmentation: each training image is mirrored left to right with probability one half."""
+    noise_std: float = Field(0.0, ge=0)
+    """Weak augmentation: standard deviation of Gaussian noise, with pixels in [0, 1]."""
+    cutout_fraction: float = Field(0.4, ge=0, le=1)
+    """Strong augmentation: side of the square that is blanked, as a share of the image's side."""
+    strength: float = Field(0.5, ge=0, le=1)
+    """Strong augmentation: from nothing to the full range of rotation, shear, scale, contrast and brightness."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        num_set = (self.label_ratio is not None) + (self.labels_per_class is not None)
+        if num_set == 2 or (num_set == 0 and self.target is None):
+            got = f"label_ratio={self.label_ratio}, labels_per_class={self.labels_per_class}"
+            raise rule_error(
+                "exactly one of `label_ratio` and `labels_per_class`", got, remedy="set one, omit the other"
+            )
+        if self.val_fraction + self.test_fraction >= 1:
+            got = f"val_fraction={self.val_fraction}, test_fraction={self.test_fraction}"
+            raise rule_error("`val_fraction + test_fraction < 1`", got, remedy="leave samples to train on")
+        return self
+
+
+class ModelConfig(Frozen):
+    """The backbone that maps images to features."""
+
+    name: str = "small_cnn"
+    """The backbone: small_cnn, mlp, wrn_28_2, wrn_28_8 or a classification model of torchvision by its name."""
+    channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
+    """Of `small_cnn` and `mlp`: the width of each layer; the last is the feature dimension."""
+    bottleneck: int | None = Field(None, ge=1)
+    """Width of a linear layer with BatchNorm and ReLU between backbone and head, whose output are the features; None
+    for none."""
+    weights: str | None = None
+    """Of torchvision's models: a local file with their `state_dict`. Pixels are then standardised as for ImageNet. None
+    for random weights."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if min(self.channels) < 1:
+            raise rule_error("`channels >= 1`", f"channels={list(self.channels)}", path="channels")
+        return self
+
+
+class AlgorithmConfig(Frozen):
+    """The loss: a host algorithm plus `clustering_weight` times the clustering loss."""
+
+    name: str = "supervised"
+    """The host algorithm, by its registered name. `supervised` with the clustering loss is SuperCM on its own."""
+    clustering_weight: float = Field(1.0, ge=0)
+    """Weight of the clustering loss. 0 switches it off."""
+    temperature: float = Field(1.0, gt=0)
+    """Divides the logits everywhere."""
+    consistency_weight: float = Field(1.0, ge=0)
+    """Weight of the host's own terms beside the cross-entropy."""
+    consistency_warmup_steps: int = Field(0, ge=0)
+    """Steps over which the consistency weight rises to its value."""
+    confidence_threshold: float = Field(0.95, ge=0, le=1)
+    """Of `pseudo_label` and `fixmatch`: the probability from which a prediction is taken for a label."""
+    teacher_decay: float = Field(0.95, ge=0, lt=1)
+    """Of `mean_teacher`: decay per step of the teacher's parameters."""
+    discriminator_width: int = Field(128, ge=1)
+    """Of `dann` and `cdan`: units of each of the discriminator's two hidden layers."""
+    entropy_conditioning: bool = True
+    """Of `cdan`: count samples that are predicted with certainty for more (CDAN+E)."""
+    vat_epsilon: float = Field(6.0, gt=0)
+    """Of `vat`: L2 length of the perturbation of an image, in standardised pixels."""
+    vat_xi: float = Field(0.1, gt=0)
+    """Of `vat`: L2 length of the step by which its direction is found. The published 1e-6 vanishes in fp32."""
+    loss_reduction: Literal["own_samples", "all_samples"] = "own_samples"
+    """What the cross-entropy and the host's terms are averaged over: each over its own samples, labeled or
+    unlabeled; or, as published, both over all samples of the batch, which makes a clustering weight count the more.
+    Terms over both domains, of `dann` and `cdan`, are scaled like the others then."""
+    balance_alpha: float = Field(1.0, gt=0)
+    """Dirichlet parameter of the balance prior; 1 switches it off, above 1 favours balanced clusters."""
+    clustering_warmup_steps: int = Field(0, ge=0)
+    """Steps over which the clustering weight rises to its value; 0, as published, for none."""
+    centroid_mode: Literal["labeled", "pseudo_labeled", "learned"] = "labeled"
+    """What centroids are made of: labeled samples; these and unlabeled samples that are predicted with confidence
+    (`confidence_threshold`); or parameters that the clustering loss trains."""
+    centroid_rule: Literal["running_mean", "class_count", "ema"] = "running_mean"
+    """How centroids follow the class means; `running_mean` is the published rule."""
+    centroid_decay: float = Field(0.99, ge=0, lt=1)
+    """Decay per step of the `ema` rule."""
+    centroid_source: Literal["eval_pass", "batch"] = "eval_pass"
+    """Features the centroids follow: those of an extra forward of the clean samples in eval mode (as published), or the
+    step's own, which saves that forward."""
+
+
+class TrainingConfig(Frozen):
+    """The loop: how long, how fast, on what."""
+
+    num_epochs: int = Field(20, ge=1)
+    """An epoch is `steps_per_epoch` steps, then one validation."""
+    steps_per_epoch: int = Field(30, ge=1)
+    """Optimizer steps in an epoch."""
+    labeled_batch_size: int = Field(50, ge=1)
+    """Labeled samples a step."""
+    unlabeled_batch_size: int = Field(50, ge=0)
+    """Unlabeled samples a step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Of Adam."""
+    learning_rate_drop_at: float = Field(1.0, gt=0, le=1)
+    """Share of all steps after which the learning rate is lower; 1 for never, as published 0.8."""
+    learning_rate_drop: float = Field(0.2, gt=0, le=1)
+    """What it is multiplied by then."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Of Adam, decoupled."""
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    """Decay per step of the parameter average that is evaluated; 0 evaluates the parameters themselves."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes a GPU where one is assigned."""
+    sync_batch_norm: bool = True
+    """On several workers: normalise by the batch of all, as one process would, instead of by each worker's part."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Numbers within the network in training: bf16 by autocast, or fp32. Parameters, losses, centroids, averages and
+    evaluation are in fp32 either way. `auto` takes bf16 for networks from 0.1 GFLOP an image, on a GPU that computes in
+    it and on a CPU with AMX; AVX-512 alone multiplies in bf16 at half the rate of fp32."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the network's pass in training. Results stay the same up to rounding. `auto` does it where it pays: one
+    worker or no `sync_batch_norm`, a C++ compiler at hand, and on a CPU a run of 100 TFLOP or more (800 steps of
+    wrn_28_2), on a GPU one of 5000 steps or more."""
+    convolution: Literal["auto", "direct", "winograd"] = "auto"
+    """How 3x3 convolutions of stride 1 are computed on a CPU in fp32: as they stand, or by Winograd's F(4x4, 3x3),
+    faster and the same up to rounding. `auto` takes Winograd with AVX-512, a C++ compiler and 100 TFLOP or more."""
+    channels_last: bool = True
+    """Keep the channels of a pixel next to each other in memory."""
+    num_threads: int = Field(1, ge=1)
+    """CPU threads of a training process."""
+    checkpoint_interval_epochs: int = Field(1, ge=1)
+    """Epochs from one checkpoint to the next."""
+    checkpoint_interval_s: float | None = Field(None, gt=0)
+    """Seconds after which the end of an epoch brings a checkpoint too, whatever the number of epochs."""
+    storage_path: str | None = None
+    """Where checkpoints lie while a run trains: a folder or a URI that pyarrow or fsspec knows (s3://, gs://, hdfs://),
+    below which each run has its own folder. None for the run's folder in the results."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.storage_path is not None and "@" in urlsplit(self.storage_path).netloc:
+            remedy = "leave them out, and give them by environment variables or a credentials file"
+            rule = "a URI without credentials, which would be kept in records"
+            raise rule_error(rule, "a URI with some", path="storage_path", remedy=remedy)
+        return self
+
+
+FREE_TO_CHANGE = tuple(
+    f"training.{name}"
+    for name in (
+        *("device", "num_threads", "compile", "convolution", "channels_last"),
+        *("checkpoint_interval_epochs", "checkpoint_interval_s", "storage_path"),
+    )
+) + tuple(f"{place}.{name}" for place in ("data", "data.target") for name in ("stream", "memory_gib", "stream_threads"))
+"""Leaves that may differ between a run and its resumption."""
+
+
+class Config(Frozen):
+    """Everything that one training run depends on."""
+
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which samples are labeled, the initial weights, the batches and the augmentation."""
+    plugins: tuple[str, ...] = ()
+    """Python modules that register algorithms, backbones or data sets of your own, imported wherever the run is. They
+    are found as by `import` in the directory where the command is given."""
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.algorithm.name != "supervised" and self.training.unlabeled_batch_size == 0:
+            got = f"unlabeled_batch_size=0 with algorithm.name={self.algorithm.name}"
+            remedy = "raise it, or take the host `supervised`"
+            raise rule_error("`unlabeled_batch_size >= 1`", got, path="training.unlabeled_batch_size", remedy=remedy)
+        if self.algorithm.name in _HOSTS_WITH_TARGET and self.data.target is None:
+            got = f"none with algorithm.name={self.algorithm.name}"
+            remedy = "give data.target, or take another host"
+            raise rule_error("a host for domain adaptation needs a target", got, path="data.target", remedy=remedy)
+        return self
+
+    def leaves(self) -> dict[str, Leaf]:
+        """Every leaf by its dotted path."""
+        return dict(flatten(self.model_dump()))
+
+    def replace(self, overrides: Mapping[str, Any]) -> Config:
+        """A copy with the leaves at these dotted paths set, validated anew.
+
+        Raises:
+            KeyError: for a path that names no leaf.
+            pydantic.ValidationError: for a value that breaks a rule.
+        """
+        tree = self.model_dump(mode="json")
+        for path, value in overrides.items():
+            set_leaf(tree, path, value)
+        return Config.model_validate_json(to_json(tree))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """The (dotted path, value) pairs of a tree of mappings, in order."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        pairs += flatten(value, f"{path}.") if isinstance(value, Mapping) else [(path, value)]
+    return pairs
+
+
+def set_leaf(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Sets the leaf at a dotted path that must exist in the tree (KeyError)."""
+    *parents, last = path.split(".")
+    for name in parents:
+        tree = tree[name]
+    if not isinstance(tree, dict) or last not in tree or isinstance(tree[last], dict):
+        raise KeyError(path)
+    tree[last] = value
+
+
+def to_json(tree: Any) -> str:
+    """JSON text, from which models are validated: there a list is a tuple's only form, so strictness can stay on."""
+    return json.dumps(tree)

@@ -1,0 +1,1 @@
+"""Running jobs and keeping their records, wherever they run. Knows no Ray."""

@@ -1,0 +1,27 @@
+"""What a study leaves on disk, and the messages that it is made from."""
+
+from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
+from supercm_ray.records.files import now_ms, read_text, write_atomically
+from supercm_ray.records.messages import Arrays, EpochMetrics, Message, Predictions, RunFailed
+from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, Status
+from supercm_ray.records.study_folder import StudyFolder
+
+__all__ = [
+    "BEST",
+    "LAST",
+    "REFUSED",
+    "Arrays",
+    "CheckpointStore",
+    "EpochMetrics",
+    "Kind",
+    "Message",
+    "Predictions",
+    "RunFailed",
+    "RunFolder",
+    "RunRecord",
+    "Status",
+    "StudyFolder",
+    "now_ms",
+    "read_text",
+    "write_atomically",
+]

@@ -1,0 +1,119 @@
+"""One training run on disk: its record, the metrics of its epochs, its splits and its test predictions."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from supercm_ray.config import Leaf
+from supercm_ray.records.files import now_ms, read_text, write_atomically
+from supercm_ray.records.messages import Arrays
+
+Status = Literal["running", "complete", "pruned", "failed", "interrupted"]
+Kind = Literal["trial", "finalist", "train", "scale"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One training run, without its metrics.
+
+    Attributes:
+        key: its folder below the study's, which is its name for good.
+        overrides: what it changes of the study's base, by dotted path.
+        params: its whole configuration, by dotted path.
+        labels: the arm and the group it belongs to, and the like.
+        label_budget: every label it used, those for validation included.
+        reason: why it failed, or why it was stopped.
+        summary: figures of the whole run, those of the test split for a finalist.
+    """
+
+    key: str
+    kind: Kind
+    overrides: dict[str, Leaf]
+    params: dict[str, Leaf]
+    label_budget: int
+    labels: dict[str, Leaf | list[Leaf]] = field(default_factory=dict)
+    status: Status = "running"
+    reason: str = ""
+    summary: dict[str, float] = field(default_factory=dict)
+    started_ms: int = 0
+    ended_ms: int | None = None
+
+    def ended(self, status: Status, reason: str = "", summary: dict[str, float] | None = None) -> RunRecord:
+        """A copy that has come to its end now."""
+        return replace(self, status=status, reason=reason, summary=summary or self.summary, ended_ms=now_ms())
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        """Args: the study's folder and the run's key."""
+        self.key = key
+        self.path = path / key
+
+    @property
+    def test_predictions(self) -> Path:
+        """The file of what a finalist predicted on the test split."""
+        return self.path / "test_predictions.npz"
+
+    def save_test_predictions(self, arrays: Arrays) -> None:
+        """Replaces `test_predictions`."""
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # its one flag is all that is typed
+        write_atomically(self.test_predictions, content.getvalue())
+
+    @property
+    def traceback(self) -> Path:
+        """What the workers of a run that failed for good had to say."""
+        return self.path / "traceback.txt"
+
+    def save_traceback(self, text: str) -> None:
+        """Replaces `traceback`."""
+        write_atomically(self.traceback, text + "\n")
+
+    @property
+    def splits(self) -> Path:
+        """The row numbers of its splits."""
+        return self.path / "splits.npz"
+
+    def record(self) -> RunRecord | None:
+        """The record, or None before the run was first written."""
+        text = read_text(self.path / "run.json")
+        return RunRecord(**json.loads(text)) if text else None
+
+    def write(self, record: RunRecord) -> None:
+        """Replaces the record."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "run.json", json.dumps(asdict(record), indent=1))
+
+    def append(self, metrics: dict[str, float]) -> bool:
+        """Adds the metrics of an epoch unless that epoch is there already; says whether it was added."""
+        if metrics["epoch"] <= self.num_epochs():
+            return False
+        self._cut_unfinished_line()
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**metrics, "timestamp_ms": now_ms()}) + "\n")
+        return True
+
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of each epoch, in order, with the key `timestamp_ms`. An unfinished last line does not count."""
+        text = read_text(self.path / "metrics.jsonl")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def _cut_unfinished_line(self) -> None:
+        """Takes away what a kill left of a line, so that the next one starts on its own."""
+        path = self.path / "metrics.jsonl"
+        text = read_text(path)
+        if not text.endswith("\n") and text:
+            write_atomically(path, text[: text.rfind("\n") + 1])
+
+    def num_epochs(self) -> int:
+        """Epochs recorded."""
+        history = self.history()
+        return int(history[-1]["epoch"]) if history else 0

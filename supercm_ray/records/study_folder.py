@@ -1,0 +1,114 @@
+"""What a study leaves on disk: the one source that reports and trackers are made from.
+
+    <results>/<study>/
+        study.json               identity of the study
+        study.yaml               the study file as resolved
+        optuna.db                proposals and what became of them
+        trials/0000/             one folder for each run: run.json, metrics.jsonl, checkpoint.pt, splits.npz
+        finalists/<name>/        likewise, and test_predictions.npz
+        report.html, table.json, plots/
+
+Files are replaced whole or appended by the line, so that a kill at any moment loses at most an unfinished line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from supercm_ray.errors import StudyError
+from supercm_ray.records.files import read_text, write_first
+from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder of one study, with the identity under which MLflow knows it."""
+
+    path: Path
+    study_id: str
+    identity: str
+
+    @classmethod
+    def open(cls, results: Path, name: str, identity: str) -> StudyFolder:
+        """Opens the folder of a study, or makes it.
+
+        Raises:
+            StudyError: where the folder holds a study made from another base, space or objective.
+        """
+        path = results / name
+        text = read_text(path / "study.json")
+        if not text:
+            path.mkdir(parents=True, exist_ok=True)
+            text = write_first(path / "study.json", json.dumps({"study_id": os.urandom(8).hex(), "identity": identity}))
+        folder = cls(path, **json.loads(text))
+        if folder.identity != identity:
+            raise StudyError(
+                f"the study must be the one that {path} was begun with, got another base, space, objective, sampler, "
+                "scheduler, enqueued_trials or baseline; give it another `name`, or move that folder away"
+            )
+        return folder
+
+    @classmethod
+    def existing(cls, path: Path) -> StudyFolder:
+        """Opens a folder to read it.
+
+        Raises:
+            StudyError: where no study has been begun.
+        """
+        text = read_text(path / "study.json")
+        if not text:
+            raise StudyError(
+                f"a study must have been begun in {path}, got no study.json there; run `supercm-ray tune` first"
+            )
+        return cls(path, **json.loads(text))
+
+    @property
+    def optuna_url(self) -> str:
+        """Where Optuna keeps the study."""
+        return f"sqlite:///{self.path.resolve() / 'optuna.db'}"
+
+    def run(self, key: str) -> RunFolder:
+        """The folder of the run with this key."""
+        return RunFolder(self.path, key)
+
+    def storage(self, key: str, storage_path: str | None) -> str:
+        """The folder or URI of a run's checkpoints: its own folder, or one below `training.storage_path`."""
+        if storage_path is None:
+            return str(self.run(key).path.resolve())
+        if "://" in storage_path:
+            place, mark, options = storage_path.partition("?")  # such as ?region=
+            return f"{place.rstrip('/')}/{self.study_id}/{key}{mark}{options}"
+        return str(Path(storage_path).expanduser().resolve() / self.study_id / key)
+
+    def runs(self, kind: Kind | None = None) -> list[RunRecord]:
+        """The records of all runs (of one kind), by key."""
+        found = sorted(self.path.glob("*/*/run.json"))
+        records = [RunRecord(**json.loads(path.read_text(encoding="utf-8"))) for path in found]
+        return [record for record in records if kind in (None, record.kind)]
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the study for this process; the system lets go when the process ends, however it ends.
+
+        Raises:
+            StudyError: where another process holds it.
+        """
+        with (self.path / "lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise StudyError(
+                    f"one process at a time may run the study in {self.path}, got process {file.read().strip()} "
+                    "at work; wait for it or stop it"
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield

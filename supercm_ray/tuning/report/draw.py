@@ -1,0 +1,92 @@
+"""Which figures a report has, each with what it shows in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from supercm_ray.report.style import save_png, to_svg
+from supercm_ray.tuning.report import plots, prediction_plots
+from supercm_ray.tuning.report.frontier import frontier
+from supercm_ray.tuning.report.text import group_text
+from supercm_ray.tuning.report.view import ReportData
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure ready for the page.
+
+    Attributes:
+        name: of its file, without ending.
+        title: its heading.
+        caption: what it shows and how to read it.
+        svg: the drawing.
+        is_half: whether two of its kind may stand side by side.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    png: Path
+    is_half: bool
+
+
+def draw_plots(data: ReportData, folder: Path) -> list[Drawn]:
+    """Draws what the study has material for, and leaves each as a PNG file in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, title, caption, figure in (*_of_search(data), *_of_values(data), *_of_outcome(data)):
+        png = save_png(figure, folder / f"{name}.png")
+        drawn.append(Drawn(name, title, caption, to_svg(figure), png, name.startswith("value-")))
+    return drawn
+
+
+def _of_search(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
+    group_paths = " and ".join(data.study.group_paths)
+    if data.rows or any(view.metrics for view in data.trials):
+        title = f"Accuracy against {group_paths}" if group_paths else "Accuracy of both arms"
+        caption = (
+            "With bars: mean and standard deviation over fresh seeds on the test split. Faint dots: each trial's last "
+            "accuracy on the validation split, those stopped early included; that is another split, and one seed."
+        )
+        yield "frontier", title, caption, frontier(data)
+    if data.trials:
+        caption = (
+            f"The last {data.study.primary.metric} of each trial, on the seed of the search. A trial that failed "
+            "before its first epoch stands at the bottom edge. The steps follow the best trial on the full budget."
+        )
+        yield "history", "The search, trial by trial", caption, plots.history(data)
+    if data.importances:
+        caption = (
+            f"How far each searched path tells the trials best in {data.study.primary.metric} from the rest "
+            "(PED-ANOVA over those on the full budget), as shares of 1. It says where to look first, not what to set."
+        )
+        yield "importances", "What mattered", caption, plots.importances(data)
+
+
+def _of_values(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
+    if not any(view.metrics for view in data.trials):
+        return
+    for path in data.study.space:
+        if path not in data.study.group_paths:
+            caption = f"Each trial's last accuracy on the validation split against its {path}."
+            yield f"value-{path}", path, caption, plots.value(data, path)
+
+
+def _of_outcome(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
+    if data.best is None or data.outcome is None:
+        return
+    group = data.study.group(data.best.record.overrides)
+    place = f"seed {data.best.record.params['seed']}" + (f", {group_text(data.study, group)}" if group else "")
+    best = f"the best run by validation ({place})"
+    caption = f"Test rows of {best}: counts in the cells, shade by share of the true class."
+    yield "confusion", "Which classes are mistaken", caption, prediction_plots.confusion(data.outcome, data.class_names)
+    caption = (
+        f"Features of the test rows of {best} on their first two principal components, with the centroids that "
+        "training arrived at. A ring marks a row whose predicted class is wrong."
+    )
+    yield "embedding", "Features and centroids", caption, prediction_plots.embedding(data.outcome, data.class_names)

@@ -1,0 +1,113 @@
+"""The page: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from supercm_ray.report.html import data_uri, fill
+from supercm_ray.search.finalists import BASELINE, Row
+from supercm_ray.tuning.report.draw import Drawn
+from supercm_ray.tuning.report.text import HEADINGS, finding, gain_text, percent, seeds_text, value_text
+from supercm_ray.tuning.report.validators import rank_correlations
+from supercm_ray.tuning.report.view import ReportData, RunView
+
+_PACKAGES = ("supercm-ray", "torch", "ray", "optuna", "mlflow", "numpy", "matplotlib")
+
+
+def render(data: ReportData, figures: Sequence[Drawn]) -> str:
+    """The page as text.
+
+    Args:
+        data: what to show.
+        figures: drawn before, in the order of the page.
+    """
+    study = data.study
+    return fill(
+        "supercm_ray.tuning.report",
+        "page.html",
+        data=data,
+        study=study,
+        finding=finding(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
+        headings=(*study.group_paths, *HEADINGS[:3], "setting", *HEADINGS[3:]),
+        num_factors=len(study.group_paths),
+        rows=[_row(data, row) for row in data.rows],
+        baseline=[f"{path} = {value_text(value)}" for path, value in study.baseline.items()],
+        searched=list(study.space),
+        correlations=rank_correlations(data.trials),
+        seeds=_seeds(data),
+        figures=[{"drawn": drawn, "uri": data_uri(drawn.svg)} for drawn in figures],
+        trials=[_run(view, [*study.space]) for view in data.trials],
+        finalists=[_run(view, []) for view in data.finalists],
+        study_yaml=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False),
+        provenance=_provenance(data),
+    )
+
+
+def _row(data: ReportData, row: Row) -> dict[str, Any]:
+    study = data.study
+    labels = data.training_labels.get(row.group)
+    shown = {path: value for path, value in row.overrides.items() if path not in study.group_paths}
+    return {
+        "group": [value_text(value) for value in row.group],
+        "labels": "–" if labels is None else labels,
+        "label_budget": row.label_budget,
+        "arm": row.arm,
+        "setting": {path: value_text(value) for path, value in shown.items()},
+        "val": percent(row.val_accuracy),
+        "test": percent(row.test_accuracy),
+        "seeds": seeds_text(row),
+        "gain": "" if row.arm == BASELINE else gain_text(row),
+    }
+
+
+def _run(view: RunView, paths: Sequence[str]) -> dict[str, Any]:
+    record = view.record
+    test = record.summary.get("test/accuracy")
+    return {
+        "name": record.key.split("/", 1)[-1],
+        "status": record.status,
+        "reason": record.reason,
+        "values": [value_text(record.overrides.get(path, "–")) for path in paths],
+        "arm": record.labels.get("arm", ""),
+        "seed": record.params.get("seed", ""),
+        "epochs": view.num_epochs,
+        "val": "–" if view.val_accuracy is None else f"{100 * view.val_accuracy:.1f}",
+        "test": "–" if test is None else f"{100 * test:.1f}",
+    }
+
+
+def _seeds(data: ReportData) -> str:
+    first = data.study.base.seed + 1
+    last = data.study.base.seed + data.study.num_seeds
+    return f"seed {first}" if first == last else f"seeds {first} to {last}"
+
+
+def _provenance(data: ReportData) -> dict[str, str]:
+    started = [view.record.started_ms for view in (*data.trials, *data.finalists) if view.record.started_ms]
+    ended = [view.record.ended_ms for view in (*data.trials, *data.finalists) if view.record.ended_ms]
+    return {
+        "study id": data.folder.study_id,
+        "identity": data.folder.identity,
+        "best run, by validation": data.best.record.key if data.best else "none yet",
+        "first run begun": _date(min(started)) if started else "none yet",
+        "last run ended": _date(max(ended)) if ended else "none yet",
+        "page written": _date(datetime.now(UTC).timestamp() * 1000),
+        "written with": f"Python {platform.python_version()}, " + ", ".join(map(_version, _PACKAGES)),
+    }
+
+
+def _date(milliseconds: float) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} not installed"

@@ -1,0 +1,47 @@
+"""The table as a tree that JSON can hold."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from supercm_ray.search.finalists import Row
+from supercm_ray.tuning.report.text import finding, gain
+from supercm_ray.tuning.report.view import ReportData
+
+
+def table_tree(data: ReportData) -> dict[str, Any]:
+    """Every figure of the page's table, unrounded; a standard deviation of a single value is null."""
+    return {
+        "study": data.study.name,
+        "study_id": data.folder.study_id,
+        "identity": data.folder.identity,
+        "finding": finding(data.study, data.rows, data.training_labels),
+        "best_run": data.best.record.key if data.best else None,
+        "trials": data.statuses,
+        "importances": data.importances,
+        "missing": list(data.missing),
+        "rows": [_row(data, row) for row in data.rows],
+    }
+
+
+def _row(data: ReportData, row: Row) -> dict[str, Any]:
+    return {
+        "group": dict(zip(data.study.group_paths, row.group, strict=True)),
+        "arm": row.arm,
+        "overrides": row.overrides,
+        "training_labels": data.training_labels.get(row.group),
+        "label_budget": row.label_budget,
+        "num_runs": row.num_runs,
+        "num_seeds": row.num_seeds,
+        "val_accuracy": _figure(row.val_accuracy),
+        "test_accuracy": _figure(row.test_accuracy),
+        "gains": list(row.gains),
+        "gain": _figure(gain(row)),
+    }
+
+
+def _figure(figure: tuple[float, float] | None) -> dict[str, float | None] | None:
+    if figure is None:
+        return None
+    return {"mean": figure[0], "std": None if math.isnan(figure[1]) else figure[1]}

@@ -1,0 +1,39 @@
+"""How well figures that know no target label ranked the trials: which of them to trust next time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scipy.stats import spearmanr
+
+from supercm_ray.tuning.report.view import RunView
+
+_BETTER = {
+    "val/accuracy": 1.0,
+    "val/loss": -1.0,
+    "target/entropy": -1.0,
+    "target/information_maximisation": 1.0,
+    "target/snd": 1.0,
+    "target/distortion": -1.0,
+}
+"""Each figure, and 1 where more of it means better, else -1."""
+
+_FEWEST = 4
+
+
+def rank_correlations(trials: Sequence[RunView]) -> dict[str, float]:
+    """Spearman's rank correlation with the oracle's accuracy of each figure, turned so that more is better.
+
+    Over trials that used their full budget, best first; empty where there is no oracle, or fewer than four such trials.
+    """
+    ended = [view.metrics for view in trials if view.record.status == "complete" and "oracle/accuracy" in view.metrics]
+    if len(ended) < _FEWEST or len({metrics["oracle/accuracy"] for metrics in ended}) < 2:
+        return {}
+    oracle = [metrics["oracle/accuracy"] for metrics in ended]
+    found = {}
+    for name, sign in _BETTER.items():
+        values = [sign * metrics[name] for metrics in ended]
+        if len(set(values)) > 1:
+            found[name] = float(spearmanr(values, oracle).statistic)
+    return dict(sorted(((name, value) for name, value in found.items() if math.isfinite(value)), key=lambda p: -p[1]))

@@ -1,0 +1,193 @@
+"""What a study leaves on disk, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from supercm_ray.errors import StudyError
+from supercm_ray.records import RunFolder, RunRecord, StudyFolder, write_atomically
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from supercm_ray.records import StudyFolder
+with StudyFolder.existing(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    return StudyFolder.open(tmp_path, "study", "identity")
+
+
+@pytest.fixture
+def run(folder: StudyFolder) -> RunFolder:
+    run = folder.run("trials/0000")
+    run.write(record())
+    return run
+
+
+def record(key: str = "trials/0000", kind: str = "trial") -> RunRecord:
+    return RunRecord(
+        key=key,
+        kind=kind,
+        overrides={"algorithm.temperature": 2.0},
+        params={"seed": 0, "model.channels": [4, 8]},
+        label_budget=7,
+        started_ms=5,
+    )
+
+
+def epochs(run: RunFolder) -> list[int]:
+    return [int(metrics["epoch"]) for metrics in run.history()]
+
+
+def test_a_record_is_read_as_it_was_written(run: RunFolder) -> None:
+    assert run.record() == record()
+    ended = record().ended("pruned", "stopped early", {"test/accuracy": 0.5})
+    run.write(ended)
+    assert run.record() == ended
+    assert (ended.status, ended.reason, ended.summary) == ("pruned", "stopped early", {"test/accuracy": 0.5})
+    assert ended.ended_ms is not None
+    assert record().ended_ms is None
+
+
+def test_there_is_no_record_before_the_first(folder: StudyFolder) -> None:
+    run = folder.run("trials/0009")
+    assert run.record() is None
+    assert run.history() == []
+    assert run.num_epochs() == 0
+    assert not run.path.exists()
+
+
+def test_an_epoch_is_added_once(run: RunFolder) -> None:
+    assert run.append({"epoch": 1, "val/accuracy": 0.5})
+    assert run.append({"epoch": 2, "val/accuracy": 0.6})
+    for epoch in (1, 2):
+        assert not run.append({"epoch": epoch, "val/accuracy": 0.9})
+    assert run.append({"epoch": 3.0, "val/accuracy": 0.7})
+    assert [metrics["val/accuracy"] for metrics in run.history()] == [0.5, 0.6, 0.7]
+    assert run.num_epochs() == 3
+    stamps = [metrics["timestamp_ms"] for metrics in run.history()]
+    assert stamps == sorted(stamps)
+    assert stamps[0] > 1.6e12, "milliseconds since 1970"
+
+
+@pytest.mark.parametrize("garbage", ['{"epoch": 3, "val/acc', "{", '{"epoch": 3}', "\x00\x00"])
+def test_an_unfinished_line_is_cut_off_and_the_file_repaired(run: RunFolder, garbage: str) -> None:
+    for epoch in (1, 2):
+        run.append({"epoch": epoch})
+    path = run.path / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + garbage.encode())
+    assert epochs(run) == [1, 2]
+    assert path.read_bytes() == whole + garbage.encode(), "reading changes nothing, another process may be writing"
+    assert run.append({"epoch": 3})
+    assert epochs(run) == [1, 2, 3]
+    assert path.read_bytes().startswith(whole)
+    assert len(path.read_bytes().splitlines()) == 3
+
+
+def test_a_file_that_is_an_unfinished_line_alone_is_emptied(run: RunFolder) -> None:
+    (run.path / "metrics.jsonl").write_text('{"epoch"')
+    assert run.append({"epoch": 1})
+    assert epochs(run) == [1]
+
+
+def test_text_is_replaced_whole_and_nothing_stays_behind(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_atomically(path, "a long first text")
+    write_atomically(path, "second é")
+    assert path.read_text(encoding="utf-8") == "second é"
+    assert [each.name for each in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_failure_while_writing_leaves_the_former_text(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_atomically(path, "former")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "x" * 100_000 + "\ud800")  # a lone surrogate cannot be encoded
+    assert path.read_text() == "former"
+
+
+def test_runs_are_found_by_kind_and_in_order(folder: StudyFolder) -> None:
+    for key, kind in (("trials/0001", "trial"), ("finalists/a", "finalist"), ("trials/0000", "trial")):
+        folder.run(key).write(record(key, kind))
+    assert [each.key for each in folder.runs()] == ["finalists/a", "trials/0000", "trials/0001"]
+    assert [each.key for each in folder.runs("trial")] == ["trials/0000", "trials/0001"]
+    assert folder.runs("train") == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "place"),
+    [
+        ("s3://bucket/runs/", "s3://bucket/runs/{id}/trials/0001"),
+        ("s3://bucket/runs?region=eu&scheme=http", "s3://bucket/runs/{id}/trials/0001?region=eu&scheme=http"),
+    ],
+)
+def test_each_run_has_a_place_of_its_own_below_a_uri(folder: StudyFolder, storage: str, place: str) -> None:
+    assert folder.storage("trials/0001", storage) == place.format(id=folder.study_id)
+
+
+def test_a_study_is_opened_again_under_its_id(tmp_path: Path) -> None:
+    first = StudyFolder.open(tmp_path / "results", "study", "identity")
+    assert StudyFolder.open(tmp_path / "results", "study", "identity") == first
+    assert StudyFolder.existing(tmp_path / "results" / "study") == first
+    assert StudyFolder.open(tmp_path / "results", "other", "identity").study_id != first.study_id
+
+
+def test_another_identity_is_refused_and_changes_nothing(folder: StudyFolder, tmp_path: Path) -> None:
+    before = (folder.path / "study.json").read_bytes()
+    with pytest.raises(StudyError, match="another `name`, or move that folder away") as caught:
+        StudyFolder.open(tmp_path, "study", "another")
+    assert str(folder.path) in str(caught.value)
+    assert (folder.path / "study.json").read_bytes() == before
+
+
+def test_a_study_not_begun_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="run `supercm-ray tune` first") as caught:
+        StudyFolder.existing(tmp_path / "none")
+    assert str(tmp_path / "none") in str(caught.value)
+    assert not (tmp_path / "none").exists()
+
+
+def hold(folder: StudyFolder) -> subprocess.Popen[str]:
+    """A process that holds the study."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder.path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(folder: StudyFolder) -> None:
+    with hold(folder) as process:
+        try:
+            with pytest.raises(StudyError, match=f"process {process.pid} at work; wait for it or stop it"):
+                with folder.lock():
+                    pytest.fail("two processes hold the study")
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(timeout=30)
+            with folder.lock():
+                assert (folder.path / "lock").read_text() == str(os.getpid())
+        finally:
+            process.kill()
+
+
+def test_the_lock_is_released_however_the_block_ends(folder: StudyFolder) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        with folder.lock():
+            with pytest.raises(StudyError, match=f"process {os.getpid()} at work"):
+                with folder.lock():
+                    pytest.fail("held twice")
+            raise KeyboardInterrupt
+    with folder.lock():
+        assert json.loads((folder.path / "study.json").read_text())["identity"] == "identity"

@@ -1,0 +1,122 @@
+"""A synthetic study on disk, as realistic as a real one, written without training anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import TrialState
+
+from supercm_ray import search
+from supercm_ray.config import DataConfig, Study
+from supercm_ray.data import load_dataset, make_splits
+from supercm_ray.records import Kind, RunRecord, Status, StudyFolder
+from supercm_ray.search.finalists import BASELINE, Finalist, plan
+
+DIGITS = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
+HOSTILE = "<script>alert('x')</script> & \"quotes\""
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass
+class Maker:
+    """Writes the runs of a study."""
+
+    study: Study
+    folder: StudyFolder
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+        self.labels = load_dataset(DataConfig(label_ratio=0.1)).labels
+
+    def trials(self, num: int = 24, status_of: Callable[[int], Status] | None = None) -> Maker:
+        """Trials as the search would have left them, in Optuna and as records."""
+        opened = search.open_optuna(self.study, self.folder)
+        opened.sampler = search.build_sampler(self.study.sampler)
+        search.enqueue_trials(self.study, opened)
+        for _ in range(num):
+            trial = opened.ask(search.to_optuna(self.study))
+            status = status_of(trial.number) if status_of else self._status(trial.number)
+            epochs = {"complete": 20, "pruned": 3, "failed": 0, "running": 5}[status]
+            reason = {"pruned": "stopped early after epoch 3 of 20", "failed": HOSTILE}.get(status, "")
+            key = f"trials/{trial.number:04d}"
+            metrics = self.run(key, "trial", trial.params, epochs, status, reason=reason)
+            if status != "running":
+                values = search.objective_values(self.study, trial.params, metrics) if status == "complete" else None
+                opened.tell(trial, values, state=STATES[status])
+        return self
+
+    def planned(self) -> list[Finalist]:
+        """The finalists that the trials have come to."""
+        best = search.best_by_group(self.study, search.open_optuna(self.study, self.folder))
+        return plan(self.study, {group: trial.params for group, trial in best.items()})
+
+    def finalists(self, gain: float = 0.06, keep: Callable[[Finalist], bool] = lambda _: True) -> Maker:
+        """Finalists that came to their end, the baseline worse by about `gain` on the test split."""
+        for finalist in filter(keep, self.planned()):
+            shift = -gain if finalist.arm == BASELINE else 0.0
+            self.run(finalist.key, "finalist", finalist.overrides, 20, labels=finalist.labels, shift=shift)
+        return self
+
+    def run(
+        self, key: str, kind: Kind, overrides: dict[str, Any], epochs: int, status: Status = "complete", **more: Any
+    ) -> dict[str, float]:
+        """One run with its metrics and splits, and its outcome if it is a finalist. Returns its last metrics."""
+        config = self.study.base.replace(overrides)
+        run, splits = self.folder.run(key), make_splits(self.labels, config.data, config.seed)
+        run.path.mkdir(parents=True)
+        splits.save(run.splits)
+        group = self._accuracy(overrides) + more.pop("shift", 0.0)
+        metrics: dict[str, float] = {}
+        for epoch in range(1, epochs + 1):
+            val = group * (1 - 0.5 * math.exp(-epoch / 4))
+            metrics = {"epoch": epoch, "train/loss": 2 / epoch, "val/accuracy": val, "val/loss": 1 - val}
+            run.append({**metrics, "epoch_seconds": 0.4})
+        summary = {}
+        if kind == "finalist":
+            summary = self._outcome(run.outcome, group - 0.01 + 0.01 * self.rng.standard_normal())
+        record = RunRecord(
+            key=key,
+            kind=kind,
+            overrides=overrides,
+            params=config.leaves(),
+            label_budget=splits.label_budget,
+            labels=more.pop("labels", {}),
+            started_ms=1_700_000_000_000,
+        )
+        run.write(record if status == "running" else record.ended(status, more.get("reason", ""), summary))
+        return metrics
+
+    def _status(self, number: int) -> Status:
+        return "failed" if number in (7, 15) else "pruned" if number % 5 > 2 else "complete"
+
+    def _accuracy(self, overrides: dict[str, Any]) -> float:
+        weight = max(-1.5, math.log10(overrides.get("algorithm.clustering_weight", 1.0) + 1e-3))
+        rate = math.log10(overrides.get("training.learning_rate", 1e-3)) + 2.7
+        base = 0.84 + 0.055 * math.log10(overrides.get("data.label_ratio", 0.02) / 0.01)
+        return float(min(0.99, base - 0.03 * weight**2 - 0.09 * rate**2 + 0.012 * self.rng.standard_normal()))
+
+    def _outcome(self, path: Path, accuracy: float) -> dict[str, float]:
+        centroids = 4 * self.rng.standard_normal((10, 64)).astype(np.float32)
+        labels = self.rng.integers(0, 10, 449)
+        wrong = self.rng.random(449) > accuracy
+        predictions = np.where(wrong, (labels + self.rng.integers(1, 4, 449)) % 10, labels)
+        middle = np.where(wrong[:, None], (centroids[labels] + centroids[predictions]) / 2, centroids[labels])
+        confusion = np.zeros((10, 10), dtype=np.int64)
+        np.add.at(confusion, (labels, predictions), 1)
+        features = (middle + 1.3 * self.rng.standard_normal((449, 64))).astype(np.float32)
+        np.savez_compressed(
+            path,
+            confusion=confusion,
+            features=features,
+            labels=labels,
+            predictions=predictions,
+            centroids=centroids,
+            seen=np.arange(10) != 9,
+        )
+        return {"test/accuracy": float((labels == predictions).mean()), "test/loss": 0.5}

@@ -1,0 +1,90 @@
+"""The finding and the table in plain text."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from supercm_ray.config import Study
+from supercm_ray.search.finalists import BASELINE, TUNED, Row
+from supercm_ray.tuning.report import finding, table_text
+
+SETTING = {"algorithm.clustering_weight": 0.4, "data.label_ratio": 0.01}
+
+
+def row(**changes: Any) -> Row:
+    tuned = Row((0.01,), TUNED, SETTING, 191, 3, 3, (0.9, 0.01), (0.883, 0.021), (0.2, 0.21, 0.193))
+    return replace(tuned, **changes)
+
+
+def test_finding_names_labels_accuracy_and_gain(study: Study) -> None:
+    text = finding(study, [row()], {(0.01,): 11})
+    assert text == (
+        "With 11 training labels, tuned SuperCM reaches 88.3 ± 2.1 % on the test split, "
+        "20.1 points above its baseline (± 0.9 over 3 seeds)."
+    )
+
+
+def test_finding_counts_all_labels_where_those_for_training_are_not_known(study: Study) -> None:
+    assert finding(study, [row()]).startswith("With 191 labels (those for validation included), ")
+
+
+@pytest.mark.parametrize(
+    ("gains", "words"),
+    [
+        ((-0.05, -0.03), "4.0 points below its baseline (± 1.4 over 2 seeds)"),
+        ((0.0002, -0.0002), "group with its baseline"),
+        ((0.05,), "5.0 points above its baseline (one seed)"),
+        ((), "no baseline has come to its end there"),
+    ],
+)
+def test_finding_is_honest(study: Study, gains: tuple[float, ...], words: str) -> None:
+    assert words in finding(study, [row(gains=gains)])
+
+
+def test_finding_stands_at_the_fewest_labels_and_gives_the_range(study: Study) -> None:
+    more = row(group=(0.1,), label_budget=297, gains=(-0.01, -0.03))
+    text = finding(study, [more, row()], {(0.01,): 11, (0.1,): 117})
+    assert text.startswith("With 11 training labels")
+    assert "over the 2 groups compared the gain ranges from −2.0 to +20.1 points" in text
+
+
+def test_finding_says_when_clustering_is_off_or_added_to_a_host(study: Study) -> None:
+    off = row(overrides={**SETTING, "algorithm.clustering_weight": 0.0})
+    assert "tuned supervised without the clustering loss reaches" in finding(study, [off])
+    host = row(overrides={**SETTING, "algorithm.name": "fixmatch"})
+    assert "tuned fixmatch with SuperCM reaches" in finding(study, [host])
+
+
+def test_finding_without_tuned_rows(study: Study) -> None:
+    assert "nothing is known on the test split" in finding(study, [row(arm=BASELINE, gains=())])
+
+
+def test_table_is_aligned_and_narrow(study: Study) -> None:
+    single = row(arm=BASELINE, gains=(), num_runs=1, test_accuracy=(0.6, math.nan))
+    lines = table_text(study, [row(), single], {(0.01,): 11}).splitlines()
+    assert max(map(len, lines)) <= 110
+    assert lines[0].split() == [
+        *("data.label_ratio", "labels", "all", "labels", "arm", "val", "%", "test", "%", "seeds", "gain,", "points"),
+    ]
+    end = lines[0].index("test %") + len("test %")
+    assert lines[2][:end].endswith("88.3 ± 2.1")
+    assert lines[3][:end].endswith(" 60.0")
+    assert "1 of 3" in lines[3]
+    assert "nan" not in "".join(lines)
+
+
+def test_table_stays_narrow_with_long_levels(study: Study) -> None:
+    group_paths = ("algorithm.name", "data.label_ratio", "algorithm.centroid_rule")
+    wide = study.model_copy(
+        update={
+            "objective": (*study.metrics, *(study.objective[1].model_copy(update={"metric": f}) for f in group_paths))
+        }
+    )
+    space = {**study.space, **dict.fromkeys(group_paths, study.space["data.label_ratio"])}
+    wide = wide.model_copy(update={"space": space})
+    text = table_text(wide, [row(group=("a_very_long_name_" * 4, 0.01, "running_mean"))])
+    assert max(map(len, text.splitlines())) <= 110

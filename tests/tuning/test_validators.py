@@ -1,0 +1,43 @@
+"""Rank correlations of figures with the oracle."""
+
+from __future__ import annotations
+
+import pytest
+
+from supercm_ray.records import RunRecord
+from supercm_ray.tuning.report.validators import rank_correlations
+from supercm_ray.tuning.report.view import RunView
+
+NAMES = ("val/accuracy", "val/loss", "target/entropy", "target/information_maximisation", "target/snd")
+
+
+def view(number: int, oracle: float | None, status: str = "complete", **figures: float) -> RunView:
+    record = RunRecord(f"trials/{number:04d}", "trial", {}, {}, 1, status=status)
+    metrics = {"epoch": 3, **dict.fromkeys(NAMES, 0.5), "target/distortion": figures.pop("distortion", 0.5), **figures}
+    return RunView(record=record, metrics=metrics if oracle is None else {**metrics, "oracle/accuracy": oracle})
+
+
+def test_a_figure_of_which_less_is_better_is_turned() -> None:
+    trials = [view(i, oracle, distortion=1 - oracle) for i, oracle in enumerate([0.1, 0.4, 0.3, 0.9])]
+    assert rank_correlations(trials) == {"target/distortion": pytest.approx(1.0)}
+
+
+def test_ranks_and_not_values_count_and_the_best_comes_first() -> None:
+    oracles = [0.1, 0.2, 0.3, 0.4, 0.5]
+    snd = [1.0, 10.0, 100.0, 1e3, 1e4]
+    accuracy = [0.1, 0.3, 0.2, 0.5, 0.4]
+    trials = [
+        view(i, oracle, **{"target/snd": s, "val/accuracy": a})
+        for i, (oracle, s, a) in enumerate(zip(oracles, snd, accuracy, strict=True))
+    ]
+    found = rank_correlations(trials)
+    assert list(found) == ["target/snd", "val/accuracy"]
+    assert found["target/snd"] == pytest.approx(1.0)
+    assert found["val/accuracy"] == pytest.approx(1 - 6 * 4 / (5 * 24))
+
+
+def test_without_an_oracle_or_enough_trials_there_is_nothing_to_say() -> None:
+    assert rank_correlations([view(i, None) for i in range(5)]) == {}
+    assert rank_correlations([view(i, i / 10, distortion=float(i)) for i in range(3)]) == {}
+    stopped = [view(i, i / 10, "pruned", distortion=float(i)) for i in range(9)]
+    assert rank_correlations(stopped) == {}
