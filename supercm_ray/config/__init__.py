@@ -3,19 +3,18 @@
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
 from supercm_ray.config.load import change_study, load_study, on_workers
 from supercm_ray.config.plugins import import_plugins
+from supercm_ray.config.registry import Entry, Frozen, OptionsModel, Registry, parse_options, rule_error
 from supercm_ray.config.run import (
     FREE_TO_CHANGE,
     AlgorithmConfig,
     ArraysConfig,
     Config,
     DataConfig,
-    Frozen,
     Leaf,
     ModelConfig,
     PlaceConfig,
     TrainingConfig,
     flatten,
-    rule_error,
     set_leaf,
     to_json,
 )
@@ -41,13 +40,16 @@ __all__ = [
     "Config",
     "DataConfig",
     "Distribution",
+    "Entry",
     "FloatDistribution",
     "Frozen",
     "IntDistribution",
     "Leaf",
     "ModelConfig",
     "Objective",
+    "OptionsModel",
     "PlaceConfig",
+    "Registry",
     "Sampler",
     "Scheduler",
     "Study",
@@ -57,6 +59,7 @@ __all__ = [
     "import_plugins",
     "load_study",
     "on_workers",
+    "parse_options",
     "rule_error",
     "set_leaf",
     "to_json",

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from supercm_ray.config.run import Frozen, Leaf, rule_error
+from supercm_ray.config.registry import Frozen, rule_error
+from supercm_ray.config.run import Leaf
 
 
 class FloatDistribution(Frozen):

@@ -11,25 +11,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
+
+from supercm_ray.config.registry import Frozen, rule_error
 
 _HOSTS_WITH_TARGET = ("dann", "cdan", "mcc")
 
 Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
-
-
-class Frozen(BaseModel):
-    """Immutable, strict about types, and closed to unknown keys."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-def rule_error(rule: str, got: str, *, path: str = "", remedy: str = "") -> PydanticCustomError:
-    """A broken rule between several values; `path` is dotted and relative to the model that raises."""
-    return PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "path": path, "remedy": remedy})
 
 
 class ArraysConfig(Frozen):

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
-from supercm_ray.config.run import FREE_TO_CHANGE, Config, Frozen, Leaf, rule_error
+from supercm_ray.config.registry import Frozen, rule_error
+from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf
 from supercm_ray.errors import nearest
 
 _VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std", "cutout_fraction", "strength")

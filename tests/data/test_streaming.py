@@ -127,7 +127,7 @@ def test_corrupt_images_are_refused_or_counted_before_training(root: Path, caplo
 def bomb() -> bytes:
     """A PNG whose header speaks of 60000 by 60000 pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.serialize(">I", zlib.crc32(header))
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     return b"\x89PNG\r\n\x1a\n" + chunk
 
 

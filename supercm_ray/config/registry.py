@@ -1,0 +1,150 @@
+"""Registries: what a study file may name, and the options that each named thing owns.
+
+An algorithm, backbone, data set, sampler, scheduler, validator or executor is registered beside its code:
+
+    class Options(OptionsModel):
+        threshold: float = Field(0.95, ge=0, le=1)
+        \"\"\"Probability from which a prediction is taken for a label.\"\"\"
+
+    @ALGORITHMS.register("fixmatch", options=Options, requires={"two_views"})
+    def fixmatch(step: Step) -> Terms: ...
+
+A registry imports the room that registers the built-in names when it is first asked for one, so that the configuration
+needs to know none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from supercm_ray.errors import StudyError, nearest
+
+T = TypeVar("T")
+F = TypeVar("F")
+
+
+class Frozen(BaseModel):
+    """Immutable, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class OptionsModel(Frozen):
+    """The options of one registered thing; as it stands, none."""
+
+
+def rule_error(rule: str, got: str, *, path: str = "", remedy: str = "") -> PydanticCustomError:
+    """A broken rule between several values; `path` is dotted and relative to the model that raises."""
+    return PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "path": path, "remedy": remedy})
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered thing.
+
+    Attributes:
+        name: as study files give it.
+        make: what builds or computes it.
+        options: the model of its options.
+        requires: what it needs of a configuration, by the words that its room knows.
+    """
+
+    name: str
+    make: T
+    options: type[OptionsModel]
+    requires: frozenset[str]
+
+
+class Registry(Generic[T]):
+    """Things of one kind by name."""
+
+    def __init__(self, kind: str, path: str, home: str) -> None:
+        """Makes an empty registry.
+
+        Args:
+            kind: what it holds, in words, such as `algorithm`.
+            path: the dotted path that names one in a study file, such as `algorithm.name`.
+            home: the package that registers the built-in ones when it is imported.
+        """
+        self._kind, self._path, self._home = kind, path, home
+        self._entries: dict[str, Entry[T]] = {}
+        REGISTRIES[path] = self  # type: ignore[assignment]  # of any kind of thing
+
+    def register(
+        self, name: str, *, options: type[OptionsModel] = OptionsModel, requires: Collection[str] = ()
+    ) -> Callable[[F], F]:
+        """Registers what it decorates under this name; a later one of the same name takes its place."""
+
+        def keep(made: F) -> F:
+            self.add(name, made, options=options, requires=requires)  # type: ignore[arg-type]
+            return made
+
+        return keep
+
+    def add(
+        self, name: str, made: T, *, options: type[OptionsModel] = OptionsModel, requires: Collection[str] = ()
+    ) -> None:
+        """Registers a thing that is not defined where it is registered."""
+        self._entries[name] = Entry(name, made, options, frozenset(requires))
+
+    def remove(self, name: str) -> None:
+        """Takes a name away, such as that of a test."""
+        self._entries.pop(name, None)
+
+    def find(self, name: str) -> Entry[T]:
+        """The thing of this name.
+
+        Raises:
+            StudyError: for a name that is not registered.
+        """
+        entries = self.entries()
+        if name not in entries:
+            raise StudyError(
+                f"`{self._path}` must be a known {self._kind}, got {name!r}; {nearest(name, self.names())}"
+            )
+        return entries[name]
+
+    def names(self) -> list[str]:
+        """All names, in order."""
+        return sorted(self.entries())
+
+    def entries(self) -> dict[str, Entry[T]]:
+        """All that is registered, by name."""
+        importlib.import_module(self._home)
+        return dict(self._entries)
+
+
+REGISTRIES: dict[str, Registry[object]] = {}
+"""Every registry by the path that names its things."""
+
+
+def parse_options(model: type[OptionsModel], given: object) -> OptionsModel:
+    """Options validated by their model, defaults filled in.
+
+    Raises:
+        PydanticCustomError: for an option that the model does not know, or a value that breaks a rule.
+    """
+    if isinstance(given, OptionsModel):
+        given = given.model_dump(mode="json")
+    try:
+        return model.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise rule_error(
+                "a known option", repr(first["input"]), path=path, remedy=nearest(path, model.model_fields)
+            ) from error
+        context = first.get("ctx", {})
+        rule = str(context["rule"]) if first["type"] == "rule" else first["msg"]
+        got, remedy = str(context.get("got", repr(first["input"]))), str(context.get("remedy", ""))
+        raise rule_error(rule, got, path=path, remedy=remedy) from error
