@@ -82,7 +82,7 @@ def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path, *, again: b
         for i, row in enumerate(left, start=1):
             print(f"{i}/{len(left)} {row.key}", flush=True)
             try:
-                arms = {arm: _figures(tune(row.study(arm), results=work, figures=False)) for arm in ARMS}
+                arms = {arm: _figures(tune(row.study(arm), results=work, plots=False)) for arm in ARMS}
                 _put(row, arms, path, readme)
             except InterruptedStudyError:
                 raise

@@ -99,7 +99,7 @@ def train(
             console.print(f"{name:20} {value:.4f}")
     console.print(f"checkpoint           {result.checkpoint}", markup=False)
     console.print(
-        f"MLflow run           {result.mlflow_run_id}\n\nOpen it with\n  {_mlflow(result.mlflow_uri)}", markup=False
+        f"MLflow run           {result.run_id}\n\nOpen it with\n  {_mlflow(result.tracking_uri)}", markup=False
     )
 
 
@@ -223,7 +223,7 @@ def scale(
 
         result = api.scale(study, plan, results=results, callback=view)
     console.print(f"\n{result.report.text}\n", markup=False)
-    console.print(f"report   {result.report.html}\nMLflow   {_mlflow(result.mlflow_uri)}\n", markup=False)
+    console.print(f"report   {result.report.html}\nMLflow   {_mlflow(result.tracking_uri)}\n", markup=False)
     console.print(str(result.report.raw), markup=False)
 
 
@@ -296,7 +296,7 @@ def _ways_in(result: TuneResult) -> list[str]:
         *(f"failed   {key}: {reason}" for key, reason in sorted(result.failed_finalists.items())),
         f"report   {result.report.html}",
         f"model    {result.model_uri}",
-        f"MLflow   {_mlflow(result.mlflow_uri)}",
+        f"MLflow   {_mlflow(result.tracking_uri)}",
         f"Optuna   optuna-dashboard '{result.folder.optuna_url}'",
     ]
 

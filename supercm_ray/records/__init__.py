@@ -3,7 +3,7 @@
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
 from supercm_ray.records.files import now_ms, read_text, write_atomically
 from supercm_ray.records.messages import Arrays, EpochMetrics, Message, Predictions, RunFailed
-from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, Status
+from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
 from supercm_ray.records.study_folder import StudyFolder
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "RunFailed",
     "RunFolder",
     "RunRecord",
+    "RunView",
     "Status",
     "StudyFolder",
     "now_ms",

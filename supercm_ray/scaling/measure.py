@@ -9,11 +9,13 @@ from typing import Any
 from supercm_ray.config import Study
 from supercm_ray.data import Splits
 from supercm_ray.errors import StudyError
+from supercm_ray.execution.attempts import job_of
+from supercm_ray.execution.executor import Run
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.records import CheckpointStore, now_ms
 from supercm_ray.runtime.cluster import workers_that_fit
 from supercm_ray.runtime.group import Workers
-from supercm_ray.runtime.jobs import job_of, trials_at_once
+from supercm_ray.runtime.ray_executor import RayExecutor
 from supercm_ray.scaling import RawFile, Repetition, ScalingPlan, TargetRun, TuningRun, schedule
 from supercm_ray.scaling.measurements import search, time_workers, train_towards
 from supercm_ray.scaling.timing import TimingJob
@@ -117,7 +119,7 @@ class ScalingRun:
         for count, share in sorted({pair for pair, _ in self._left_searches(self._shares())}):
             budget = self._study.budget.model_copy(update={"max_concurrent_trials": None, "gpus_per_worker": share})
             try:
-                room = trials_at_once(budget)
+                room = RayExecutor().capacity(budget)
             except StudyError:
                 room = 0
             what = f"{count} trial{'s' * (count > 1)} at once with {share:g} of a GPU each"
@@ -140,7 +142,7 @@ class ScalingRun:
         study, plan, seed = self._study, self.plan, self._study.base.seed + number
         key = _repetition_key(count, number)
         overrides = {"seed": seed, **plan.sizes(study, count)}
-        self.recorder.begin(key, "scale", overrides, {"workers": count, "repetition": number})
+        self.recorder.begin(Run(key, "scale", overrides, {"workers": count, "repetition": number}))
         run = self.recorder.folder.run(key)
         config, splits = study.base.replace(overrides), Splits.load(run.splits)
         job = TimingJob(config, self.recorder.dataset, splits, plan.warmup_steps, plan.num_steps)
@@ -162,7 +164,7 @@ class ScalingRun:
         key, target = _target_key(count, seed), self.plan.target_accuracy
         assert target is not None
         overrides = {"seed": seed, **self.plan.sizes(self._study, count)}
-        self.recorder.begin(key, "scale", overrides, {"workers": count})
+        self.recorder.begin(Run(key, "scale", overrides, {"workers": count}))
         folder, config = self.recorder.folder, self._study.base.replace(overrides)
         job = job_of(folder, key, config, self.recorder.dataset, evaluate_test=False)
         reached, seconds, epochs = train_towards(
@@ -170,7 +172,7 @@ class ScalingRun:
             target,
             self._workers(count),
             folder.run(key).path.resolve() / "ray",
-            lambda metrics: self.recorder.epoch(key, metrics),
+            lambda message: self.recorder.take(key, message),
         )
         rows = epochs * config.training.steps_per_epoch * sum(self.plan.sizes(self._study, count).values())
         one = TargetRun(workers=count, seed=seed, reached=reached, seconds=seconds, rows=rows)
@@ -180,7 +182,9 @@ class ScalingRun:
 
     def _search(self, pair: Search, number: int) -> None:
         (count, share), key, study = pair, _search_key(pair, number), self._study
-        self.recorder.begin(key, "scale", {}, {"trials_at_once": count, "gpus_per_trial": share, "repetition": number})
+        self.recorder.begin(
+            Run(key, "scale", {}, {"trials_at_once": count, "gpus_per_trial": share, "repetition": number})
+        )
         budget = study.budget.model_copy(update={"max_concurrent_trials": count, "gpus_per_worker": share})
         sampler = study.sampler.model_copy(update={"seed": study.sampler.seed + number})
         searched = study.model_copy(update={"budget": budget, "sampler": sampler})

@@ -16,11 +16,11 @@ from supercm_ray.config import Study
 from supercm_ray.core import all_gather_object
 from supercm_ray.data import Dataset
 from supercm_ray.errors import DivergedError
+from supercm_ray.execution.phases import run_search
 from supercm_ray.execution.recorder import NullCallback, Recorder
-from supercm_ray.records import RunRecord, StudyFolder
-from supercm_ray.runtime import tune_run
+from supercm_ray.records import EpochMetrics, RunRecord, StudyFolder
 from supercm_ray.runtime.group import GroupRun, Loop, Workers
-from supercm_ray.runtime.jobs import take_device, train_on_worker
+from supercm_ray.runtime.ray_executor import RayExecutor, take_device, train_on_worker
 from supercm_ray.scaling import Host, this_host
 from supercm_ray.scaling.timing import FIGURES, TimingJob, time_job
 from supercm_ray.training import Job
@@ -62,7 +62,7 @@ def time_workers(job: TimingJob, workers: Workers, storage: Path) -> Timed:
 
 
 def train_towards(
-    job: Job, target: float, workers: Workers, storage: Path, note: Callable[[dict[str, Any]], None]
+    job: Job, target: float, workers: Workers, storage: Path, note: Callable[[EpochMetrics], None]
 ) -> tuple[bool, float, int]:
     """Trains until the validation accuracy comes to a target, from the last checkpoint where there is one.
 
@@ -78,10 +78,12 @@ def train_towards(
     """
     seconds, epochs = 0.0, 0
     try:
-        for metrics in _messages(train_on_worker, job, workers, storage):
-            seconds, epochs = seconds + metrics["epoch_seconds"], int(metrics["epoch"])
-            note(metrics)
-            if metrics["val/accuracy"] >= target:
+        for message in _messages(train_on_worker, job, workers, storage):
+            if not isinstance(message, EpochMetrics):
+                continue
+            seconds, epochs = seconds + message.metrics["epoch_seconds"], message.epoch
+            note(message)
+            if message.metrics["val/accuracy"] >= target:
                 return True, seconds, epochs
     except DivergedError:
         pass
@@ -101,7 +103,7 @@ def search(study: Study, dataset: Dataset, path: Path) -> dict[str, Any]:
     """
     shutil.rmtree(path, ignore_errors=True)
     folder = StudyFolder.open(path.parent, path.name, study.identity())
-    tune_run.run_search(Recorder(study, folder, dataset, NullCallback(), lambda key: None))
+    run_search(Recorder(study, folder, dataset, NullCallback(), lambda key: None), RayExecutor())
     ended = sorted((one for one in folder.runs("trial") if one.ended_ms), key=lambda one: one.ended_ms or 0)
     began_ms = min(record.started_ms for record in ended)
     seconds = max(1, (ended[-1].ended_ms or 0) - began_ms) / 1000

@@ -13,8 +13,8 @@ from supercm_ray.config import Study
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import StudyFolder, write_atomically
-from supercm_ray.runtime import ray_session
+from supercm_ray.records import Status, StudyFolder, write_atomically
+from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.scaling import Raw, RawFile, ScalingPlan, analyse
 from supercm_ray.scaling.measure import ScalingRun
 from supercm_ray.scaling.report import ScalingReport, build_scaling_report
@@ -31,18 +31,18 @@ class ScaleResult:
     Attributes:
         raw: everything that was measured; it stands in `report.raw`.
         report: the page and what is on it.
-        mlflow_run_id: the parent run.
+        run_id: the parent run.
     """
 
     raw: Raw
     report: ScalingReport
     folder: StudyFolder
-    mlflow_uri: str
-    mlflow_run_id: str
+    tracking_uri: str
+    run_id: str
 
 
 def scale(
-    study: Study, plan: ScalingPlan, *, results: Path, callback: Callback | None = None, figures: bool = True
+    study: Study, plan: ScalingPlan, *, results: Path, callback: Callback | None = None, plots: bool = True
 ) -> ScaleResult:
     """Measures what a plan asks for, as far as it was not measured before, and reports.
 
@@ -51,7 +51,7 @@ def scale(
         plan: what to measure.
         results: the folder in which the scaling study has its own.
         callback: told of progress.
-        figures: whether the report has its figures.
+        plots: whether the report has its plots.
 
     Raises:
         StudyError: for anything wrong with the study or the plan, or a count for which the cluster has no room.
@@ -68,16 +68,21 @@ def scale(
         tracker = Tracker(study.model_copy(update={"name": f"{study.name}-{plan.mode}-scaling"}), folder)
         with background(tracker) as writer:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
-            with closing_on_error(recorder, tracker, writer):
+
+            def on_end(status: Status) -> None:
+                writer.call(lambda: tracker.end_parent(status))
+                writer.flush()
+
+            with closing_on_error(recorder, on_end):
                 parent_id = tracker.open_parent()
                 file = RawFile(folder.path / "raw.json", plan, _header(study, plan))
                 run = ScalingRun(plan, recorder, file)
                 if run.has_work():
                     writer.flush()
-                    with ray_session(), closing_on_error(recorder, tracker, writer):
+                    with ray_session(), closing_on_error(recorder, on_end):
                         run.run()
                 writer.flush()
-                made = build_scaling_report(file.path, figures=figures)
+                made = build_scaling_report(file.path, plots=plots)
                 _log(tracker, made, file.raw)
                 tracker.end_parent("complete")
     return ScaleResult(file.raw, made, folder, tracking_uri(), parent_id)
@@ -102,7 +107,7 @@ def _header(study: Study, plan: ScalingPlan) -> dict[str, Any]:
 def _log(tracker: Tracker, made: ScalingReport, raw: Raw) -> None:
     study_file = made.raw.with_name("study.yaml")
     files = {made.raw: "", made.html: "", made.table_json: "", study_file: ""}
-    tracker.log_artifacts({**files, **dict.fromkeys(made.figures, "figures")})
+    tracker.log_artifacts({**files, **dict.fromkeys(made.plots, "plots")})
     tracker.log_metrics(dict(_figures(raw)))
 
 

@@ -51,7 +51,7 @@ CONTENTS: dict[str, Raw] = {
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_so_it_does_for_other_studies(name: str, tmp_path: Path) -> None:
-    build_scaling_report(written(tmp_path, CONTENTS[name]), figures=False)
+    build_scaling_report(written(tmp_path, CONTENTS[name]), plots=False)
     check_page(tmp_path)
 
 
@@ -92,7 +92,7 @@ def test_what_is_simulated_or_beyond_is_said_to_be(folder: Path) -> None:
 def test_a_study_of_one_count_or_none_has_a_page(tmp_path: Path) -> None:
     one = build_scaling_report(written(tmp_path / "one", raw(counts=(1,), simulation=None)))
     assert "Take 1 worker: " in one.text
-    none = build_scaling_report(written(tmp_path / "none", raw(repetitions=0, targets=(), tuning=())), figures=False)
+    none = build_scaling_report(written(tmp_path / "none", raw(repetitions=0, targets=(), tuning=())), plots=False)
     assert "No step was timed" in none.html.read_text(encoding="utf-8")
 
 
@@ -103,19 +103,19 @@ def test_a_study_of_searches_alone_has_its_choice_for_a_headline(tmp_path: Path)
 
 
 def test_what_cannot_be_said_is_not_said(tmp_path: Path) -> None:
-    once = build_scaling_report(written(tmp_path / "once", raw(repetitions=1)), figures=False).text
+    once = build_scaling_report(written(tmp_path / "once", raw(repetitions=1)), plots=False).text
     assert "No law is named: too few repetitions to tell laws apart" in once
     assert "The law that fits best" not in once
     close = build_scaling_report(written(tmp_path / "close", CONTENTS["not told apart"])).text
     assert re.search(r"The laws \w+ and \w+ are not told apart, for their criteria differ by less than 2", close)
-    without = build_scaling_report(written(tmp_path / "without", raw(counts=(2, 4))), figures=False)
+    without = build_scaling_report(written(tmp_path / "without", raw(counts=(2, 4))), plots=False)
     assert "take the least count, 2 workers, to scale without loss" in without.text
     assert "One worker is a process" not in without.html.read_text(encoding="utf-8")
     noisy = [
         one.model_copy(update={"big_squares": (0.0,) * 20 if one.workers > 1 else ()}) for one in raw().repetitions
     ]
     text = build_scaling_report(
-        written(tmp_path / "noisy", raw(repetitions=0).model_copy(update={"repetitions": tuple(noisy)})), figures=False
+        written(tmp_path / "noisy", raw(repetitions=0).model_copy(update={"repetitions": tuple(noisy)})), plots=False
     ).text
     assert "not determined by so few steps" in text
     assert "Batches far above" not in text
@@ -128,7 +128,7 @@ def test_what_was_measured_with_something_else_is_said(folder: Path, tmp_path: P
         "versions": {"versions": {"torch": "2.11 and 2.14"}},
         "host": {"hosts": (Host(name="a", num_cpus=2), Host(name="a", num_cpus=4))},
     }.items():
-        page = build_scaling_report(written(tmp_path / name, raw(**change)), figures=False).html.read_text()
+        page = build_scaling_report(written(tmp_path / name, raw(**change)), plots=False).html.read_text()
         assert "Not all was measured alike" in page
     assert page.count("<dt>machine</dt>") == 2
 

@@ -37,7 +37,7 @@ class ScalingReport:
     raw: Path
 
 
-def build_scaling_report(raw: Path, *, figures: bool = True) -> ScalingReport:
+def build_scaling_report(raw: Path, *, plots: bool = True) -> ScalingReport:
     """Writes table, figures and page of a scaling study beside its raw figures.
 
     Args:
@@ -48,7 +48,7 @@ def build_scaling_report(raw: Path, *, figures: bool = True) -> ScalingReport:
         StudyError: where that file cannot be used.
     """
     found, folder = analyse(load_raw(raw)), raw.parent
-    drawn = list(_draw(found)) if figures else []
+    drawn = list(_draw(found)) if plots else []
     (folder / "figures").mkdir(exist_ok=True)
     pngs = [save_png(figure, folder / "figures" / f"{name}.png") for name, _, _, figure in drawn]
     html, table_json = folder / "scaling.html", folder / "table.json"

@@ -1,4 +1,4 @@
-"""The report of a study: table, figures and one HTML page, made from what the study has left on disk."""
+"""The report of a study: table, plots and one HTML page, made from what the study has left on disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from supercm_ray.config import Study
 from supercm_ray.records import StudyFolder, write_atomically
-from supercm_ray.search.finalists import Row
+from supercm_ray.search import Row, StudyView
 from supercm_ray.tuning.report.draw import draw_plots
 from supercm_ray.tuning.report.page import render
 from supercm_ray.tuning.report.table_json import table_tree
@@ -24,8 +24,8 @@ class Report:
         rows: the table, by group and arm; empty before the first finalist's end.
         text: the table and the finding, for a terminal.
         html: the page.
-        table_json: the table's figures.
-        figures: PNG files.
+        table_json: the table's numbers.
+        plots: PNG files.
         best_run: the key of the tuned run chosen by validation.
     """
 
@@ -33,20 +33,20 @@ class Report:
     text: str
     html: Path
     table_json: Path
-    figures: list[Path]
+    plots: list[Path]
     best_run: str | None
 
 
-def build_report(study: Study, folder: StudyFolder, *, figures: bool = True) -> Report:
+def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Report:
     """Writes the report of a study into its folder, however far the study has come.
 
     Args:
         study: as resolved.
         folder: what it has left so far.
-        figures: whether to draw any.
+        plots: whether to draw any.
     """
-    data = gather(study, folder)
-    drawn = draw_plots(data, folder.path / "figures") if figures else []
+    data = gather(StudyView.read(study, folder))
+    drawn = draw_plots(data, folder.path / "plots") if plots else []
     html, table_json = folder.path / "report.html", folder.path / "table.json"
     write_atomically(html, render(data, drawn))
     write_atomically(table_json, json.dumps(table_tree(data), indent=1, ensure_ascii=False, allow_nan=False))

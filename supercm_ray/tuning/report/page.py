@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
+from supercm_ray.records import RunView
 from supercm_ray.report.html import data_uri, fill
 from supercm_ray.search.finalists import BASELINE, Row
 from supercm_ray.tuning.report.draw import Drawn
 from supercm_ray.tuning.report.text import HEADINGS, finding, gain_text, percent, seeds_text, value_text
 from supercm_ray.tuning.report.validators import rank_correlations
-from supercm_ray.tuning.report.view import ReportData, RunView
+from supercm_ray.tuning.report.view import ReportData
 
 _PACKAGES = ("supercm-ray", "torch", "ray", "optuna", "mlflow", "numpy", "matplotlib")
 

@@ -11,10 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from supercm_ray.config import CategoricalDistribution, Study
+from supercm_ray.records import RunView
 from supercm_ray.report.style import group_colors, new_axes, outer_legend, plain_log, styled
 from supercm_ray.search import Group
 from supercm_ray.tuning.report.text import value_text
-from supercm_ray.tuning.report.view import ReportData, RunView
+from supercm_ray.tuning.report.view import ReportData
 
 _MARKERS = {"complete": "o", "pruned": "o", "failed": "X"}
 _OPEN_MARKER = "D"
