@@ -79,6 +79,12 @@ def test_pca_keeps_what_varies() -> None:
     assert explained.sum() == pytest.approx(1)
 
 
+def test_pca_of_constant_features_explains_nothing() -> None:
+    points, centroids, explained = outcome_plots.project(np.ones((6, 3)), np.ones((2, 3)))
+    assert (points.shape, centroids.shape, explained.tolist()) == ((6, 2), (2, 2), [0, 0])
+    assert np.allclose(points, 0)
+
+
 @pytest.mark.parametrize(("num_rows", "num_features"), [(1, 5), (30, 1), (2500, 3)])
 def test_embedding_of_odd_shapes(num_rows: int, num_features: int) -> None:
     found = outcome(num_rows=num_rows, num_features=num_features)
