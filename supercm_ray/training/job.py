@@ -17,7 +17,6 @@ from supercm_ray.plugins import import_plugins
 from supercm_ray.training.checkpoint import pack, unpack
 from supercm_ray.training.evaluate import evaluate
 from supercm_ray.training.loop import fit
-from supercm_ray.training.memory import keep_memory
 from supercm_ray.training.state import TrainState, choose_device
 from supercm_ray.training.store import BEST, LAST, CheckpointStore
 
@@ -73,7 +72,6 @@ def prepare_process(config: Config) -> torch.device:
     """Sets this process up to train, plug-ins with it, and returns the device it trains on."""
     import_plugins(config)
     torch.set_num_threads(config.training.num_threads)
-    keep_memory()
     return choose_device(config.training.device)
 
 
