@@ -16,7 +16,6 @@ from supercm_ray.records import BEST, LAST, CheckpointStore, EpochMetrics, Predi
 from supercm_ray.training.checkpoint import deserialize, serialize
 from supercm_ray.training.evaluate import evaluate
 from supercm_ray.training.loop import fit
-from supercm_ray.training.memory import keep_memory
 from supercm_ray.training.state import TrainState, choose_device
 
 
@@ -70,7 +69,6 @@ def prepare_process(config: Config) -> torch.device:
     """Sets this process up to train, plug-ins with it, and returns the device it trains on."""
     import_plugins(config)
     torch.set_num_threads(config.training.num_threads)
-    keep_memory()
     return choose_device(config.training.device)
 
 

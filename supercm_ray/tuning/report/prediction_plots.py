@@ -63,19 +63,19 @@ def embedding(predicted: StoredPredictions, class_names: Sequence[str]) -> Figur
 
 
 def project(features: Array, centroids: Array) -> tuple[Array, Array, Array]:
-    """Features (N, D) and centroids (K, D) on the features' first two principal components.
+    """Projects features (N, D) and centroids (K, D) on the features' first two principal components.
 
     Returns:
-        (N, 2), (K, 2), and the share of the variance that each of the two explains.
+        (N, 2), (K, 2), and the share of the variance that each of the two explains. A component that the features do
+        not have, being too few or constant, is 0 and explains 0.
     """
-    mean = features.mean(axis=0, keepdims=True)
-    _, scales, axes_DD = np.linalg.svd((features - mean).astype(np.float64), full_matrices=False)
-    basis = np.zeros((features.shape[1], 2))
-    num = min(2, len(axes_DD))
-    basis[:, :num] = axes_DD[:num].T
-    variances = np.zeros(2)
-    variances[:num] = scales[:num] ** 2 / max(float((scales**2).sum()), 1e-300)
-    return (features - mean) @ basis, (centroids - mean) @ basis, variances
+    from sklearn.decomposition import PCA  # heavy, and needed for this figure alone
+
+    with np.errstate(invalid="ignore"):  # no variance is divided by no variance
+        pca = PCA(min(2, *features.shape), svd_solver="full").fit(features.astype(np.float64))
+    absent = (0, 2 - pca.n_components_)
+    points, means = (np.pad(pca.transform(one.astype(np.float64)), ((0, 0), absent)) for one in (features, centroids))
+    return points, means, np.pad(np.nan_to_num(pca.explained_variance_ratio_), absent)
 
 
 def _class_ticks(axes: Axes, class_names: Sequence[str]) -> None:
