@@ -18,12 +18,13 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 from supercm_ray.execution.interruption import check_interrupt
+from supercm_ray.records import Message
 from supercm_ray.runtime import remote
 from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
 
 logger = logging.getLogger(__name__)
 
-Loop = Callable[[Any], Iterator[dict[str, Any]]]
+Loop = Callable[[Any], Iterator[Message]]
 """What every worker runs. Its messages hold `epoch`; begun again it gives those since its checkpoint, or all, again."""
 
 TRIAL_RESOURCES: dict[str, float] = {"memory": 1}
@@ -117,7 +118,7 @@ class GroupRun:
         self._waiting_since: float | None = None
         self._failure: tuple[int, str] | None = None
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Message]:
         """Yields the messages in order, each epoch once; a run is iterated once.
 
         Raises:
@@ -140,15 +141,15 @@ class GroupRun:
         """Closes the run."""
         self.close()
 
-    def _run(self) -> Iterator[dict[str, Any]]:
+    def _run(self) -> Iterator[Message]:
         groups_that_fit(self._workers)
         last_epoch = remote.NOTHING_YET
         try:
             trainer, channel = self._start()
             for payload in self._payloads(trainer, channel):
-                message: dict[str, Any] = ray.cloudpickle.loads(payload)
-                if message["epoch"] > last_epoch:
-                    last_epoch = message["epoch"]
+                message: Message = ray.cloudpickle.loads(payload)
+                if message.order > last_epoch:
+                    last_epoch = message.order
                     yield message
         finally:
             self.close()

@@ -154,7 +154,7 @@ def work(config: dict[str, Any]) -> None:
             if rank == 0:
                 payload = ray.cloudpickle.dumps(message)
                 ray.get(sent)
-                sent = channel.put.remote(int(message["epoch"]), payload)
+                sent = channel.put.remote(message.order, payload)
         ray.get(sent)
         ray.get(channel.end.remote(rank, num_workers))
     except BaseException as error:
