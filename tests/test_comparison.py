@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from supercm_ray.cli.listing import list_studies
+from supercm_ray.comparison import compare_studies
 from supercm_ray.errors import StudyError
 from supercm_ray.scaling import Host, Raw
-from supercm_ray.tuning.report import compare_studies
 
 RAW = Raw(
     study="digits",

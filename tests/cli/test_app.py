@@ -14,7 +14,7 @@ import yaml
 
 from supercm_ray.config import load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "search_spaces" / "digits.yaml"
 
 

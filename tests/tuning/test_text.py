@@ -12,11 +12,11 @@ from supercm_ray.config import Study
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
 from supercm_ray.tuning.report import finding, table_text
 
-SETTING = {"algorithm.clustering_weight": 0.4, "data.label_ratio": 0.01}
+PARAMS = {"algorithm.clustering_weight": 0.4, "data.label_ratio": 0.01}
 
 
 def row(**changes: Any) -> Row:
-    tuned = Row((0.01,), TUNED, SETTING, 191, 3, 3, (0.9, 0.01), (0.883, 0.021), (0.2, 0.21, 0.193))
+    tuned = Row((0.01,), TUNED, PARAMS, 191, 3, 3, (0.9, 0.01), (0.883, 0.021), (0.2, 0.21, 0.193))
     return replace(tuned, **changes)
 
 
@@ -36,7 +36,7 @@ def test_finding_counts_all_labels_where_those_for_training_are_not_known(study:
     ("gains", "words"),
     [
         ((-0.05, -0.03), "4.0 points below its baseline (± 1.4 over 2 seeds)"),
-        ((0.0002, -0.0002), "group with its baseline"),
+        ((0.0002, -0.0002), "on a par with its baseline"),
         ((0.05,), "5.0 points above its baseline (one seed)"),
         ((), "no baseline has come to its end there"),
     ],
@@ -52,11 +52,11 @@ def test_finding_stands_at_the_fewest_labels_and_gives_the_range(study: Study) -
     assert "over the 2 groups compared the gain ranges from −2.0 to +20.1 points" in text
 
 
-def test_finding_says_when_clustering_is_off_or_added_to_a_host(study: Study) -> None:
-    off = row(overrides={**SETTING, "algorithm.clustering_weight": 0.0})
+def test_finding_says_when_clustering_is_off_or_added_to_an_algorithm(study: Study) -> None:
+    off = row(overrides={**PARAMS, "algorithm.clustering_weight": 0.0})
     assert "tuned supervised without the clustering loss reaches" in finding(study, [off])
-    host = row(overrides={**SETTING, "algorithm.name": "fixmatch"})
-    assert "tuned fixmatch with SuperCM reaches" in finding(study, [host])
+    other = row(overrides={**PARAMS, "algorithm.name": "fixmatch"})
+    assert "tuned fixmatch with SuperCM reaches" in finding(study, [other])
 
 
 def test_finding_without_tuned_rows(study: Study) -> None:
@@ -77,7 +77,7 @@ def test_table_is_aligned_and_narrow(study: Study) -> None:
     assert "nan" not in "".join(lines)
 
 
-def test_table_stays_narrow_with_long_levels(study: Study) -> None:
+def test_table_stays_narrow_with_long_groups(study: Study) -> None:
     group_paths = ("algorithm.name", "data.label_ratio", "algorithm.centroid_rule")
     wide = study.model_copy(
         update={
