@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Slow tests that want the machine for themselves: they count seconds, or kill by the progress of what runs
-ALONE := tests/runtime/test_group.py tests/runtime/test_group_on_a_cluster.py tests/runtime/test_scale.py \
+ALONE := tests/runtime/test_worker_group.py tests/runtime/test_worker_group_on_a_cluster.py tests/runtime/test_scale.py \
 	tests/runtime/test_train_workers.py tests/training/test_timing.py
 
 .DEFAULT_GOAL := help

@@ -13,7 +13,7 @@ from supercm_ray.data import Dataset, Splits
 from supercm_ray.errors import WorkersError
 from supercm_ray.records import RunFolder, StudyFolder
 from supercm_ray.runtime.cluster import processes_that_fit
-from supercm_ray.runtime.group import TRIAL_RESOURCES, GroupRun, Workers, groups_that_fit
+from supercm_ray.runtime.worker_group import TRIAL_RESOURCES, WorkerGroupRun, Workers, groups_that_fit
 from supercm_ray.study import Budget
 from supercm_ray.training import OUTCOME, Job, train_job
 
@@ -42,7 +42,7 @@ def run_job(job: Job, budget: Budget, run: RunFolder) -> Generator[dict[str, Any
         return
     rays_own = run.path.resolve() / "ray"
     try:
-        with GroupRun(train_on_worker, job, workers, name="run", storage=rays_own) as group:
+        with WorkerGroupRun(train_on_worker, job, workers, name="run", storage=rays_own) as group:
             yield from group
     except WorkersError as error:
         run.save_traceback(error.worker_traceback)

@@ -17,9 +17,9 @@ from supercm_ray.data import Dataset
 from supercm_ray.errors import DivergedError
 from supercm_ray.records import RunRecord, StudyFolder
 from supercm_ray.runtime import tuning
-from supercm_ray.runtime.group import GroupRun, Loop, Workers
 from supercm_ray.runtime.jobs import take_device, train_on_worker
 from supercm_ray.runtime.recording import Recorder, Silent
+from supercm_ray.runtime.worker_group import Loop, WorkerGroupRun, Workers
 from supercm_ray.scaling import Host, this_host
 from supercm_ray.study import Study
 from supercm_ray.training import Job
@@ -127,7 +127,7 @@ def _best(study: Study, folder: StudyFolder, ended: list[RunRecord], began_ms: i
 
 def _messages(loop: Loop, argument: Any, workers: Workers, storage: Path) -> Iterator[dict[str, Any]]:
     try:
-        with GroupRun(loop, argument, workers, name="scale", storage=storage) as group:
+        with WorkerGroupRun(loop, argument, workers, name="scale", storage=storage) as group:
             yield from group
     finally:
         shutil.rmtree(storage, ignore_errors=True)

@@ -10,10 +10,10 @@ from supercm_ray.data import Splits
 from supercm_ray.errors import StudyError
 from supercm_ray.records import now_ms
 from supercm_ray.runtime.cluster import workers_that_fit
-from supercm_ray.runtime.group import Workers
 from supercm_ray.runtime.jobs import job_of, trials_at_once
 from supercm_ray.runtime.measuring import search, time_workers, train_towards
 from supercm_ray.runtime.recording import Recorder
+from supercm_ray.runtime.worker_group import Workers
 from supercm_ray.scaling import RawFile, Repetition, ScalingPlan, TargetRun, TuningRun, schedule
 from supercm_ray.study import Study
 from supercm_ray.training import CheckpointStore
