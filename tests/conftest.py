@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from supercm_ray.config import DataConfig
 from supercm_ray.data import Dataset, load_dataset
@@ -52,6 +53,14 @@ def write(tmp_path: Path):
         return path
 
     return to_file
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database `mlflow.db` without runs, to be copied, since MLflow takes seconds to make one."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -312,7 +312,3 @@ def _ways_in(result: TuneResult) -> list[str]:
         f"MLflow   {_mlflow(result.tracking_uri)}",
         f"Optuna   optuna-dashboard '{result.folder.optuna_url}'",
     ]
-
-
-if __name__ == "__main__":
-    main()

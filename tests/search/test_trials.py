@@ -12,7 +12,9 @@ from supercm_ray.records import RunRecord, RunView, Status
 from supercm_ray.search import best_by_group, importances, objective_values
 
 
-def trial(number: int, weight: float, ratio: float, value: float, status: Status = "complete", **more: float) -> RunView:
+def trial(
+    number: int, weight: float, ratio: float, value: float, status: Status = "complete", **more: float
+) -> RunView:
     """A trial whose last epoch has this accuracy, and these metrics."""
     overrides = {"algorithm.clustering_weight": weight, "data.label_ratio": ratio}
     record = RunRecord(f"trials/{number:04d}", "trial", dict(overrides), {}, 1, status=status)
@@ -92,9 +94,7 @@ def test_importances_need_enough_trials_that_differ(small_study: Path) -> None:
 
 def test_importances_tell_what_mattered_for_the_primary_objective(small_study: Path) -> None:
     study = load_study(small_study)
-    trials = [
-        trial(i, 0.06 * 1.1**i, (0.05, 0.1)[i % 2], 1.0 / (1.0 + abs(i - 30))) for i in range(40)
-    ]
+    trials = [trial(i, 0.06 * 1.1**i, (0.05, 0.1)[i % 2], 1.0 / (1.0 + abs(i - 30))) for i in range(40)]
     shares = importances(study, trials)
     assert set(shares) == set(study.space)
     assert shares["algorithm.clustering_weight"] > 0.8 > 0.2 > shares["data.label_ratio"]
