@@ -24,7 +24,7 @@ from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.records import Message
 from supercm_ray.runtime import channel, loopback, worker_loop
-from supercm_ray.runtime.channel import NO_EPOCH, Channel
+from supercm_ray.runtime.channel import NO_EPOCH, Channel, Item
 from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
 from supercm_ray.runtime.ray_version import check_ray_version
 
@@ -221,7 +221,7 @@ class WorkerGroupRun:
                 elif kind == "down":
                     self._note_down(*content)
 
-    def _take(self, trainer: Trainer, channel: ActorHandle) -> list[tuple[str, Any]]:
+    def _take(self, trainer: Trainer, channel: ActorHandle) -> list[Item]:
         """What came over the channel, as soon as something does. Another thread may have closed the run."""
         arrived, finished = channel.take.remote(), trainer.finished
         while True:
@@ -239,9 +239,9 @@ class WorkerGroupRun:
                     "what else takes the resources of the cluster"
                 )
 
-    def _opened(self, arrived: ObjectRef) -> list[tuple[str, Any]]:
+    def _opened(self, arrived: ObjectRef) -> list[Item]:
         try:
-            items: list[tuple[str, Any]] = ray.get(arrived)
+            items: list[Item] = ray.get(arrived)
         except RayActorError as error:
             raise WorkersError(
                 f"the process that carries the workers' messages died; {_last_line(str(error))}", str(error)
@@ -274,8 +274,14 @@ class WorkerGroupRun:
         """Frees every resource at once: workers, their placement group, and Ray's helpers. Does so once."""
         trainer, self._trainer = self._trainer, None
         channel, self._channel = self._channel, None
-        if not ray.is_initialized():
-            return
+        try:
+            if ray.is_initialized():
+                self._free(trainer, channel)
+        finally:
+            if self._meeting_place is not None:
+                shutil.rmtree(self._meeting_place, ignore_errors=True)
+
+    def _free(self, trainer: Trainer | None, channel: ActorHandle | None) -> None:
         try:
             if trainer is not None and hasattr(trainer, "controller"):
                 _abort(trainer.controller)
@@ -283,8 +289,6 @@ class WorkerGroupRun:
             _remove_placement_groups(self._name)
             if channel is not None:
                 ray.kill(channel)
-            if self._meeting_place is not None:
-                shutil.rmtree(self._meeting_place, ignore_errors=True)
 
 
 def _unexpected_end(trainer: Trainer) -> WorkersError:
