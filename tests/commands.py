@@ -17,6 +17,7 @@ import torch
 from supercm_ray.cli import main
 
 OURS = ("MLFLOW_", "RAY_", "SUPERCM_RESULTS")
+KEPT = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")  # of the Ray that this process may be connected to
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Done:
 
 def supercm_ray(folder: Path, *words: str, **variables: str) -> Done:
     """Gives a command in a folder, with no variables of this package's but these. What it sets is set back."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS) or name in KEPT}
     stdout, stderr, num_threads = io.StringIO(), io.StringIO(), torch.get_num_threads()
     with pytest.MonkeyPatch.context() as monkeypatch, patch.dict(os.environ, {**kept, **variables}, clear=True):
         monkeypatch.chdir(folder)
