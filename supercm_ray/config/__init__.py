@@ -7,7 +7,6 @@ from supercm_ray.config.registry import Entry, Frozen, OptionsModel, Registry, p
 from supercm_ray.config.run import (
     FREE_TO_CHANGE,
     AlgorithmConfig,
-    ArraysConfig,
     Config,
     DataConfig,
     Leaf,
@@ -19,22 +18,18 @@ from supercm_ray.config.run import (
     to_json,
 )
 from supercm_ray.config.study import (
-    SELECTABLE_METRICS,
-    TARGET_METRICS,
     Budget,
     Objective,
     Sampler,
     Scheduler,
     Study,
+    selectable_metrics,
     why_fixed,
 )
 
 __all__ = [
     "FREE_TO_CHANGE",
-    "SELECTABLE_METRICS",
-    "TARGET_METRICS",
     "AlgorithmConfig",
-    "ArraysConfig",
     "Budget",
     "CategoricalDistribution",
     "Config",
@@ -61,6 +56,7 @@ __all__ = [
     "on_workers",
     "parse_options",
     "rule_error",
+    "selectable_metrics",
     "set_leaf",
     "to_json",
     "why_fixed",

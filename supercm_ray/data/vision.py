@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from supercm_ray.config import PlaceConfig
+from supercm_ray.config import OptionsModel, PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
 from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
+
+
+class DownloadOptions(OptionsModel):
+    """Options of torchvision's data sets."""
+
+    inherited: ClassVar[frozenset[str]] = frozenset({"download"})
+
+    download: bool = False
+    """Fetch what is missing in `root`."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +36,8 @@ class _Source:
     citation: str
     of_digits: bool = False
 
-    def __call__(self, data: PlaceConfig) -> Dataset:
-        train, test = (self._read(data, part) for part in self.parts)
+    def __call__(self, data: PlaceConfig, options: DownloadOptions) -> Dataset:
+        train, test = (self._read(data, part, download=options.download) for part in self.parts)
         images = np.concatenate([_images(train), _images(test)])
         labels = np.concatenate([_labels(train), _labels(test)])
         mean, std = channel_statistics(_images(train))
@@ -43,17 +52,17 @@ class _Source:
             test_indices=np.arange(len(_images(train)), len(images)),
         )
 
-    def _read(self, data: PlaceConfig, part: dict[str, Any]) -> Any:
+    def _read(self, data: PlaceConfig, part: dict[str, Any], *, download: bool) -> Any:
         import torchvision.datasets  # seconds of import, which only these sets need
 
-        folder = data_root(data) / self.folder
+        folder = data_root(data, may_be_missing=download) / self.folder
         try:
-            found = getattr(torchvision.datasets, self.cls)(root=str(folder), download=data.download, **part)
+            found = getattr(torchvision.datasets, self.cls)(root=str(folder), download=download, **part)
             _check_samples(_images(found), _labels(found))
         except Exception as error:  # damaged files let out errors of torchvision, numpy, bz2, struct and assert alike
             raise StudyError(
                 f"`data.name: {data.name}` must be found whole in {folder}, got {reason(error)!r}; put its files there "
-                "in place of damaged ones, or remove these and set data.download=true where there is a network"
+                "in place of damaged ones, or remove these and set data.options.download=true where there is a network"
             ) from error
         return found
 
@@ -68,7 +77,8 @@ _SOURCES = {
     "cifar10": _Source("CIFAR10", "", _TRAIN_TEST, "Krizhevsky 2009"),
     "cifar100": _Source("CIFAR100", "", _TRAIN_TEST, "Krizhevsky 2009"),
 }
-DATASETS.update(_SOURCES)
+for _name, _source in _SOURCES.items():
+    DATASETS.add(_name, _source, options=DownloadOptions)
 
 
 def _check_samples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:

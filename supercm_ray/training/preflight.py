@@ -9,9 +9,9 @@ import torch
 
 from supercm_ray.algorithms import find_algorithm
 from supercm_ray.config import Config, Study, import_plugins
-from supercm_ray.data import Dataset, find_dataset, load_dataset, split_dataset
+from supercm_ray.data import Dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
-from supercm_ray.models import build_classifier, find_backbone
+from supercm_ray.models import build_classifier
 
 _HOSTS_OF_VIEWS = ("pi_model", "mean_teacher", "fixmatch")
 
@@ -25,11 +25,7 @@ def check_names(study: Study) -> None:
     try:
         import_plugins(study.base)
         for config in _variants(study, ("algorithm.", "model.")):
-            find_dataset(config.data.name)
-            if config.data.target is not None:
-                find_dataset(config.data.target.name)
             find_algorithm(config.algorithm.name)
-            find_backbone(config.model.name)
     except StudyError as error:
         raise StudyError(f"{error} (in {study.source})") from error
 

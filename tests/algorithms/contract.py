@@ -38,7 +38,7 @@ class AlgorithmContract:
     def config(self, **assignments: object) -> Config:
         base = Config(
             data=DataConfig(labels_per_class=3),
-            model=ModelConfig(channels=(4, 8)),
+            model=ModelConfig(options={"channels": (4, 8)}),
             training=TrainingConfig(
                 num_epochs=3, steps_per_epoch=3, labeled_batch_size=6, unlabeled_batch_size=10, device="cpu"
             ),

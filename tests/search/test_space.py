@@ -135,11 +135,10 @@ def test_a_sampler_is_the_one_named_and_follows_its_seed(tmp_path: Path, name: s
     path = tmp_path / "space.yaml"
     path.write_text(SPACE)
     space = to_optuna(load_study(path))
+    options = {"num_startup_trials": 3} if name in ("tpe", "gp") else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        drawn = [
-            sample(build_sampler(Sampler(name=name, seed=seed, num_startup_trials=3)), space, 5) for seed in (1, 1, 2)
-        ]
+        drawn = [sample(build_sampler(Sampler(name=name, seed=seed, options=options)), space, 5) for seed in (1, 1, 2)]
         assert type(build_sampler(Sampler(name=name))) is kind
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]

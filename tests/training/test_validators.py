@@ -18,11 +18,11 @@ from supercm_ray.models import Outputs
 from supercm_ray.training import TrainState, fit
 from supercm_ray.training.evaluate import _evenly, class_means
 from supercm_ray.training.loop import validate
-from supercm_ray.training.validators import target_metrics
+from supercm_ray.training.validators import unlabeled_metrics
 
 CONFIG = Config(
     data=DataConfig(name="digits_even", target=PlaceConfig(name="digits_odd_blurred")),
-    model=ModelConfig(channels=(4, 8)),
+    model=ModelConfig(options={"channels": (4, 8)}),
     algorithm=AlgorithmConfig(name="dann"),
     training=TrainingConfig(
         num_epochs=2, steps_per_epoch=2, labeled_batch_size=12, unlabeled_batch_size=12, device="cpu"
@@ -34,7 +34,7 @@ def test_figures_equal_slow_loops() -> None:
     torch.manual_seed(0)
     features, logits, centroids = torch.randn(6, 4), torch.randn(6, 3), torch.randn(3, 4)
     p = logits.softmax(1)
-    figures = target_metrics(Outputs(features, logits, p), centroids, torch.tensor([True, True, True]))
+    figures = unlabeled_metrics(Outputs(features, logits, p), centroids, torch.tensor([True] * 3), has_target=True)
     indices = p.tolist()
     entropy = sum(-x * math.log(x) for sample in indices for x in sample) / 6
     mean = [sum(sample[k] for sample in indices) / 6 for k in range(3)]
