@@ -71,7 +71,8 @@ class Dataset:
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("data set", "data.name", "supercm_ray.data")
 """Data sets by name: functions of the place in the configuration and the data set's options, to a `Dataset`. Options
-that a target takes from its source where it leaves them out, as None or False, stand in the class attribute `inherited`.
+that a target takes from its source where it leaves them out, as None or False, stand in their class attribute
+`inherited`.
 """
 
 
