@@ -15,7 +15,9 @@ from supercm_ray.config.run import (
     PlaceConfig,
     TrainingConfig,
     flatten,
+    is_option,
     set_leaf,
+    set_leaves,
     to_json,
 )
 from supercm_ray.config.study import (
@@ -57,11 +59,13 @@ __all__ = [
     "change_study",
     "flatten",
     "import_plugins",
+    "is_option",
     "load_study",
     "on_workers",
     "parse_options",
     "rule_error",
     "set_leaf",
+    "set_leaves",
     "to_json",
     "why_fixed",
 ]

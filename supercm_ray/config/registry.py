@@ -21,8 +21,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from supercm_ray.errors import StudyError, nearest
 
@@ -127,7 +128,7 @@ class Registry(Generic[T]):
 REGISTRIES: dict[str, Registry[object]] = {}
 """Every registry by the path that names its things."""
 
-_HOMES = {"scheduler.name": "supercm_ray.runtime.schedulers"}
+_HOMES = {"algorithm.name": "supercm_ray.algorithms", "scheduler.name": "supercm_ray.runtime.schedulers"}
 """The package that holds the registry of a path."""
 
 
@@ -159,6 +160,26 @@ def check_name(path: str, name: str) -> str:
     if name not in names:
         raise rule_error(f"a known {registry_of(path).kind}", repr(name), remedy=nearest(name, names))
     return name
+
+
+def schema_of_options(path: str, default: str, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """The JSON Schema of a model with `name` and `options`, where each registered name admits its own options.
+
+    Args:
+        path: the path that names the thing.
+        default: the name where a study file gives none.
+        schema: of the model.
+        handler: makes the JSON Schema of a model.
+    """
+    found = handler.resolve_ref_schema(handler(schema))
+    found["allOf"] = [
+        {
+            "if": {"properties": {"name": {"const": name}}, "required": [] if name == default else ["name"]},
+            "then": {"properties": {"options": handler(entry.options.__pydantic_core_schema__)}},
+        }
+        for name, entry in sorted(registry_of(path).entries().items())
+    ]
+    return found
 
 
 def parse_options(model: type[OptionsModel], given: object) -> OptionsModel:
