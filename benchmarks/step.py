@@ -96,7 +96,9 @@ def toy_data(args: argparse.Namespace) -> tuple[Dataset, Batch]:
     dataset = Dataset("random", images, labels, tuple("abcdefghij"), (0.5,) * 3, (0.29,) * 3)
     pixels = (torch.from_numpy(images).float() / 255).to(device)
     labeled, unlabeled = pixels[:rows], pixels[rows:]
-    return dataset, Batch(labeled, labeled, torch.from_numpy(labels[:rows]).to(device), unlabeled, unlabeled)
+    places = torch.arange(rows, device=device)
+    of_labeled = torch.from_numpy(labels[:rows]).to(device)
+    return dataset, Batch(labeled, labeled, of_labeled, unlabeled, unlabeled, places, places)
 
 
 def stepper(name: str, args: argparse.Namespace) -> Callable[[], torch.Tensor]:

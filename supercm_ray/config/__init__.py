@@ -14,7 +14,9 @@ from supercm_ray.config.run import (
     PlaceConfig,
     TrainingConfig,
     flatten,
+    is_option,
     set_leaf,
+    set_leaves,
     to_json,
 )
 from supercm_ray.config.study import (
@@ -52,12 +54,14 @@ __all__ = [
     "change_study",
     "flatten",
     "import_plugins",
+    "is_option",
     "load_study",
     "on_workers",
     "parse_options",
     "rule_error",
     "selectable_metrics",
     "set_leaf",
+    "set_leaves",
     "to_json",
     "why_fixed",
 ]

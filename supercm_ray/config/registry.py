@@ -138,6 +138,7 @@ REGISTRIES: dict[str, Registry[object]] = {}
 """Every registry by the path that names its things."""
 
 _HOMES = {
+    "algorithm.name": "supercm_ray.algorithms",
     "data.name": "supercm_ray.data",
     "model.name": "supercm_ray.models",
     "objective.metric": "supercm_ray.training",

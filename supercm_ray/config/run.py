@@ -22,16 +22,16 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from supercm_ray.config.plugins import import_plugins
 from supercm_ray.config.registry import (
     Frozen,
     OptionsModel,
     check_name,
     find_options,
+    registry_of,
     rule_error,
     schema_of_options,
 )
-
-_HOSTS_WITH_TARGET = ("dann", "cdan", "mcc")
 
 Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
 
@@ -135,41 +135,34 @@ class ModelConfig(Frozen):
 
 
 class AlgorithmConfig(Frozen):
-    """The loss: a host algorithm plus `clustering_weight` times the clustering loss."""
+    """The loss: that of an algorithm plus `clustering_weight` times the clustering loss."""
 
     name: str = "supervised"
-    """The host algorithm, by its registered name. `supervised` with the clustering loss is SuperCM on its own."""
+    """The algorithm, by its registered name. The default, cross-entropy alone, is SuperCM on its own with the
+    clustering loss."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """The algorithm's own options."""
     clustering_weight: float = Field(1.0, ge=0)
     """Weight of the clustering loss. 0 switches it off."""
     temperature: float = Field(1.0, gt=0)
     """Divides the logits everywhere."""
     consistency_weight: float = Field(1.0, ge=0)
-    """Weight of the host's own terms beside the cross-entropy."""
+    """Weight of the algorithm's own terms beside the cross-entropy."""
     consistency_warmup_steps: int = Field(0, ge=0)
     """Steps over which the consistency weight rises to its value."""
-    confidence_threshold: float = Field(0.95, ge=0, le=1)
-    """Of `pseudo_label` and `fixmatch`: the probability from which a prediction is taken for a label."""
-    teacher_decay: float = Field(0.95, ge=0, lt=1)
-    """Of `mean_teacher`: decay per step of the teacher's parameters."""
-    discriminator_width: int = Field(128, ge=1)
-    """Of `dann` and `cdan`: units of each of the discriminator's two hidden layers."""
-    entropy_conditioning: bool = True
-    """Of `cdan`: count samples that are predicted with certainty for more (CDAN+E)."""
-    vat_epsilon: float = Field(6.0, gt=0)
-    """Of `vat`: L2 length of the perturbation of an image, in standardised pixels."""
-    vat_xi: float = Field(0.1, gt=0)
-    """Of `vat`: L2 length of the step by which its direction is found. The published 1e-6 vanishes in fp32."""
     loss_reduction: Literal["own_samples", "all_samples"] = "own_samples"
-    """What the cross-entropy and the host's terms are averaged over: each over its own samples, labeled or
+    """What the cross-entropy and the algorithm's terms are averaged over: each over its own samples, labeled or
     unlabeled; or, as published, both over all samples of the batch, which makes a clustering weight count the more.
-    Terms over both domains, of `dann` and `cdan`, are scaled like the others then."""
+    Terms over the samples of both domains are scaled like the others then."""
     balance_alpha: float = Field(1.0, gt=0)
     """Dirichlet parameter of the balance prior; 1 switches it off, above 1 favours balanced clusters."""
     clustering_warmup_steps: int = Field(0, ge=0)
     """Steps over which the clustering weight rises to its value; 0, as published, for none."""
     centroid_mode: Literal["labeled", "pseudo_labeled", "learned"] = "labeled"
     """What centroids are made of: labeled samples; these and unlabeled samples that are predicted with confidence
-    (`confidence_threshold`); or parameters that the clustering loss trains."""
+    (`centroid_threshold`); or parameters that the clustering loss trains."""
+    centroid_threshold: float = Field(0.95, ge=0, le=1)
+    """Probability above which the mode `pseudo_labeled` takes a prediction for a label."""
     centroid_rule: Literal["running_mean", "class_count", "ema"] = "running_mean"
     """How centroids follow the class means; `running_mean` is the published rule."""
     centroid_decay: float = Field(0.99, ge=0, lt=1)
@@ -177,6 +170,25 @@ class AlgorithmConfig(Frozen):
     centroid_source: Literal["eval_pass", "batch"] = "eval_pass"
     """Features the centroids follow: those of an extra forward of the clean samples in eval mode (as published), or the
     step's own, which saves that forward."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name("algorithm.name", name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options("algorithm.name", info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options("algorithm.name", cls.model_fields["name"].default, schema, handler)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the algorithm needs of a configuration, by the words of `supercm_ray.algorithms`."""
+        return registry_of("algorithm.name").find(self.name).requires
 
 
 class TrainingConfig(Frozen):
@@ -257,19 +269,26 @@ class Config(Frozen):
     are found as by `import` in the directory where the command is given."""
     data: DataConfig
     model: ModelConfig = Field(default_factory=ModelConfig)
-    algorithm: AlgorithmConfig = AlgorithmConfig()
+    algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
     training: TrainingConfig = TrainingConfig()
+
+    @field_validator("plugins")
+    @classmethod
+    def _import(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Imports them before the fields below, which may name what they register, are validated."""
+        import_plugins(names)
+        return names
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        if self.algorithm.name != "supervised" and self.training.unlabeled_batch_size == 0:
-            got = f"unlabeled_batch_size=0 with algorithm.name={self.algorithm.name}"
-            remedy = "raise it, or take the host `supervised`"
+        name, needs = self.algorithm.name, self.algorithm.requires
+        if needs and self.training.unlabeled_batch_size == 0:  # every need is about unlabeled samples
+            got = f"unlabeled_batch_size=0 with algorithm.name={name}"
+            remedy = "raise it, or take an algorithm of labeled samples alone, such as the default"
             raise rule_error("`unlabeled_batch_size >= 1`", got, path="training.unlabeled_batch_size", remedy=remedy)
-        if self.algorithm.name in _HOSTS_WITH_TARGET and self.data.target is None:
-            got = f"none with algorithm.name={self.algorithm.name}"
-            remedy = "give data.target, or take another host"
-            raise rule_error("a host for domain adaptation needs a target", got, path="data.target", remedy=remedy)
+        if "target" in needs and self.data.target is None:
+            rule, got = "an algorithm for domain adaptation needs a target", f"none with algorithm.name={name}"
+            raise rule_error(rule, got, path="data.target", remedy="give data.target, or take another algorithm")
         return self
 
     def leaves(self) -> dict[str, Leaf]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -35,7 +35,7 @@ from supercm_ray.config.registry import (
     rule_error,
     schema_of_options,
 )
-from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf
+from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf, is_option
 from supercm_ray.errors import nearest
 
 _VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std", "cutout_fraction", "strength")
@@ -193,20 +193,49 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Study:
-        known = self.base.leaves()
-        for path in self.space:
-            _check_varied(path, known, f"space.{path}")
-        for path, distribution in self.space.items():
-            for key, value in distribution.ends().items():
-                _check_fits(self.base, path, value, f"space.{path}.{key}")
+        for is_wanted in (_is_leaf, is_option):  # names, which options depend on, first
+            self._check_space(filter(is_wanted, self.space))
+            self._check_baseline(filter(is_wanted, self.baseline))
         self._check_enqueued_trials()
-        for path, value in self.baseline.items():
-            _check_varied(path, known, f"baseline.{path}")
-            _check_fits(self.base, path, value, f"baseline.{path}")
         self._check_objectives()
         self._check_batches()
         self.scheduler.options.check(self)
         return self
+
+    def _check_space(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            for base in self._bases(path, f"space.{path}"):
+                for key, value in self.space[path].ends().items():
+                    _check_fits(base, path, value, f"space.{path}.{key}")
+
+    def _check_baseline(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            for base in self._bases(path, f"baseline.{path}"):
+                _check_fits(base, path, self.baseline[path], f"baseline.{path}")
+
+    def _bases(self, path: str, place: str) -> list[Config]:
+        """The configurations that a varied path is tried in: the base, or for an option the base with each name that
+        its owner may have, all of which must have the option.
+        """
+        bases = [self.base]
+        if is_option(path):
+            name_path = f"{path.partition('.options.')[0]}.name"
+            bases = [self.base.replace({name_path: name}) for name in self._names(name_path, place)]
+        _check_varied(path, [leaf for base in bases for leaf in base.leaves()], place)
+        for base in bases:
+            if path not in base.leaves():
+                name = base.leaves()[name_path]
+                remedy = f"leave it out, or leave {name!r} out of `{name_path}`"
+                got = f"none with {name_path}={name}"
+                raise rule_error("an option of every name that is searched or compared", got, path=place, remedy=remedy)
+        return bases
+
+    def _names(self, name_path: str, place: str) -> list[Leaf]:
+        """The names that a registered thing may have where an option of it is set."""
+        searched = self.space.get(name_path)
+        names = [self.base.leaves()[name_path]] if searched is None else list(searched.ends().values())
+        compared: list[Leaf] = [self.baseline[name_path]] if name_path in self.baseline else []
+        return compared if compared and place.startswith("baseline.") else [*names, *compared]
 
     def _check_enqueued_trials(self) -> None:
         for i, point in enumerate(self.enqueued_trials):
@@ -303,7 +332,11 @@ class Study(Frozen):
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
-def _check_varied(path: str, known: Mapping[str, Leaf], place: str) -> None:
+def _is_leaf(path: str) -> bool:
+    return not is_option(path)
+
+
+def _check_varied(path: str, known: Collection[str], place: str) -> None:
     if path not in known:
         raise rule_error("a varied path is a leaf of base", repr(path), path=place, remedy=nearest(path, known))
     reason = why_fixed(path)

@@ -1,1 +1,1 @@
-"""Contract suites: what every plug-in of a kind promises, for pytest. A test class inherits one and names its thing."""
+"""Contract suites, which tests of built-in things and of plug-ins inherit. They need pytest."""

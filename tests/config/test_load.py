@@ -206,18 +206,18 @@ def test_what_all_trials_share_may_not(path: str) -> None:
     assert why_fixed(path)
 
 
-def test_a_host_of_unlabeled_samples_needs_some(write) -> None:
+def test_an_algorithm_of_unlabeled_samples_needs_some(write) -> None:
     load_study(write(BASE), ["training.unlabeled_batch_size=0"])
     with pytest.raises(StudyError, match=r"`unlabeled_batch_size >= 1` must hold for base\.training"):
         load_study(write(BASE), ["training.unlabeled_batch_size=0", "algorithm.name=fixmatch"])
 
 
-@pytest.mark.parametrize("host", ["dann", "cdan", "mcc"])
-def test_a_host_for_domain_adaptation_needs_a_target(write, host: str) -> None:
-    load_study(write(BASE), [f"algorithm.name={host}", "data.target={name: mnist}"])
-    rule = r"a host for domain adaptation needs a target must hold for base\.data\.target"
-    with pytest.raises(StudyError, match=rf"{rule} in broken\.yaml.*, got none with algorithm\.name={host}; give"):
-        load_study(write(BASE), [f"algorithm.name={host}"])
+@pytest.mark.parametrize("algorithm", ["dann", "cdan", "mcc"])
+def test_an_algorithm_for_domain_adaptation_needs_a_target(write, algorithm: str) -> None:
+    load_study(write(BASE), [f"algorithm.name={algorithm}", "data.target={name: mnist}"])
+    rule = r"an algorithm for domain adaptation needs a target must hold for base\.data\.target"
+    with pytest.raises(StudyError, match=rf"{rule} in broken\.yaml.*, got none with algorithm\.name={algorithm}; give"):
+        load_study(write(BASE), [f"algorithm.name={algorithm}"])
 
 
 def test_on_and_off_are_words(write) -> None:

@@ -70,7 +70,7 @@ class TestEncodedArrays(DatasetContract):
     }
 
     def write(self, folder: Path) -> None:
-        data, places = encoded(noise(60, 5, 6, 3))
+        data, places = encoded(noise(60, 4, 5, 3))
         np.savez(folder / "a.npz", png=data, at=places, labels=np.arange(60) % 3)
 
 

@@ -15,7 +15,6 @@ from supercm_ray.config import DataConfig, Sampler, load_study
 from supercm_ray.data import Dataset, DeviceData, join_domains, load_dataset, split_dataset
 from supercm_ray.search import build_sampler, to_optuna
 from supercm_ray.training import TrainState, train_epoch
-from supercm_ray.training.preflight import check_names
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 
@@ -89,7 +88,6 @@ def test_a_study_file_trains_two_steps(path: Path) -> None:
     study = load_study(
         path, ["training.steps_per_epoch=2", "training.num_epochs=1", "scheduler.options.grace_period=1"]
     )
-    check_names(study)
     dataset, cpu = stand_in(study.base.data), torch.device("cpu")
     for each in [{}, *study.enqueued_trials, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
         split_dataset(dataset, study.base.replace(each))

@@ -36,6 +36,7 @@ def start(digits: Dataset) -> Start:
     def begin(assignments: dict[str, Any] | None = None) -> tuple[TrainState, DeviceData]:
         config, cpu = TINY.replace(assignments or {}), torch.device("cpu")
         splits = make_splits(digits.labels, config.data, config.seed)
-        return TrainState.create(config, digits, cpu), DeviceData.of(digits, splits, cpu)
+        state = TrainState.create(config, digits, cpu, len(splits.unlabeled))
+        return state, DeviceData.of(digits, splits, cpu)
 
     return begin

@@ -30,7 +30,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "vectors.yaml"
 
 
-def test_a_host_of_two_views_needs_views_that_differ(path: Path) -> None:
+def test_an_algorithm_of_two_views_needs_views_that_differ(path: Path) -> None:
     with pytest.raises(
         StudyError, match=r"`data\.noise_std > 0` must hold for algorithm\.name=fixmatch .*vectors\.yaml"
     ):
