@@ -184,6 +184,29 @@ def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() ->
         target_place(DataConfig(name="digits", label_ratio=0.1), PlaceConfig(name="digits"))
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, (8, True, 4, "auto")), ({"image_size": 6, "stream": "on", "stream_threads": 2}, (6, True, 2, "on"))],
+)
+def test_the_target_takes_options_that_say_what_its_images_become(given: dict[str, object], expected: tuple) -> None:
+    source = {"image_size": 8, "skip_corrupt": True, "stream": "off", "stream_threads": 3}
+    data = DataConfig(name="image_folder", root="here", label_ratio=0.1, options=source)
+    options = target_place(data, PlaceConfig(name="image_folder", root="there", options=given)).options
+    assert (options.image_size, options.skip_corrupt, options.stream_threads, options.stream) == expected
+    with pytest.raises(StudyError, match="source and target must differ"):
+        target_place(data, PlaceConfig(name="image_folder", options=given))
+
+
+def test_two_files_of_a_folder_are_two_domains() -> None:
+    data = DataConfig(
+        name="arrays", root="here", label_ratio=0.1, options={"train_file": "a.npz", "test_file": "t.npz"}
+    )
+    place = target_place(data, PlaceConfig(name="arrays", options={"train_file": "b.npz"}))
+    assert (place.root, place.options.train_file, place.options.test_file) == ("here", "b.npz", None)
+    with pytest.raises(StudyError, match="source and target must differ"):
+        target_place(data, PlaceConfig(name="arrays", options=data.options))
+
+
 def test_hidden_labels_of_the_target_decide_nothing() -> None:
     pair = load_dataset(PAIR)
     hidden = pair.mask_test_split(pair.target_indices)

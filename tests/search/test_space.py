@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
-from supercm_ray.config import DataConfig, Sampler, load_study
+from supercm_ray.config import DataConfig, OptionsModel, Sampler, load_study
 from supercm_ray.data import Dataset, DeviceData, join_domains, load_dataset, split_dataset
-from supercm_ray.search import build_sampler, to_optuna
+from supercm_ray.search import SAMPLERS, build_sampler, to_optuna
 from supercm_ray.training import TrainState, train_epoch
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
@@ -140,3 +140,40 @@ def test_a_sampler_is_the_one_named_and_follows_its_seed(tmp_path: Path, name: s
         assert type(build_sampler(Sampler(name=name))) is kind
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
+
+
+def test_a_resumed_sampler_draws_anew_unless_it_needs_the_same_seed(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    space = to_optuna(load_study(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for name in ("random", "tpe", "qmc"):
+            first, resumed = (sample(build_sampler(Sampler(name=name), begun), space, 4) for begun in (0, 7))
+            assert (first == resumed) == (name == "qmc")
+
+
+class LatticeOptions(OptionsModel):
+    """Options of a sampler that a user adds."""
+
+    low: float = 0.0
+    """Least value."""
+
+
+def test_a_sampler_of_one_s_own_is_named_like_any_other(tmp_path: Path) -> None:
+    made = []
+
+    def lattice(options: LatticeOptions, seed: int) -> optuna.samplers.BaseSampler:
+        made.append((options.low, seed))
+        return optuna.samplers.BruteForceSampler(seed=seed)
+
+    SAMPLERS.register("lattice", options=LatticeOptions)(lattice)
+    try:
+        path = tmp_path / "space.yaml"
+        path.write_text(SPACE + "sampler: {name: lattice, seed: 3, options: {low: 0.5}}\n")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            assert isinstance(build_sampler(load_study(path).sampler, 2), optuna.samplers.BruteForceSampler)
+    finally:
+        SAMPLERS.remove("lattice")
+    assert made == [(0.5, 5)]
