@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,14 @@ from pydantic import Field
 from supercm_ray.config import PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
-from supercm_ray.data.images import Array, DecodingOptions, ImageFiles, Pixels, StreamedImages, decode_all
+from supercm_ray.data.images import Array, DecodingOptions, ImageFiles, Pixels, Source, StreamedImages, decode_all
 from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
 
 logger = logging.getLogger(__name__)
 
 Labels = npt.NDArray[np.int64]
+Member = npt.NDArray[np.generic]
 
 _LARGEST_WHOLE = 2**53
 """Up to here floats hold every whole number."""
@@ -193,7 +194,7 @@ def _read_part(data: PlaceConfig, arrays: ArraysOptions, file: str) -> tuple[Pix
     return _as_images(inputs, arrays, file), labels[kept] - arrays.first_label
 
 
-def _whole_numbers(found: dict[str, Any], what: str, key: str, file: str) -> Labels:
+def _whole_numbers(found: dict[str, object], what: str, key: str, file: str) -> Labels:
     values = _member(found, key, file).ravel()
     if not len(values) or values.dtype.kind not in "iufb":
         raise StudyError(
@@ -211,7 +212,7 @@ def _whole_numbers(found: dict[str, Any], what: str, key: str, file: str) -> Lab
 
 
 def _encoded(
-    inputs: npt.NDArray[Any], offsets: Labels, num_labels: int, arrays: ArraysOptions, file: str
+    inputs: Member, offsets: Labels, num_labels: int, arrays: ArraysOptions, file: str
 ) -> list[tuple[BytesIO, str]]:
     """The bytes of each image, and how messages name it."""
     inputs = inputs.ravel()
@@ -234,7 +235,7 @@ def _encoded(
     return [(BytesIO(inputs[a:b].tobytes()), f"sample {i} of {file}") for i, (a, b) in enumerate(pairwise(offsets))]
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> dict[str, object]:
     try:
         if path.suffix == ".mat":
             from scipy.io import loadmat  # needed for such files alone
@@ -248,7 +249,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _member(found: dict[str, Any], key: str, file: str) -> npt.NDArray[Any]:
+def _member(found: dict[str, object], key: str, file: str) -> Member:
     if key not in found:
         known = ", ".join(f"`{name}`" for name in sorted(found) if not name.startswith("__"))
         raise StudyError(f"the array `{key}` must stand in {file}, got {known}; set data.options to one of these")
@@ -257,7 +258,7 @@ def _member(found: dict[str, Any], key: str, file: str) -> npt.NDArray[Any]:
     return np.asarray(found[key])
 
 
-def _as_images(inputs: npt.NDArray[Any], arrays: ArraysOptions, file: str) -> Pixels:
+def _as_images(inputs: Member, arrays: ArraysOptions, file: str) -> Pixels:
     """(N, C, H, W) from the layouts that are in use."""
     is_vectors = inputs.ndim == 2 and inputs.dtype.kind in "iufb"
     is_images = inputs.ndim in (3, 4) and inputs.dtype == np.uint8
@@ -268,7 +269,8 @@ def _as_images(inputs: npt.NDArray[Any], arrays: ArraysOptions, file: str) -> Pi
         )
     if is_vectors:
         return _as_vectors(inputs, arrays, file)
-    return inputs[:, None] if inputs.ndim == 3 else _channels_first(inputs, arrays, file)
+    images = inputs.astype(np.uint8, copy=False)
+    return images[:, None] if images.ndim == 3 else _channels_first(images, arrays, file)
 
 
 def _channels_first(images: Array, arrays: ArraysOptions, file: str) -> Array:
@@ -283,7 +285,7 @@ def _channels_first(images: Array, arrays: ArraysOptions, file: str) -> Array:
     return images if second else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysOptions, file: str) -> npt.NDArray[np.float32]:
+def _as_vectors(inputs: Member, arrays: ArraysOptions, file: str) -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
         vectors = inputs.astype(np.float32)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
@@ -298,7 +300,7 @@ def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysOptions, file: str) -> n
     return vectors[:, :, None, None]
 
 
-def _stacked(sources: Sequence[tuple[Any, str]], name: str, options: DecodingOptions) -> tuple[Array, Labels]:
+def _stacked(sources: Sequence[tuple[Source, str]], name: str, options: DecodingOptions) -> tuple[Array, Labels]:
     """Images (N, C, H, W) and the numbers of those that could be decoded."""
     images, kept = decode_all(sources, name, options, keep=lambda image: image)
     channels = max(len(image) for image in images)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 Array = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64] | slice
+Source = Path | BinaryIO
+"""A file with an encoded image, by its path or opened."""
 T = TypeVar("T")
 
 _UNREADABLE = (
@@ -159,7 +161,7 @@ class MaskedImages(StreamedImages):
         into[is_open] = self.images[indices[is_open]]
 
 
-def decode(source: Any, side: int | None) -> Array:
+def decode(source: Source, side: int | None) -> Array:
     """(C, H, W) with C = 1 for grey; with a side, scaled so that the shorter side fits and cropped in the middle."""
     with Image.open(source) as opened:
         if opened.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
@@ -182,7 +184,7 @@ def _to_side(image: Image.Image, side: int) -> Image.Image:
 
 
 def decode_all(
-    sources: Sequence[tuple[Any, str]], name: str, options: DecodingOptions, keep: Callable[[Array], T]
+    sources: Sequence[tuple[Source, str]], name: str, options: DecodingOptions, keep: Callable[[Array], T]
 ) -> tuple[list[T], npt.NDArray[np.int64]]:
     """What `keep` makes of each image that can be decoded, and the numbers of these.
 
@@ -196,7 +198,7 @@ def decode_all(
         StudyError: for an image that cannot be decoded and is not to be left out, and where none can.
     """
 
-    def attempt(source: tuple[Any, str]) -> T | Exception:
+    def attempt(source: tuple[Source, str]) -> T | Exception:
         try:
             return keep(decode(source[0], options.image_size))
         except _UNREADABLE as error:

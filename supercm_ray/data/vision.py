@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,16 @@ class DownloadOptions(OptionsModel):
     """Fetch what is missing in `root`."""
 
 
+class _Part(Protocol):
+    """Training or test samples of a data set of torchvision."""
+
+    classes: list[str]
+    data: npt.NDArray[np.uint8]
+    targets: npt.ArrayLike
+    labels: npt.ArrayLike
+    """What SVHN has in place of `targets`."""
+
+
 @dataclass(frozen=True)
 class _Source:
     """How a data set of torchvision is asked for: the name of its class there, the folder below the root that it is
@@ -32,7 +43,7 @@ class _Source:
 
     cls: str
     folder: str
-    parts: tuple[dict[str, Any], dict[str, Any]]
+    parts: tuple[Mapping[str, object], Mapping[str, object]]
     citation: str
     of_digits: bool = False
 
@@ -52,12 +63,12 @@ class _Source:
             test_indices=np.arange(len(_images(train)), len(images)),
         )
 
-    def _read(self, data: PlaceConfig, part: dict[str, Any], *, download: bool) -> Any:
+    def _read(self, data: PlaceConfig, part: Mapping[str, object], *, download: bool) -> _Part:
         import torchvision.datasets  # seconds of import, which only these sets need
 
         folder = data_root(data, may_be_missing=download) / self.folder
         try:
-            found = getattr(torchvision.datasets, self.cls)(root=str(folder), download=download, **part)
+            found: _Part = getattr(torchvision.datasets, self.cls)(root=str(folder), download=download, **part)
             _check_samples(_images(found), _labels(found))
         except Exception as error:  # damaged files let out errors of torchvision, numpy, bz2, struct and assert alike
             raise StudyError(
@@ -87,7 +98,7 @@ def _check_samples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64])
         raise ValueError(f"{len(images)} images and {len(labels)} labels of {len(classes)} classes")
 
 
-def _images(part: Any) -> npt.NDArray[np.uint8]:
+def _images(part: _Part) -> npt.NDArray[np.uint8]:
     """(N, C, H, W); torchvision keeps (N, H, W), (N, H, W, C) or, for SVHN, (N, C, H, W)."""
     images = np.asarray(part.data, dtype=np.uint8)
     if images.ndim == 3:
@@ -95,5 +106,5 @@ def _images(part: Any) -> npt.NDArray[np.uint8]:
     return images if images.shape[1] in (1, 3) else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _labels(part: Any) -> npt.NDArray[np.int64]:
+def _labels(part: _Part) -> npt.NDArray[np.int64]:
     return np.asarray(part.targets if hasattr(part, "targets") else part.labels, dtype=np.int64)
