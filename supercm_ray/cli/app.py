@@ -60,7 +60,6 @@ def ls(
 def validate(file: File, overrides: Overrides = None) -> None:
     """Check a study file and the names in it, without data and without Ray."""
     study = load_study(file, overrides or ())
-    _check_names(study)
     searched = ", ".join(study.space) or "nothing"
     console.print(
         f"{file} is valid: study {study.name}, {study.budget.num_trials} trials over {searched}", markup=False
@@ -92,7 +91,6 @@ def train(
     """Run the base configuration once; the same command resumes an interrupted run."""
     study = on_workers(load_study(file, overrides or ()), _num_workers(workers), gpu)
     if dry_run:
-        _check_names(study)
         _print_yaml(study.base.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -121,7 +119,6 @@ def tune(
     """Search the space, run the finalists, report; the same command resumes an interrupted study."""
     study = load_study(file, overrides or ())
     if dry_run:
-        _check_names(study)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -265,12 +262,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _check_names(study: Study) -> None:
-    from supercm_ray.training.preflight import check_names  # seconds of imports
-
-    check_names(study)
 
 
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:

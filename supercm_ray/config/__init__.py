@@ -7,7 +7,6 @@ from supercm_ray.config.registry import Entry, Frozen, OptionsModel, Registry, p
 from supercm_ray.config.run import (
     FREE_TO_CHANGE,
     AlgorithmConfig,
-    ArraysConfig,
     Config,
     DataConfig,
     Leaf,
@@ -15,26 +14,24 @@ from supercm_ray.config.run import (
     PlaceConfig,
     TrainingConfig,
     flatten,
+    is_option,
     set_leaf,
+    set_leaves,
     to_json,
 )
 from supercm_ray.config.study import (
-    SELECTABLE_METRICS,
-    TARGET_METRICS,
     Budget,
     Objective,
     Sampler,
     Scheduler,
     Study,
+    selectable_metrics,
     why_fixed,
 )
 
 __all__ = [
     "FREE_TO_CHANGE",
-    "SELECTABLE_METRICS",
-    "TARGET_METRICS",
     "AlgorithmConfig",
-    "ArraysConfig",
     "Budget",
     "CategoricalDistribution",
     "Config",
@@ -57,11 +54,14 @@ __all__ = [
     "change_study",
     "flatten",
     "import_plugins",
+    "is_option",
     "load_study",
     "on_workers",
     "parse_options",
     "rule_error",
+    "selectable_metrics",
     "set_leaf",
+    "set_leaves",
     "to_json",
     "why_fixed",
 ]

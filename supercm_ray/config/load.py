@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from supercm_ray.config.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from supercm_ray.config.run import Config, flatten, set_leaf, to_json
+from supercm_ray.config.run import Config, flatten, is_option, set_leaf, set_leaves, to_json
 from supercm_ray.config.study import Study
 from supercm_ray.errors import StudyError, nearest
 
@@ -80,7 +80,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     if not overrides:
         return study
     tree = json.loads(study.model_dump_json())
-    for override in overrides:
+    for override in sorted(overrides, key=lambda override: is_option(override.partition("=")[0])):
         _override(tree, override, path.name)
     return _validate(tree, f"{path.name} with {' '.join(overrides)}")
 
@@ -97,8 +97,7 @@ def change_study(study: Study, values: Mapping[str, Any], by: str) -> Study:
         StudyError: for a value that breaks a rule, each broken rule on a line of its own.
     """
     tree = json.loads(study.model_dump_json())
-    for path, value in values.items():
-        set_leaf(tree, path, value)
+    set_leaves(tree, values)
     return _validate(tree, f"{study.source} with {by}")
 
 
@@ -157,6 +156,8 @@ def _validate(tree: dict[str, Any], file: str) -> Study:
         study = Study.model_validate_json(to_json(tree))
     except ValidationError as error:
         raise StudyError("\n".join(_messages(error.errors(), tree, file))) from error
+    except StudyError as error:
+        raise StudyError(f"{error} (in {file})") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise StudyError(f"plain values must stand in {file}, got {error}") from error
     study._source = file

@@ -63,7 +63,7 @@ def time_job(job: TimingJob) -> Iterator[dict[str, Any]]:
         `epoch` 0 as the first step begins, then `epoch` 1 with FIGURES, on all workers the same.
     """
     device = prepare_process(job.config)
-    state = TrainState.create(job.config, job.dataset, device)
+    state = TrainState.create(job.config, job.dataset, device, len(job.splits.unlabeled))
     batches = endless_batches(state, DeviceData.of(job.dataset, job.splits, device))
     yield {"epoch": 0}
     time_steps(state, batches, job.warmup_steps)

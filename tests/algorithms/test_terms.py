@@ -1,22 +1,19 @@
-"""Each host's term against its equation, computed by hand."""
+"""Each algorithm's term against its equation, computed by hand."""
 
 from __future__ import annotations
 
 import copy
 import math
-from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from supercm_ray.algorithms import Step, build_algorithm
+from supercm_ray.algorithms import Step, build_algorithm, frozen_statistics
 from supercm_ray.algorithms.adversarial import reverse_gradient, warm_start
-from supercm_ray.algorithms.base import frozen_statistics
 from supercm_ray.data import Batch, draw_batch, epoch_indices
+from supercm_ray.testing.algorithm import AlgorithmContract
 from supercm_ray.training import TrainState
-
-from .contract import TARGET, AlgorithmContract
 
 
 class _Maker(AlgorithmContract):
@@ -24,12 +21,12 @@ class _Maker(AlgorithmContract):
 
     __test__ = False
     name = "supervised"
-    settings: ClassVar[dict[str, object]] = TARGET
 
 
-def make_step(name: str, **settings: object) -> tuple[TrainState, Step]:
+def make_step(name: str, **changes: object) -> tuple[TrainState, Step]:
+    """A fresh run and its first step; `options__threshold=0` sets `algorithm.options.threshold`."""
     maker = _Maker()
-    config = maker.config(algorithm__name=name, **settings)
+    config = maker.config({f"algorithm.{path.replace('__', '.')}": value for path, value in changes.items()}, name=name)
     state, data = maker.start(config)
     indices = epoch_indices(data.labeled, 1, 6, state.generator)[0]
     others = epoch_indices(data.unlabeled, 1, 10, state.generator)[0]
@@ -65,7 +62,7 @@ def test_pi_model_is_the_mean_squared_difference_of_softmaxes() -> None:
 
 
 def test_mean_teacher_follows_by_its_decay_and_gives_the_target() -> None:
-    state, step = make_step("mean_teacher", algorithm__teacher_decay=0.75)
+    state, step = make_step("mean_teacher", options__decay=0.75)
     with torch.no_grad():
         for parameter in state.model.parameters():
             parameter.add_(0.1)
@@ -83,7 +80,7 @@ def test_mean_teacher_follows_by_its_decay_and_gives_the_target() -> None:
 
 
 def test_vat_finds_a_direction_of_the_right_length_that_changes_more_than_chance() -> None:
-    state, step = make_step("vat", algorithm__vat_epsilon=1.0)
+    state, step = make_step("vat", options__epsilon=1.0)
     seen: list[Tensor] = []
     state.model.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
     value = term(state, step)
@@ -106,7 +103,7 @@ def test_vat_finds_a_direction_of_the_right_length_that_changes_more_than_chance
 
 @pytest.mark.parametrize("threshold", [0.0, 0.34, 0.36, 1.0])
 def test_pseudo_label_counts_confident_samples_over_all_samples(threshold: float) -> None:
-    state, step = make_step("pseudo_label", algorithm__confidence_threshold=threshold)
+    state, step = make_step("pseudo_label", options__threshold=threshold)
     expected = 0.0
     for sample in step.outputs.logits[6:].softmax(1):
         if sample.max() >= threshold:
@@ -115,7 +112,7 @@ def test_pseudo_label_counts_confident_samples_over_all_samples(threshold: float
 
 
 def test_fixmatch_teaches_the_strong_view_the_label_of_the_weak_one() -> None:
-    state, step = make_step("fixmatch", algorithm__confidence_threshold=0.35)
+    state, step = make_step("fixmatch", options__threshold=0.35)
     again = replayed(step)
     strong = again.model(again.strong_view()).logits.log_softmax(1)
     expected = 0.0
@@ -129,8 +126,8 @@ def test_fixmatch_teaches_the_strong_view_the_label_of_the_weak_one() -> None:
 def test_the_weight_ramp_and_term_enter_the_loss() -> None:
     from supercm_ray.training import train_step
 
-    settings = {"algorithm__consistency_weight": 3.0, "algorithm__consistency_warmup_steps": 4}
-    state, step = make_step("pseudo_label", algorithm__confidence_threshold=0.0, **settings)
+    settings = {"consistency_weight": 3.0, "consistency_warmup_steps": 4}
+    state, step = make_step("pseudo_label", options__threshold=0.0, **settings)
     terms = train_step(state, step.batch)
     ramp = torch.exp(torch.tensor(-5.0 * (1 - 1 / 4) ** 2))
     expected = terms["supervised"] + terms["clustering"] + 3.0 * ramp * terms["consistency"]
@@ -139,7 +136,7 @@ def test_the_weight_ramp_and_term_enter_the_loss() -> None:
 
 def test_build_algorithm_gives_each_run_its_own_state() -> None:
     state, _ = make_step("mean_teacher")
-    other = build_algorithm(state.model, state.config.algorithm)
+    other = build_algorithm(state.model, state.config)
     assert other.teacher is not state.algorithm.teacher
 
 
@@ -170,7 +167,7 @@ def test_dann_is_the_mean_of_both_domains_cross_entropies() -> None:
 
 @pytest.mark.parametrize("entropy", [True, False])
 def test_cdan_sees_products_and_weighs_by_certainty(entropy: bool) -> None:
-    state, step = make_step("cdan", algorithm__entropy_conditioning=entropy)
+    state, step = make_step("cdan", options__entropy_conditioning=entropy)
     features, g = step.outputs.features.detach(), step.outputs.assignments.detach()
     joint = torch.stack([torch.outer(g[i], features[i]).flatten() for i in range(16)])
     scores = state.algorithm.discriminator(joint).detach().sigmoid()[:, 0].tolist()

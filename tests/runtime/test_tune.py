@@ -260,22 +260,22 @@ def test_worker_processes_are_reused_between_trials(place: Place) -> None:
     assert 1 <= len(seen) <= searched // 2
 
 
-HOST = """
+PLUGIN = """
 import torch
-from supercm_ray.algorithms import Step, Terms, register
+from supercm_ray.algorithms import ALGORITHMS, Step, Terms
 
-@register("entropy_minimisation")
+@ALGORITHMS.register("entropy_minimisation", requires={"unlabeled"})
 def entropy_minimisation(step: Step) -> Terms:
     overrides = step.unlabeled_logits.softmax(dim=1)
     return {"entropy": -(overrides * overrides.clamp_min(1e-12).log()).sum(dim=1).mean()}
 """
 
 
-def test_a_host_of_the_users_own_is_tuned_by_its_name(tmp_path: Path) -> None:
+def test_an_algorithm_of_the_users_own_is_tuned_by_its_name(tmp_path: Path) -> None:
     """Its module lies where the command is given, which no process of Ray's knows by itself."""
     place = Place(tmp_path)
-    (tmp_path / "my_hosts.py").write_text(HOST)
-    base = {**STUDY["base"], "plugins": ["my_hosts"], "algorithm": {"name": "entropy_minimisation"}}
+    (tmp_path / "my_algorithms.py").write_text(PLUGIN)
+    base = {**STUDY["base"], "plugins": ["my_algorithms"], "algorithm": {"name": "entropy_minimisation"}}
     space = {"algorithm.clustering_weight": STUDY["space"]["algorithm.clustering_weight"]}
     objective = {"metric": "val/accuracy", "direction": "maximize"}
     place.write(base=base, space=space, objective=objective, enqueued_trials=[], num_seeds=1, budget={"num_trials": 2})

@@ -25,12 +25,12 @@ from supercm_ray.training import TrainState, fit, loop
 SLOW_S = 0.4
 BASE = Config(
     data=DataConfig(labels_per_class=4, shift_pixels=1),
-    model=ModelConfig(channels=(8, 16)),
+    model=ModelConfig(options={"channels": (8, 16)}),
     training=TrainingConfig(
         num_epochs=2, steps_per_epoch=4, labeled_batch_size=20, unlabeled_batch_size=20, device="cpu"
     ),
 )
-LARGE = BASE.replace({"model.name": "mlp", "model.channels": [1024, 512]})
+LARGE = BASE.replace({"model.name": "mlp", "model.options.channels": [1024, 512]})
 
 
 def slow_down() -> None:

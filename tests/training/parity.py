@@ -1,4 +1,4 @@
-"""Five steps of every host in float64, as one worker of several or as a single process; test_parity.py compares.
+"""Five steps of every algorithm in float64, as one worker of several or as a single process; test_parity.py compares.
 
 `python parity.py RANK WORKERS STORE OUT [MUTATION]` writes what this worker computed, case by case, to OUT.
 """
@@ -28,22 +28,30 @@ NUM_STEPS, NUM_LABELED, NUM_UNLABELED = 5, 6, 12
 BASE = Config(
     seed=3,
     data=DataConfig(labels_per_class=3, shift_pixels=1, flip=True, noise_std=0.1),
-    model=ModelConfig(channels=(4, 8)),
+    model=ModelConfig(options={"channels": (4, 8)}),
     training=TrainingConfig(
         labeled_batch_size=NUM_LABELED, unlabeled_batch_size=NUM_UNLABELED, num_epochs=2, device="cpu"
     ),
 ).replace(
     {
-        "algorithm.confidence_threshold": 0.35,
+        "algorithm.centroid_threshold": 0.35,
         "algorithm.balance_alpha": 1.3,
-        "data.target": {"name": "digits_odd_blurred"},  # which hosts for domain adaptation ask for; the data have none
+        "data.target": {"name": "digits_odd_blurred"},  # which algorithms for it ask for; the data have none
     }
 )
+OPTIONS: dict[str, dict[str, Any]] = {
+    **{
+        name: {"algorithm.options.threshold": 0.35}
+        for name in ("pseudo_label", "fixmatch", "flexmatch", "my_flexmatch")
+    },
+    "freematch": {"algorithm.options.decay": 0.9, "algorithm.options.fairness_weight": 0.5},
+    "softmatch": {"algorithm.options.decay": 0.9},
+}
 CASES: dict[str, dict[str, Any]] = {
-    **{name: {"algorithm.name": name} for name in ALGORITHMS},
-    "cdan_without_entropy": {"algorithm.name": "cdan", "algorithm.entropy_conditioning": False},
+    **{name: {"algorithm.name": name, **OPTIONS.get(name, {})} for name in ALGORITHMS.names()},
+    "cdan_without_entropy": {"algorithm.name": "cdan", "algorithm.options.entropy_conditioning": False},
     "centroids_of_the_batch": {"algorithm.centroid_source": "batch", "algorithm.centroid_rule": "ema"},
-    "class_count": {"algorithm.name": "fixmatch", "algorithm.centroid_rule": "class_count"},
+    "class_count": {"algorithm.name": "fixmatch", **OPTIONS["fixmatch"], "algorithm.centroid_rule": "class_count"},
     "pseudo_labeled": {"algorithm.name": "vat", "algorithm.centroid_mode": "pseudo_labeled"},
     "learned": {"algorithm.name": "dann", "algorithm.centroid_mode": "learned"},
     "over_all_samples": {"algorithm.name": "pi_model", "algorithm.loss_reduction": "all_samples"},
@@ -74,7 +82,7 @@ def run(assignments: dict[str, Any]) -> dict[str, Tensor]:
     toy, cpu = dataset(), torch.device("cpu")
     data = DeviceData.of(toy, make_splits(toy.labels, config.data, config.seed), cpu)
     data = dataclasses.replace(data, images=data.images.double() / 255)
-    one = TrainState.create(config, toy, cpu)
+    one = TrainState.create(config, toy, cpu, len(data.unlabeled))
     found = {}
     for step in range(NUM_STEPS):
         indices = labeled_samples(data, step)
