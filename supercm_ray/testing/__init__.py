@@ -1,1 +1,1 @@
-"""Contract suites, which tests of built-in things and of plug-ins inherit. They need pytest."""
+"""Contract suites that the tests of a plug-in inherit. They need pytest, which the package itself does not."""

@@ -40,7 +40,7 @@ def untimed(messages: list[Message]) -> list[tuple[int, dict[str, float]]]:
 def test_the_last_message_holds_what_was_found_on_the_test_split(job: Callable[..., Job], mode: str) -> None:
     one = replace(job({"algorithm.centroid_mode": mode}), evaluate_test=True)
     *before, last = train_job(one)
-    assert [message.epoch for message in before if isinstance(message, EpochMetrics)] == [1, 2]
+    assert [message.epoch for message in before if isinstance(message, EpochMetrics)] == [1, 2, 3]
     assert not any(name.startswith("test/") for message in before for name in message.metrics)
     assert isinstance(last, Predictions)
     arrays = last.arrays
