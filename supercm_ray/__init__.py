@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from supercm_ray.api import (
         Report,
         ScaleResult,
-        ScalingPlan,
         TrainResult,
         TuneResult,
         compare,
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
         train,
         tune,
     )
-    from supercm_ray.config import load_study
+    from supercm_ray.config import ScalingConfig, load_study
 
 __all__ = [
     "Report",
     "ScaleResult",
-    "ScalingPlan",
+    "ScalingConfig",
     "TrainResult",
     "TuneResult",
     "compare",

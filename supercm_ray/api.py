@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from supercm_ray.comparison import compare_studies
-from supercm_ray.config import Budget, Config, Study, load_study, on_workers
+from supercm_ray.config import Budget, Config, ScalingConfig, Study, load_study, on_workers
 from supercm_ray.data import Dataset, as_floats
 from supercm_ray.errors import InterruptedStudyError, StorageError, StudyError
 from supercm_ray.execution.interruption import check_interrupt, interruptible
@@ -22,9 +22,8 @@ from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.models import Predictor
 from supercm_ray.records import LAST, CheckpointStore, RunRecord, StudyFolder, write_atomically
 from supercm_ray.runtime import job_of, ray_session, record_predictions, run_job, tune_run
-from supercm_ray.scaling import ScalingPlan
-from supercm_ray.scaling.study import ScaleResult
-from supercm_ray.scaling.study import scale as _scale
+from supercm_ray.scaling.scale import ScaleResult
+from supercm_ray.scaling.scale import scale as _scale
 from supercm_ray.search.finalists import Row
 from supercm_ray.tracking import BackgroundTracker, Tracker, background, log_model, tracking_uri
 from supercm_ray.training import deserialize_ema_model
@@ -34,7 +33,7 @@ from supercm_ray.tuning.report import Report, build_report
 __all__ = [
     "Report",
     "ScaleResult",
-    "ScalingPlan",
+    "ScalingConfig",
     "TrainResult",
     "TuneResult",
     "compare",
@@ -197,34 +196,37 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
 
 def scale(
     study: Study,
-    plan: ScalingPlan,
+    scaling: ScalingConfig | None = None,
     *,
     results: Path = DEFAULT_RESULTS,
     callback: Callback | None = None,
-    figures: bool = True,
+    plots: bool = True,
+    command: str = "",
 ) -> ScaleResult:
-    """Measures how a study's training scales with workers and its tuning with trials at once; see `scaling_study`.
+    """Measures how a study's training scales with workers and its tuning with concurrent trials, and reports.
 
     Args:
         study: what `load_study` returned.
-        plan: what to measure.
+        scaling: what to measure, instead of the study's own `scaling` section.
         results: the folder in which the scaling study has its own, below `scale`.
         callback: told of progress.
-        figures: whether the report has its figures.
+        plots: whether to draw the report's plots.
+        command: the command line, for the record.
 
     Raises:
-        StudyError: for anything wrong with the study or the plan, or a count for which the cluster has no room.
+        StudyError: for anything wrong with the study or the section, or a setting that does not fit the cluster.
         WorkersError: where workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes, and measures nothing twice.
     """
-    return _scale(study, plan, results=results, callback=callback, figures=figures)
+    return _scale(study, scaling, results=results, callback=callback, plots=plots, command=command)
 
 
 def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
     """Two scaling studies, or two tuned studies, side by side, as text.
 
     Args:
-        first: a scaling study's raw figures or its folder, or the folder of a tuned study or its name in `results`.
+        first: a scaling study's measurements.json or its folder, or the folder of a tuned study or its name in
+            `results`.
         second: likewise, of the same kind.
         results: where tuned studies are.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from supercm_ray.errors import StudyError
 from supercm_ray.report.tables import aligned
+from supercm_ray.scaling.measurements import FILE_NAME
 from supercm_ray.scaling.report.build import compare
 
 Kind = Literal["scaling", "tuned"]
@@ -17,7 +18,7 @@ def compare_studies(first: str, second: str, *, results: Path) -> str:
     """Two scaling studies, or two tuned studies, side by side, as text.
 
     Args:
-        first: a raw.json, a study's folder, or the name of a study in `results`.
+        first: a measurements.json, a study's folder, or the name of a study in `results`.
         second: likewise, of the same kind.
         results: where studies are.
 
@@ -40,12 +41,12 @@ def _find(name: str, results: Path) -> tuple[Kind, Path]:
     for place in (Path(name), results / name, results / "scale" / name):
         if place.is_file():
             return "scaling", place
-        if (place / "raw.json").exists():
-            return "scaling", place / "raw.json"
+        if (place / FILE_NAME).exists():
+            return "scaling", place / FILE_NAME
         if (place / "table.json").exists():
             return "tuned", place / "table.json"
     raise StudyError(
-        f"a study to compare is a raw.json, a folder with one or with a table.json, or a study's name in {results}, "
+        f"a study to compare is a {FILE_NAME}, a folder with one or with a table.json, or a study's name in {results}, "
         f"got {name!r}; run `supercm-ray scale`, or `supercm-ray report` for a tuned study, first"
     )
 

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 
 from supercm_ray.cli.listing import list_studies
+from supercm_ray.comparison import compare_studies
 from supercm_ray.errors import StudyError
-from supercm_ray.scaling import Host, Raw
-from supercm_ray.tuning.report import compare_studies
+from supercm_ray.records import Node
+from supercm_ray.scaling import Measurements
 
-RAW = Raw(
+MEASURED = Measurements(
     study="digits",
     mode="strong",
-    job_rows=1000,
+    job_samples=1000,
     command="supercm-ray scale",
     commit="",
     versions={},
-    hosts=(Host(name="a"),),
+    nodes=(Node(name="a"),),
     warmup_steps=1,
 )
 
@@ -46,7 +47,7 @@ def results(tmp_path: Path) -> Path:
         tree = {"study": name, "study_id": name * 2, "rows": rows}
         (tmp_path / name / "table.json").write_text(json.dumps(tree))
     (tmp_path / "scale" / "measured").mkdir(parents=True)
-    (tmp_path / "scale" / "measured" / "raw.json").write_text(RAW.model_dump_json())
+    (tmp_path / "scale" / "measured" / "measurements.json").write_text(MEASURED.model_dump_json())
     return tmp_path
 
 
@@ -62,7 +63,9 @@ def test_two_tuned_studies(results: Path) -> None:
 
 def test_a_scaling_study_is_found_by_name_folder_and_file(results: Path) -> None:
     folder = results / "scale" / "measured"
-    texts = {compare_studies("measured", str(other), results=results) for other in (folder, folder / "raw.json")}
+    texts = {
+        compare_studies("measured", str(other), results=results) for other in (folder, folder / "measurements.json")
+    }
     assert len(texts) == 1
     assert "digits, strong scaling" in texts.pop()
 
@@ -70,7 +73,7 @@ def test_a_scaling_study_is_found_by_name_folder_and_file(results: Path) -> None
 def test_scaling_studies_are_listed(results: Path) -> None:
     (results / "scale" / "measured" / "scaling.html").touch()
     (results / "scale" / "broken").mkdir()
-    (results / "scale" / "broken" / "raw.json").write_text("[")
+    (results / "scale" / "broken" / "measurements.json").write_text("[")
     lines = list_studies(results / "no-files", results)
     shown = lines[lines.index(f"scaling studies begun in {results}/scale/") + 1 :]
     assert shown[0].split()[:3] == ["broken", "not", "valid:"]

@@ -18,6 +18,14 @@ from supercm_ray.config.run import (
     set_leaf,
     to_json,
 )
+from supercm_ray.config.scaling import (
+    EFFICIENCY_FLOOR,
+    Network,
+    ScalingConfig,
+    SimulationConfig,
+    check_scaling,
+    scaling_of,
+)
 from supercm_ray.config.study import (
     SELECTABLE_METRICS,
     TARGET_METRICS,
@@ -30,6 +38,7 @@ from supercm_ray.config.study import (
 )
 
 __all__ = [
+    "EFFICIENCY_FLOOR",
     "FREE_TO_CHANGE",
     "SELECTABLE_METRICS",
     "TARGET_METRICS",
@@ -46,21 +55,26 @@ __all__ = [
     "IntDistribution",
     "Leaf",
     "ModelConfig",
+    "Network",
     "Objective",
     "OptionsModel",
     "PlaceConfig",
     "Registry",
     "Sampler",
+    "ScalingConfig",
     "Scheduler",
+    "SimulationConfig",
     "Study",
     "TrainingConfig",
     "change_study",
+    "check_scaling",
     "flatten",
     "import_plugins",
     "load_study",
     "on_workers",
     "parse_options",
     "rule_error",
+    "scaling_of",
     "set_leaf",
     "to_json",
     "why_fixed",

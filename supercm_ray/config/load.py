@@ -142,14 +142,34 @@ def _override(tree: dict[str, Any], override: str, file: str) -> None:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StudyError(f"the value of an override must be YAML, got {override!r}") from error
     target = f"base.{key}" if key.split(".")[0] in Config.model_fields else key
+    section = _open_section(tree, target)
     try:
         set_leaf(tree, target, value)
     except (KeyError, TypeError) as error:
         fixed = {"space", "enqueued_trials", "baseline", "objective"}
         known = [name.removeprefix("base.") for name, _ in flatten(tree) if name.split(".")[0] not in fixed]
+        known += section
         raise StudyError(
             f"unknown key `{key}` on the command line for {file}, got {text!r}; {nearest(key, known)}"
         ) from error
+
+
+def _open_section(tree: dict[str, Any], path: str) -> list[str]:
+    """Begins the optional section that a path leads into, such as `scaling`, where the study has none, and makes room
+    for its leaf; returns the paths of the section's fields.
+    """
+    model: type[BaseModel] = Study
+    *parents, last = path.split(".")
+    for name in parents:
+        inner = _inner_model(model, name) if name in model.model_fields else None
+        if inner is None:
+            return []
+        if tree.get(name) is None:
+            tree[name] = {}
+        tree, model = tree[name], inner
+    if last in model.model_fields:
+        tree.setdefault(last, None)
+    return [".".join([*parents, name]) for name in model.model_fields]
 
 
 def _validate(tree: dict[str, Any], file: str) -> Study:

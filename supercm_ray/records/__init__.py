@@ -2,7 +2,17 @@
 
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
 from supercm_ray.records.files import now_ms, read_text, write_atomically
-from supercm_ray.records.messages import Arrays, EpochMetrics, Message, Predictions, RunFailed
+from supercm_ray.records.messages import (
+    Arrays,
+    EpochMetrics,
+    Message,
+    Node,
+    Predictions,
+    RunFailed,
+    StepTimings,
+    TimingMessage,
+    TimingStarted,
+)
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, Status
 from supercm_ray.records.study_folder import StudyFolder
 
@@ -15,12 +25,16 @@ __all__ = [
     "EpochMetrics",
     "Kind",
     "Message",
+    "Node",
     "Predictions",
     "RunFailed",
     "RunFolder",
     "RunRecord",
     "Status",
+    "StepTimings",
     "StudyFolder",
+    "TimingMessage",
+    "TimingStarted",
     "now_ms",
     "read_text",
     "write_atomically",

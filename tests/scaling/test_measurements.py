@@ -1,4 +1,4 @@
-"""The raw file keeps everything, and every figure is computed from it alone."""
+"""The file of measurements keeps everything, and every number is computed from it alone."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from pathlib import Path
 import pytest
 
 from supercm_ray.errors import StudyError
-from supercm_ray.scaling import analyse, load_raw
+from supercm_ray.scaling import analyse, load_measurements
 
-from .synthetic import raw
+from .synthetic import measurements
 
 
 def test_a_file_holds_what_was_measured(tmp_path: Path) -> None:
-    path = tmp_path / "raw.json"
-    path.write_text(raw().model_dump_json(), encoding="utf-8")
-    assert load_raw(path) == raw()
+    path = tmp_path / "measurements.json"
+    path.write_text(measurements().model_dump_json(), encoding="utf-8")
+    assert load_measurements(path) == measurements()
 
 
 def test_points_by_hand() -> None:
-    measured = raw()
-    found = {point.count: point for point in analyse(measured).points}
-    twos = [one for one in measured.repetitions if one.workers == 2]
+    measured = measurements()
+    found = {point.num_workers: point for point in analyse(measured).points}
+    twos = [one for one in measured.repetitions if one.num_workers == 2]
     steps = [step for one in twos for step in one.step_s]
     assert found[2].step_s[1] == pytest.approx(statistics.median(steps))
     assert found[2].num_repetitions == 5
     assert found[2].num_steps == 100
     assert found[2].shares == pytest.approx(
-        {"compute": 0.65, "communication": 0.2, "waiting": 0.1, "data": 0.05}, rel=0.25
+        {"compute": 0.65, "communication": 0.2, "straggler wait": 0.1, "data": 0.05}, rel=0.25
     )
     assert sum(found[2].shares.values()) == pytest.approx(1)
     assert found[2].unlabeled_per_s == pytest.approx(3 * found[2].labeled_per_s)
-    assert found[4].startup_s == statistics.median(one.startup_s for one in measured.repetitions if one.workers == 4)
+    assert found[4].startup_s == statistics.median(
+        one.startup_s for one in measured.repetitions if one.num_workers == 4
+    )
     assert [found[count].num_nodes for count in (1, 4, 8)] == [1, 1, 2]
 
 
 def test_the_whole_analysis() -> None:
-    found = analyse(raw())
-    assert found.fits[0].law == "universal"
-    assert found.noise[4].rows == pytest.approx(9)
+    found = analyse(measurements())
+    assert found.fits[0].model == "universal"
+    assert found.noise[4].samples == pytest.approx(9)
     assert found.choice is not None
     assert found.seconds_to_target[2].num_censored == 1
     alone = 3600 * 12 / 390
     assert [one.trials_per_hour for one in found.tuning] == pytest.approx([alone, alone * 2**0.7, alone * 4**0.7])
-    assert [(one.count, one.reduction, one.measured_s is not None) for one in found.simulated] == [
+    assert [(one.num_workers, one.reduction, one.measured_s is not None) for one in found.simulated] == [
         *((count, "ring", True) for count in (2, 4, 8)),
         (12, "ring", False),
         *((count, reduction, False) for count in (16, 32) for reduction in ("ring", "hierarchical")),
@@ -54,17 +56,17 @@ def test_the_whole_analysis() -> None:
 
 
 def test_half_a_study_is_analysed_too() -> None:
-    assert analyse(raw(counts=(1,))).fits == []
-    nothing = analyse(raw(repetitions=0, targets=(), tuning=()))
+    assert analyse(measurements(num_workers=(1,))).fits == []
+    nothing = analyse(measurements(repetitions=0, targets=(), tuning=()))
     assert nothing.points == []
     assert nothing.choice is None
 
 
 @pytest.mark.parametrize(("text", "message"), [("{}", "for study: Field required"), ("[", "for the file: ")])
 def test_another_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "raw.json"
+    path = tmp_path / "measurements.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(StudyError, match=message):
-        load_raw(path)
+        load_measurements(path)
     with pytest.raises(StudyError, match="must be readable"):
-        load_raw(tmp_path / "none.json")
+        load_measurements(tmp_path / "none.json")
