@@ -32,7 +32,7 @@ from supercm_ray import tune
 from supercm_ray.api import TuneResult
 from supercm_ray.errors import InterruptedStudyError, SuperCMError
 from supercm_ray.records import RunRecord, write_atomically
-from supercm_ray.runtime import ray_session
+from supercm_ray.runtime.cluster import ray_session
 
 ROOT = Path(__file__).parents[1]
 JSON = ROOT / "benchmarks" / "results" / "accuracy.json"
@@ -82,7 +82,7 @@ def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path, *, again: b
         for i, row in enumerate(left, start=1):
             print(f"{i}/{len(left)} {row.key}", flush=True)
             try:
-                arms = {arm: _figures(tune(row.study(arm), results=work, figures=False)) for arm in ARMS}
+                arms = {arm: _figures(tune(row.study(arm), results=work, plots=False)) for arm in ARMS}
                 _put(row, arms, path, readme)
             except InterruptedStudyError:
                 raise

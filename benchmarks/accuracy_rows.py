@@ -90,7 +90,10 @@ class Row:
                 "gpus_per_worker": suite.gpus_per_trial,
             },
             "sampler": {"name": "tpe", "num_startup_trials": 4},
-            "scheduler": {"name": "asha", "grace_period": suite.training["num_epochs"] // 3, "reduction_factor": 3},
+            "scheduler": {
+                "name": "asha",
+                "options": {"grace_period": suite.training["num_epochs"] // 3, "reduction_factor": 3},
+            },
             "num_seeds": suite.num_seeds,
         }
 

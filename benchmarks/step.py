@@ -7,8 +7,8 @@ does meets them alike. All start from the same weights and train on the same bat
 pixels through WRN-28-2, drawn beforehand; drawing and augmentation are on neither side's clock. What is compared are
 medians. `auto` is what the settings `auto` choose for the published 500 000 steps.
 
-A FLOP rate counts the products of the plain convolutions, forward and backward, without the pass for the centroids, for
-every contestant alike: Winograd's can so exceed the matrix products' own rate.
+A FLOP rate counts the products of one forward and backward pass, without the pass for the centroids, for every
+contestant alike.
 """
 
 from __future__ import annotations
@@ -34,42 +34,37 @@ from supercm_ray.config import AlgorithmConfig, Config, DataConfig, ModelConfig,
 from supercm_ray.data import Batch, Dataset
 from supercm_ray.models import build_classifier
 from supercm_ray.training import TrainState, choose_device, train_step
-from supercm_ray.training.memory import keep_memory
 from supercm_ray.training.speed import choose_speed
 
-OFF = {"precision": "fp32", "compile": "off", "convolution": "direct", "channels_last": False}
+OFF = {"precision": "fp32", "compile": "off", "channels_last": False}
 MEASURES: list[tuple[str, dict[str, Any]]] = [
     ("class sums at once, average at once, fused Adam", {}),
     ("+ channels last", {"channels_last": True}),
-    ("+ freed memory kept", {"keep_memory": True}),
     ("+ centroids from the step's own features", {"centroid_source": "batch"}),
-    ("+ Winograd", {"convolution": "winograd"}),
     ("+ compiled", {"compile": "on"}),
-    ("+ bf16 (in the place of Winograd)", {"convolution": "direct", "precision": "bf16"}),
+    ("+ bf16", {"precision": "bf16"}),
 ]
 """What is added from one row of the table to the next."""
-OURS = {"keep_memory": True, "centroid_source": "batch"}
+OURS = {"centroid_source": "batch"}
 COLUMNS: dict[str, dict[str, Any]] = {
     "ours_fp32": {**OURS, "precision": "fp32", "compile": "off"},
     "ours_auto": OURS,
 }
-CPU_ONLY = {"convolution", "keep_memory"}
 REFERENCE = "reference"
 
 
-def contestants(quick: bool, device: str) -> dict[str, dict[str, Any]]:
+def contestants(quick: bool) -> dict[str, dict[str, Any]]:
     """Settings by contestant: the columns, then the table's rows, each with all that stand above it."""
     table, settings = {}, dict(OFF)
     for name, added in MEASURES[:1] if quick else MEASURES:
         settings = {**settings, **added}
-        if device == "cpu" or not CPU_ONLY & added.keys() or "precision" in added:
-            table[name] = settings
+        table[name] = settings
     return {REFERENCE: {}, **COLUMNS, **table}
 
 
 def config_of(settings: dict[str, Any], args: argparse.Namespace) -> Config:
     """The published recipe of SuperCM on its own, with these settings."""
-    training = {name: value for name, value in settings.items() if name not in ("keep_memory", "centroid_source")}
+    training = {name: value for name, value in settings.items() if name != "centroid_source"}
     rows = 8 if args.quick else 50
     return Config(
         seed=args.seed,
@@ -107,15 +102,13 @@ def toy_data(args: argparse.Namespace) -> tuple[Dataset, Batch]:
 def stepper(name: str, args: argparse.Namespace) -> Callable[[], torch.Tensor]:
     """A function that takes one step of this contestant and returns its loss."""
     dataset, batch = toy_data(args)
-    settings = contestants(args.quick, choose_device(args.device).type)[name]
+    settings = contestants(args.quick)[name]
     config = config_of(settings, args)
     if name == REFERENCE:
         torch.manual_seed(args.seed)
         model = build_classifier(config, dataset).to(choose_device(args.device))
         loop = ReferenceLoop(model, 0.186, config.training.learning_rate, config.training.ema_decay)
         return lambda: loop.step(batch.labeled, batch.labels, batch.unlabeled)
-    if settings.get("keep_memory"):
-        keep_memory()
     state = TrainState.create(config, dataset, choose_device(args.device))
     return lambda: train_step(state, batch)["loss"]
 
@@ -196,7 +189,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     device = choose_device(args.device)
     load = [os.getloadavg()[0]]
-    names = list(contestants(args.quick, device.type))
+    names = list(contestants(args.quick))
     runs = {name: Contestant(name, args) for name in names}
     size = 256 if args.quick else 8192 if device.type == "cuda" else 2048
     rates: dict[str, list[float]] = {"fp32": [], "bf16": []}

@@ -34,7 +34,7 @@ objective:
   - {metric: data.label_ratio, direction: minimize}
 budget: {num_trials: 3}
 sampler: {name: random, seed: 0}
-scheduler: {name: asha, grace_period: 1, reduction_factor: 2}
+scheduler: {name: asha, options: {grace_period: 1, reduction_factor: 2}}
 enqueued_trials:
   - {algorithm.clustering_weight: 1.0, data.label_ratio: 0.1}
 baseline: {algorithm.clustering_weight: 0.0}

@@ -88,12 +88,10 @@ def _steepest(model: Classifier, images: Tensor, clean_UK: Tensor, start: Tensor
 
 def _unit(images: Tensor) -> Tensor:
     """Each image divided by its own L2 norm."""
-    norm_U = images.flatten(1).norm(dim=1).clamp_min(torch.finfo(images.dtype).tiny)
-    unit: Tensor = images / norm_U.view(-1, 1, 1, 1)
-    return unit
+    return functional.normalize(images.flatten(1), eps=torch.finfo(images.dtype).tiny).view_as(images)
 
 
 def _kl(logits_UK: Tensor, reference_UK: Tensor) -> Tensor:
     """KL(softmax(logits) || softmax(reference)), the mean over samples."""
     log_p, log_q = logits_UK.log_softmax(dim=1), reference_UK.log_softmax(dim=1)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
+    return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)

@@ -41,6 +41,9 @@ class Frozen(BaseModel):
 class OptionsModel(Frozen):
     """The options of one registered thing; as it stands, none."""
 
+    def check(self, study: Frozen) -> None:
+        """Raises `rule_error` where these options do not go with the rest of the study; no-op by default."""
+
 
 def rule_error(rule: str, got: str, *, path: str = "", remedy: str = "") -> PydanticCustomError:
     """A broken rule between several values; `path` is dotted and relative to the model that raises."""
@@ -75,7 +78,7 @@ class Registry(Generic[T]):
             path: the dotted path that names one in a study file, such as `algorithm.name`.
             home: the package that registers the built-in ones when it is imported.
         """
-        self._kind, self._path, self._home = kind, path, home
+        self.kind, self._path, self._home = kind, path, home
         self._entries: dict[str, Entry[T]] = {}
         REGISTRIES[path] = self  # type: ignore[assignment]  # of any kind of thing
 
@@ -108,9 +111,7 @@ class Registry(Generic[T]):
         """
         entries = self.entries()
         if name not in entries:
-            raise StudyError(
-                f"`{self._path}` must be a known {self._kind}, got {name!r}; {nearest(name, self.names())}"
-            )
+            raise StudyError(f"`{self._path}` must be a known {self.kind}, got {name!r}; {nearest(name, self.names())}")
         return entries[name]
 
     def names(self) -> list[str]:
@@ -125,6 +126,39 @@ class Registry(Generic[T]):
 
 REGISTRIES: dict[str, Registry[object]] = {}
 """Every registry by the path that names its things."""
+
+_HOMES = {"scheduler.name": "supercm_ray.runtime.schedulers"}
+"""The package that holds the registry of a path."""
+
+
+def registry_of(path: str) -> Registry[object]:
+    """The registry whose things this path of a study file names."""
+    importlib.import_module(_HOMES[path])
+    return REGISTRIES[path]
+
+
+def find_options(path: str, name: object, given: object) -> OptionsModel:
+    """The options of the thing that this path names, validated, defaults filled in.
+
+    Raises:
+        PydanticCustomError: for an unknown name, an unknown option, or a value that breaks a rule.
+    """
+    registry = registry_of(path)
+    if not isinstance(name, str) or name not in registry.names():
+        return OptionsModel()  # the name has an error of its own
+    return parse_options(registry.find(name).options, given)
+
+
+def check_name(path: str, name: str) -> str:
+    """The name, where it is registered.
+
+    Raises:
+        PydanticCustomError: where not.
+    """
+    names = registry_of(path).names()
+    if name not in names:
+        raise rule_error(f"a known {registry_of(path).kind}", repr(name), remedy=nearest(name, names))
+    return name
 
 
 def parse_options(model: type[OptionsModel], given: object) -> OptionsModel:

@@ -212,9 +212,6 @@ class TrainingConfig(Frozen):
     """Compile the network's pass in training. Results stay the same up to rounding. `auto` does it where it pays: one
     worker or no `sync_batch_norm`, a C++ compiler at hand, and on a CPU a run of 100 TFLOP or more (800 steps of
     wrn_28_2), on a GPU one of 5000 steps or more."""
-    convolution: Literal["auto", "direct", "winograd"] = "auto"
-    """How 3x3 convolutions of stride 1 are computed on a CPU in fp32: as they stand, or by Winograd's F(4x4, 3x3),
-    faster and the same up to rounding. `auto` takes Winograd with AVX-512, a C++ compiler and 100 TFLOP or more."""
     channels_last: bool = True
     """Keep the channels of a pixel next to each other in memory."""
     num_threads: int = Field(1, ge=1)
@@ -239,7 +236,7 @@ class TrainingConfig(Frozen):
 FREE_TO_CHANGE = tuple(
     f"training.{name}"
     for name in (
-        *("device", "num_threads", "compile", "convolution", "channels_last"),
+        *("device", "num_threads", "compile", "channels_last"),
         *("checkpoint_interval_epochs", "checkpoint_interval_s", "storage_path"),
     )
 ) + tuple(f"{place}.{name}" for place in ("data", "data.target") for name in ("stream", "memory_gib", "stream_threads"))

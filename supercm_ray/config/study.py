@@ -11,10 +11,19 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
-from supercm_ray.config.registry import Frozen, rule_error
+from supercm_ray.config.registry import Frozen, OptionsModel, check_name, find_options, rule_error
 from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf
 from supercm_ray.config.scaling import ScalingConfig
 from supercm_ray.errors import nearest
@@ -97,13 +106,22 @@ class Sampler(Frozen):
 
 
 class Scheduler(Frozen):
-    """Who stops trials early: ASHA, on epochs, among the trials of the same group."""
+    """Who stops trials early, on epochs, among the trials of the same group."""
 
-    name: Literal["asha", "none"] = "asha"
-    grace_period: int = Field(1, ge=1)
-    """Epochs that every trial is given."""
-    reduction_factor: int = Field(3, ge=2)
-    """At each rung the best one in this many goes on."""
+    name: str = "asha"
+    """The stopping rule, by its registered name; `none` stops no trial."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """The rule's own options."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name("scheduler.name", name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options("scheduler.name", info.data.get("name"), given)
 
 
 def _as_list(value: Any) -> Any:
@@ -125,7 +143,7 @@ class Study(Frozen):
     """One or several. The first that is a metric decides early stopping and finalists."""
     budget: Budget = Budget()
     sampler: Sampler = Sampler()
-    scheduler: Scheduler = Scheduler()
+    scheduler: Scheduler = Field(default_factory=Scheduler)
     enqueued_trials: tuple[dict[str, bool | int | float | str], ...] = ()
     """Known good settings, tried first; what a point omits is sampled."""
     baseline: dict[str, bool | int | float | str] = Field(default_factory=dict)
@@ -156,9 +174,7 @@ class Study(Frozen):
             _check_fits(self.base, path, value, f"baseline.{path}")
         self._check_objectives()
         self._check_batches()
-        if self.scheduler.name == "asha" and self.scheduler.grace_period > self.base.training.num_epochs:
-            got = f"grace_period={self.scheduler.grace_period}, num_epochs={self.base.training.num_epochs}"
-            raise rule_error("`grace_period <= base.training.num_epochs`", got, path="scheduler.grace_period")
+        self.scheduler.options.check(self)
         return self
 
     def _check_enqueued_trials(self) -> None:

@@ -94,7 +94,11 @@ def _distributed() -> bool:
 
 
 class _Total(torch.autograd.Function):
-    """An all-reduce whose gradient is all-reduced."""
+    """An all-reduce whose gradient is all-reduced.
+
+    torch.distributed.nn.functional.all_reduce computes the same, but newer PyTorch warns at each call that it is
+    deprecated and refuses to compile it; what it names instead is private.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

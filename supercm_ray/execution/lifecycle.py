@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from supercm_ray.errors import InterruptedStudyError
 from supercm_ray.execution.recorder import Recorder
-from supercm_ray.tracking import BackgroundTracker, Tracker
+from supercm_ray.records import Status
 
 
 @contextmanager
-def closing_on_error(recorder: Recorder, tracker: Tracker, writer: BackgroundTracker) -> Iterator[None]:
-    """Leaves no run open when the block is left by an error, before anything else is taken down."""
+def closing_on_error(recorder: Recorder, on_end: Callable[[Status], None]) -> Iterator[None]:
+    """Leaves no run open when the block is left by an error, before anything else is taken down.
+
+    Args:
+        recorder: whose open runs are closed as interrupted.
+        on_end: told how the study ended, such as a tracker.
+
+    Raises:
+        InterruptedStudyError: in place of KeyboardInterrupt.
+    """
     try:
         yield
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt | InterruptedStudyError)
         recorder.interrupt()
-        writer.call(lambda: tracker.end_parent("interrupted" if interrupted else "failed"))
-        writer.flush()
+        on_end("interrupted" if isinstance(error, KeyboardInterrupt | InterruptedStudyError) else "failed")
         if isinstance(error, KeyboardInterrupt):
             raise InterruptedStudyError(f"{recorder.study.name} was interrupted; the same command resumes it") from None
         raise

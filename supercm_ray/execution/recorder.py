@@ -1,19 +1,25 @@
-"""From Ray Tune's events to records on disk, and from there to whoever listens."""
+"""From what runs say to records on disk, and from there to whoever listens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
-
-from ray import tune
-from ray.tune.experiment import Trial
+from typing import Protocol
 
 from supercm_ray.config import Study
 from supercm_ray.data import Dataset, split_dataset
-from supercm_ray.execution.interruption import check_interrupt
-from supercm_ray.records import CheckpointStore, Kind, RunRecord, StudyFolder, now_ms
-from supercm_ray.runtime.tune_trainable import FAILURE, PROCESS_FAILED, outcome
+from supercm_ray.execution.executor import Run
+from supercm_ray.records import (
+    CheckpointStore,
+    EpochMetrics,
+    Message,
+    Predictions,
+    RunFailed,
+    RunRecord,
+    Status,
+    StudyFolder,
+    now_ms,
+)
 
 
 class Callback(Protocol):
@@ -29,13 +35,13 @@ class Callback(Protocol):
 
 
 class NullCallback:
-    """A callback that keeps quiet."""
+    """A callback that does nothing."""
 
     def on_phase(self, name: str, total: int, before: Sequence[tuple[RunRecord, dict[str, float]]]) -> None:
-        """Nothing."""
+        """No-op."""
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
-        """Nothing."""
+        """No-op."""
 
 
 @dataclass(frozen=True)
@@ -57,41 +63,51 @@ class Recorder:
         known = [(record, self.folder.run(record.key).history()) for record in records if record is not None]
         self.callback.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
 
-    def begin(self, key: str, kind: Kind, overrides: dict[str, Any], labels: dict[str, Any]) -> None:
-        """Writes the record and the splits of a run, or takes up those of a run that was cut off."""
-        run = self.folder.run(key)
-        record = run.record()
+    def begin(self, run: Run) -> None:
+        """Writes the record and the splits of a run, or takes up those of a run that was interrupted."""
+        place = self.folder.run(run.key)
+        record = place.record()
         if record is None:
-            config = self.study.base.replace(overrides)
+            config = self.study.base.replace(run.overrides)
             splits = split_dataset(self.dataset, config)
-            run.path.mkdir(parents=True, exist_ok=True)
-            splits.save(run.splits)
+            place.path.mkdir(parents=True, exist_ok=True)
+            splits.save(place.splits)
             record = RunRecord(
-                key=key,
-                kind=kind,
-                overrides=overrides,
+                key=run.key,
+                kind=run.kind,
+                overrides=dict(run.overrides),
                 params=config.leaves(),
                 label_budget=splits.label_budget,
-                labels=labels,
+                num_labeled=len(splits.labeled),
+                labels=dict(run.labels),
                 started_ms=now_ms(),
             )
-        self._write(replace(record, status="running", reason="", ended_ms=None))
+        self._write(replace(record, status="running", reason="", by_process=False, ended_ms=None))
 
-    def epoch(self, key: str, metrics: dict[str, float]) -> None:
-        """Adds the metrics of an epoch, unless they came before."""
-        run = self.folder.run(key)
-        record = run.record()
-        if record is not None and run.append(metrics):
-            self.changed(key)
-            self.callback.on_run(record, metrics)
-
-    def end(self, key: str, status: Any, reason: str = "", summary: dict[str, float] | None = None) -> None:
-        """Closes a run."""
+    def take(self, key: str, message: Message) -> None:
+        """Records what a run says; an epoch that was recorded before is left as it is."""
         run = self.folder.run(key)
         record = run.record()
         if record is None:
             return
-        self._write(record.ended(status, reason, summary))
+        if isinstance(message, EpochMetrics):
+            metrics = {"epoch": message.epoch, **message.metrics}
+            if run.append(metrics):
+                self.changed(key)
+                self.callback.on_run(record, metrics)
+        elif isinstance(message, Predictions):
+            run.save_test_predictions(message.arrays)
+            run.write(replace(record, summary={**record.summary, **message.metrics}))
+
+    def end(
+        self, key: str, status: Status, failure: RunFailed | None = None, *, summary: dict[str, float] | None = None
+    ) -> None:
+        """Closes a run, with the reason where it failed or was stopped."""
+        record = self.folder.run(key).record()
+        if record is None:
+            return
+        reason, by_process = (failure.reason, failure.by_process) if failure else ("", False)
+        self._write(replace(record.ended(status, reason, summary), by_process=by_process))
 
     def clear_trials(self) -> None:
         """Takes away the checkpoints of trials at their end, since only finalists' models are used further."""
@@ -110,51 +126,3 @@ class Recorder:
         self.folder.run(record.key).write(record)
         self.changed(record.key)
         self.callback.on_run(record, None)
-
-
-class RecorderCallback(tune.Callback):
-    """Passes Tune's events on to a recorder."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        """Args: the recorder."""
-        self._recorder = recorder
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing for Tune's own snapshots, which are never restored: what there is to know is in the records."""
-        return {}
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Tune's loop goes round."""
-        check_interrupt()
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """An epoch was reported."""
-        if FAILURE not in result:
-            self._recorder.epoch(trial.config["run"], _metrics(result))
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A run came to its end, was stopped early, or said why it could not go on."""
-        key, result = trial.config["run"], trial.last_result or {}
-        if not result:
-            self._recorder.end(key, "failed", PROCESS_FAILED)
-            return
-        status, reason = outcome(self._recorder.study, trial.config["overrides"], result)
-        test = {name: value for name, value in _metrics(result).items() if name.startswith("test/")}
-        self._recorder.end(key, status, reason, test if status == "complete" else None)
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """The worker process died or raised."""
-        error = str(trial.get_pickled_error() or trial.get_error() or "it died").strip().splitlines()[-1]
-        self._recorder.end(trial.config["run"], "failed", f"{PROCESS_FAILED}: {error}")
-
-
-def _metrics(result: dict[str, Any]) -> dict[str, float]:
-    """The figures of this package in a result of Tune's, without those that Tune adds."""
-    ours = ("train/", "val/", "target/", "test/", "oracle/")
-    return {
-        name: float(value)
-        for name, value in result.items()
-        if name in ("epoch", "epoch_seconds") or name.startswith(ours)
-    }

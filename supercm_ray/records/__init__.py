@@ -7,13 +7,14 @@ from supercm_ray.records.messages import (
     EpochMetrics,
     Message,
     Node,
+    Ordered,
     Predictions,
     RunFailed,
     StepTimings,
     TimingMessage,
     TimingStarted,
 )
-from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, Status
+from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
 from supercm_ray.records.study_folder import StudyFolder
 
 __all__ = [
@@ -26,10 +27,12 @@ __all__ = [
     "Kind",
     "Message",
     "Node",
+    "Ordered",
     "Predictions",
     "RunFailed",
     "RunFolder",
     "RunRecord",
+    "RunView",
     "Status",
     "StepTimings",
     "StudyFolder",

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Arrays: TypeAlias = dict[str, npt.NDArray[np.generic]]
+
+
+class Ordered(Protocol):
+    """A message that has its place among those of its run."""
+
+    @property
+    def order(self) -> int:
+        """Place among the messages of the run."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class RunRecord:
         labels: the arm and the group it belongs to, and the like.
         label_budget: every label it used, those for validation included.
         reason: why it failed, or why it was stopped.
+        by_process: whether it failed by its process and not by what it computed, so that it is run again.
+        num_labeled: labels it trained on, those for validation left out.
         summary: figures of the whole run, those of the test split for a finalist.
     """
 
@@ -40,6 +42,8 @@ class RunRecord:
     labels: dict[str, Leaf | list[Leaf]] = field(default_factory=dict)
     status: Status = "running"
     reason: str = ""
+    by_process: bool = False
+    num_labeled: int = 0
     summary: dict[str, float] = field(default_factory=dict)
     started_ms: int = 0
     ended_ms: int | None = None
@@ -47,6 +51,43 @@ class RunRecord:
     def ended(self, status: Status, reason: str = "", summary: dict[str, float] | None = None) -> RunRecord:
         """A copy that has come to its end now."""
         return replace(self, status=status, reason=reason, summary=summary or self.summary, ended_ms=now_ms())
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as a reader sees it: its record and the metrics of all its epochs.
+
+    Attributes:
+        history: of each epoch in order, with the keys `epoch` and `timestamp_ms`.
+    """
+
+    record: RunRecord
+    history: list[dict[str, float]]
+
+    @property
+    def number(self) -> int:
+        """The number of a trial."""
+        return int(self.record.key.rsplit("/", 1)[-1])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Those of the last epoch, empty before the first."""
+        return self.history[-1] if self.history else {}
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs trained."""
+        return int(self.metrics.get("epoch", 0))
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """The last accuracy on the validation split."""
+        return self.metrics.get("val/accuracy")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run is to be run again: it has no end yet, or one that was not its own."""
+        return self.record.status in ("running", "interrupted") or self.record.by_process
 
 
 class RunFolder:
@@ -86,6 +127,11 @@ class RunFolder:
         """The record, or None before the run was first written."""
         text = read_text(self.path / "run.json")
         return RunRecord(**json.loads(text)) if text else None
+
+    def view(self) -> RunView | None:
+        """The record and the history, or None before the run was first written."""
+        record = self.record()
+        return RunView(record, self.history()) if record else None
 
     def write(self, record: RunRecord) -> None:
         """Replaces the record."""

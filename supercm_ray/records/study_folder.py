@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supercm_ray.errors import StudyError
-from supercm_ray.records.files import read_text, write_first
-from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord
+from supercm_ray.records.files import read_text, write_atomically, write_first
+from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,18 @@ class StudyFolder:
             place, mark, options = storage_path.partition("?")  # such as ?region=
             return f"{place.rstrip('/')}/{self.study_id}/{key}{mark}{options}"
         return str(Path(storage_path).expanduser().resolve() / self.study_id / key)
+
+    def read(self, name: str) -> str:
+        """The text of a file of the study, empty where there is none."""
+        return read_text(self.path / name)
+
+    def write(self, name: str, text: str) -> None:
+        """Replaces a file of the study."""
+        write_atomically(self.path / name, text)
+
+    def views(self) -> list[RunView]:
+        """All runs by key, each read once."""
+        return [RunView(record, self.run(record.key).history()) for record in self.runs()]
 
     def runs(self, kind: Kind | None = None) -> list[RunRecord]:
         """The records of all runs (of one kind), by key."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from supercm_ray.config import Leaf, ScalingConfig, Study
 from supercm_ray.data import Splits
+from supercm_ray.execution.attempts import job_of
+from supercm_ray.execution.executor import Run
 from supercm_ray.execution.recorder import Recorder
-from supercm_ray.records import CheckpointStore, EpochMetrics, now_ms
+from supercm_ray.records import CheckpointStore, now_ms
 from supercm_ray.scaling.measured_runs import Measurement, TargetRun, search_key, target_key
 from supercm_ray.scaling.measurements_file import MeasurementsFile
 from supercm_ray.scaling.plan import SearchSetting, remaining
@@ -16,7 +18,7 @@ from supercm_ray.scaling.repetition import Repetition, repetition_key
 from supercm_ray.scaling.room import that_fits
 from supercm_ray.scaling.search_result import tuning_run
 from supercm_ray.scaling.timing import TimingJob
-from supercm_ray.scaling.workers import Group, job_of, search, time_workers, train_towards
+from supercm_ray.scaling.workers import Group, search, time_workers, train_towards
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class ScalingRun:
     def _repetition(self, num_workers: int, repetition: int) -> None:
         key, seed = repetition_key(num_workers, repetition), self._study.base.seed + repetition
         overrides = self._overrides(seed, num_workers)
-        self._begin(key, overrides, {"num_workers": num_workers, "repetition": repetition})
+        self.recorder.begin(Run(key, "scale", overrides, {"num_workers": num_workers, "repetition": repetition}))
         started_ms = now_ms()
         startup_s, timings = time_workers(self._timing_job(key, overrides), self._group(key, num_workers))
         measured = Repetition.of(
@@ -86,10 +88,12 @@ class ScalingRun:
         key, target = target_key(num_workers, seed), self.scaling.target_accuracy
         assert target is not None
         overrides = self._overrides(seed, num_workers)
-        self._begin(key, overrides, {"num_workers": num_workers})
+        self.recorder.begin(Run(key, "scale", overrides, {"num_workers": num_workers}))
         config = self._study.base.replace(overrides)
         job = job_of(self.recorder.folder, key, config, self.recorder.dataset, evaluate_test=False)
-        outcome = train_towards(job, target, self._group(key, num_workers), lambda epoch: self._note(key, epoch))
+        outcome = train_towards(
+            job, target, self._group(key, num_workers), lambda epoch: self.recorder.take(key, epoch)
+        )
         training = config.training
         batch = training.labeled_batch_size + training.unlabeled_batch_size
         measured = TargetRun(
@@ -110,7 +114,7 @@ class ScalingRun:
             "gpus_per_trial": share,
             "repetition": repetition,
         }
-        self._begin(key, {}, labels)
+        self.recorder.begin(Run(key, "scale", {}, labels))
         budget = study.budget.model_copy(update={"max_concurrent_trials": trials_at_once, "gpus_per_worker": share})
         sampler = study.sampler.model_copy(update={"seed": study.sampler.seed + repetition})
         searched = study.model_copy(update={"budget": budget, "sampler": sampler})
@@ -134,12 +138,6 @@ class ScalingRun:
             record = self.recorder.folder.run(one.key).record()
             if record is not None and record.status != "complete":
                 self._end(one)
-
-    def _begin(self, key: str, overrides: dict[str, Leaf], labels: dict[str, Leaf]) -> None:
-        self.recorder.begin(key, "scale", overrides, dict(labels))
-
-    def _note(self, key: str, epoch: EpochMetrics) -> None:
-        self.recorder.epoch(key, {"epoch": epoch.epoch, **epoch.metrics})
 
     def _end(self, measured: Measurement) -> None:
         self.recorder.end(measured.key, "complete", summary=measured.metrics)

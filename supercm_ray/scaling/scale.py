@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from supercm_ray.config import ScalingConfig, Study, check_scaling, scaling_of
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import StudyFolder, write_atomically
+from supercm_ray.records import Status, StudyFolder, write_atomically
 from supercm_ray.scaling.analysis import analyse
 from supercm_ray.scaling.measure import ScalingRun
 from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance
@@ -34,14 +34,15 @@ class ScaleResult:
         measurements: everything that was measured, as it stands in the file `report.measurements`.
         report: the page and what is on it.
         folder: the scaling study's folder.
-        mlflow_run_id: the parent run.
+        tracking_uri: of MLflow.
+        run_id: the parent run.
     """
 
     measurements: Measurements
     report: ScalingReport
     folder: StudyFolder
-    mlflow_uri: str
-    mlflow_run_id: str
+    tracking_uri: str
+    run_id: str
 
 
 def scale(
@@ -79,20 +80,25 @@ def scale(
         tracker = Tracker(study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"}), folder)
         with background(tracker) as writer:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
-            with closing_on_error(recorder, tracker, writer):
+
+            def on_end(status: Status) -> None:
+                writer.call(lambda: tracker.end_parent(status))
+                writer.flush()
+
+            with closing_on_error(recorder, on_end):
                 parent_id = tracker.open_parent()
                 file = MeasurementsFile(folder.path / FILE_NAME, scaling, _provenance(study, command))
-                _measure(ScalingRun(scaling, recorder, file), tracker, writer)
+                _measure(ScalingRun(scaling, recorder, file), writer, on_end)
                 report = build_scaling_report(file.path, plots=plots)
                 _log(tracker, report, file.content)
                 tracker.end_parent("complete")
     return ScaleResult(file.content, report, folder, tracking_uri(), parent_id)
 
 
-def _measure(run: ScalingRun, tracker: Tracker, writer: BackgroundTracker) -> None:
+def _measure(run: ScalingRun, writer: BackgroundTracker, on_end: Callable[[Status], None]) -> None:
     if run.has_work():
         writer.flush()
-        with ray_session(), closing_on_error(run.recorder, tracker, writer):
+        with ray_session(), closing_on_error(run.recorder, on_end):
             run.run()
     writer.flush()
 

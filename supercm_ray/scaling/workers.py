@@ -8,23 +8,26 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from supercm_ray.config import Budget, Study
 from supercm_ray.data import Dataset
 from supercm_ray.errors import DivergedError, StudyError
+from supercm_ray.execution.phases import run_search
 from supercm_ray.execution.recorder import NullCallback, Recorder
-from supercm_ray.records import EpochMetrics, StepTimings, StudyFolder, TimingMessage
-from supercm_ray.runtime import job_of, ray_session, tune_run
-from supercm_ray.runtime.cluster import workers_that_fit
-from supercm_ray.runtime.group import GroupRun, Workers
-from supercm_ray.runtime.jobs import take_device, train_on_worker, trials_at_once
+from supercm_ray.records import EpochMetrics, Ordered, StepTimings, StudyFolder, TimingMessage
+from supercm_ray.runtime.cluster import ray_session, workers_that_fit
+from supercm_ray.runtime.ray_executor import RayExecutor, take_device, train_on_worker
+from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
 from supercm_ray.scaling.timing import TimingJob, time_job
 from supercm_ray.training import Job
+
+A = TypeVar("A")
+M = TypeVar("M", bound=Ordered)
 
 __all__ = [
     "Group",
     "TargetOutcome",
-    "job_of",
     "ray_session",
     "room_for_trials",
     "room_for_workers",
@@ -84,7 +87,7 @@ def room_for_workers(budget: Budget) -> int:
 def room_for_trials(budget: Budget, gpus_per_trial: float) -> int:
     """How many trials with so many GPUs each fit the cluster at once."""
     try:
-        return trials_at_once(
+        return RayExecutor().capacity(
             budget.model_copy(update={"max_concurrent_trials": None, "gpus_per_worker": gpus_per_trial})
         )
     except StudyError:  # not even one does
@@ -102,7 +105,7 @@ def time_workers(job: TimingJob, group: Group) -> tuple[float, StepTimings]:
     """
     asked = time.monotonic()
     startup_s, timings = 0.0, None
-    with closing(_timing_messages(job, group)) as messages:
+    with closing(_messages(_time_on_worker, job, group)) as messages:
         for message in messages:
             startup_s = startup_s or time.monotonic() - asked
             timings = message if isinstance(message, StepTimings) else timings
@@ -124,11 +127,13 @@ def train_towards(job: Job, target: float, group: Group, note: Callable[[EpochMe
     """
     seconds, num_epochs = 0.0, 0
     try:
-        with closing(_epochs(job, group)) as epochs:
-            for epoch in epochs:
-                seconds, num_epochs = seconds + epoch.metrics["epoch_seconds"], epoch.epoch
-                note(epoch)
-                if epoch.metrics["val/accuracy"] >= target:
+        with closing(_messages(train_on_worker, job, group)) as messages:
+            for message in messages:
+                if not isinstance(message, EpochMetrics):
+                    continue
+                seconds, num_epochs = seconds + message.metrics["epoch_seconds"], message.epoch
+                note(message)
+                if message.metrics["val/accuracy"] >= target:
                     return TargetOutcome(True, seconds, num_epochs)
     except DivergedError:
         pass
@@ -145,30 +150,20 @@ def search(study: Study, dataset: Dataset, path: Path) -> StudyFolder:
     """
     shutil.rmtree(path, ignore_errors=True)
     folder = StudyFolder.open(path.parent, path.name, study.identity())
-    tune_run.run_search(Recorder(study, folder, dataset, NullCallback(), lambda key: None))
+    run_search(Recorder(study, folder, dataset, NullCallback(), lambda key: None), RayExecutor())
     return folder
 
 
-def _timing_messages(job: TimingJob, group: Group) -> Generator[TimingMessage]:
+def _messages(loop: Callable[[A], Iterator[M]], argument: A, group: Group) -> Generator[M]:
+    """Runs a loop on the group's workers and yields what the first of them says."""
     try:
-        with GroupRun(_time_on_worker, job, group.workers, name="scale", storage=group.storage) as run:
-            for message in run:
-                yield message["timing"]
+        with WorkerGroupRun(loop, argument, group.workers, name="scale", storage=group.storage) as run:
+            yield from run
     finally:
         shutil.rmtree(group.storage, ignore_errors=True)
 
 
-def _epochs(job: Job, group: Group) -> Generator[EpochMetrics]:
-    try:
-        with GroupRun(train_on_worker, job, group.workers, name="scale", storage=group.storage) as run:
-            for metrics in run:
-                yield EpochMetrics(int(metrics["epoch"]), metrics)
-    finally:
-        shutil.rmtree(group.storage, ignore_errors=True)
-
-
-def _time_on_worker(job: TimingJob) -> Iterator[dict[str, int | TimingMessage]]:
+def _time_on_worker(job: TimingJob) -> Iterator[TimingMessage]:
     """What each worker runs."""
     take_device()
-    for message in time_job(job):
-        yield {"epoch": message.order, "timing": message}
+    yield from time_job(job)

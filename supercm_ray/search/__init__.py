@@ -1,28 +1,30 @@
-"""The search: from a study to Optuna and back to its best settings."""
+"""The search: from a study to Optuna and back to its best parameters."""
 
-from supercm_ray.search.optuna_study import (
-    REASON,
-    Group,
-    best_by_group,
-    enqueue_trials,
-    importances,
-    num_trials,
-    objective_values,
-    open_optuna,
-    unfinished,
-)
+from supercm_ray.search.finalists import BASELINE, TUNED, Finalist, Row, load_plan, plan_finalists, save_plan, table
+from supercm_ray.search.optuna_storage import OptunaStore
 from supercm_ray.search.space import build_sampler, to_optuna
+from supercm_ray.search.study_view import StudyView
+from supercm_ray.search.trial_source import Proposal, TrialSource
+from supercm_ray.search.trials import REASON, Group, best_by_group, importances, objective_values
 
 __all__ = [
+    "BASELINE",
     "REASON",
+    "TUNED",
+    "Finalist",
     "Group",
+    "OptunaStore",
+    "Proposal",
+    "Row",
+    "StudyView",
+    "TrialSource",
     "best_by_group",
     "build_sampler",
-    "enqueue_trials",
     "importances",
-    "num_trials",
+    "load_plan",
     "objective_values",
-    "open_optuna",
+    "plan_finalists",
+    "save_plan",
+    "table",
     "to_optuna",
-    "unfinished",
 ]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-from supercm_ray.config import Study
-from supercm_ray.records import RunRecord, StudyFolder
+from supercm_ray.config import Leaf, Study
+from supercm_ray.records import RunView, StudyFolder
+from supercm_ray.search.trials import Group
 
 TUNED, BASELINE = "tuned", "baseline"
+_PLAN = "finalists.json"
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class Finalist:
 
     key: str
     arm: str
-    group: tuple[Any, ...]
-    overrides: dict[str, Any]
+    group: Group
+    overrides: dict[str, Leaf]
 
     @property
-    def labels(self) -> dict[str, Any]:
+    def labels(self) -> dict[str, Leaf | list[Leaf]]:
         """What its record and MLflow run are found by."""
         return {"arm": self.arm, "group": list(self.group)}
 
@@ -37,14 +38,16 @@ class Row:
     Attributes:
         group: the values of the study's group_paths.
         label_budget: labels used, those for validation included.
+        num_labeled: labels trained on.
         num_runs: seeds that came to their end, of `num_seeds`.
         gains: tuned minus baseline on the test split, seed by seed; empty for the baseline itself.
     """
 
-    group: tuple[Any, ...]
+    group: Group
     arm: str
-    overrides: dict[str, Any]
+    overrides: dict[str, Leaf]
     label_budget: int
+    num_labeled: int
     num_runs: int
     num_seeds: int
     val_accuracy: tuple[float, float]
@@ -52,9 +55,9 @@ class Row:
     gains: tuple[float, ...]
 
 
-def plan(study: Study, best: Mapping[tuple[Any, ...], dict[str, Any]]) -> list[Finalist]:
-    """The runs of the last round, on the seeds after the base's, on which settings were chosen."""
-    arms = {TUNED: {}, **({BASELINE: study.baseline} if study.baseline else {})}
+def plan_finalists(study: Study, best: Mapping[Group, Mapping[str, Leaf]]) -> list[Finalist]:
+    """The runs of the last round, on the seeds after the base's, on which the best parameters were chosen."""
+    arms: dict[str, Mapping[str, Leaf]] = {TUNED: {}, **({BASELINE: study.baseline} if study.baseline else {})}
     seeds = [study.base.seed + 1 + i for i in range(study.num_seeds)]
     return [
         _finalist(study, group, arm, {**params, **overrides, "seed": seed})
@@ -64,45 +67,63 @@ def plan(study: Study, best: Mapping[tuple[Any, ...], dict[str, Any]]) -> list[F
     ]
 
 
-def table(study: Study, folder: StudyFolder, finalists: list[Finalist]) -> list[Row]:
-    """The rows for these finalists, by group and arm, from their records."""
-    records = {finalist.key: folder.run(finalist.key).record() for finalist in finalists}
-    groups: dict[tuple[tuple[Any, ...], str], list[Finalist]] = {}
+def save_plan(folder: StudyFolder, finalists: Sequence[Finalist]) -> None:
+    """Stores which finalists the search has come to."""
+    folder.write(_PLAN, json.dumps([asdict(finalist) for finalist in finalists], indent=1))
+
+
+def load_plan(folder: StudyFolder) -> list[Finalist] | None:
+    """The finalists that the search has come to, or None before it has."""
+    text = folder.read(_PLAN)
+    if not text:
+        return None
+    return [Finalist(one["key"], one["arm"], tuple(one["group"]), one["overrides"]) for one in json.loads(text)]
+
+
+def table(study: Study, finalists: Sequence[Finalist], runs: Mapping[str, RunView]) -> list[Row]:
+    """The rows for these finalists, by group and arm, from the runs of the study by key."""
+    members: dict[tuple[Group, str], list[Finalist]] = {}
     for finalist in finalists:
-        groups.setdefault((finalist.group, finalist.arm), []).append(finalist)
+        members.setdefault((finalist.group, finalist.arm), []).append(finalist)
     rows = []
-    for (group, arm), members in groups.items():
-        done = [record for member in members if (record := records[member.key]) and record.status == "complete"]
+    for (group, arm), ours in members.items():
+        done = _complete(ours, runs)
         if not done:
             continue
-        baseline = groups.get((group, BASELINE), []) if arm == TUNED else []
+        baseline = _complete(members.get((group, BASELINE), []), runs) if arm == TUNED else []
         rows.append(
             Row(
                 group=group,
                 arm=arm,
-                overrides={path: value for path, value in members[0].overrides.items() if path != "seed"},
-                label_budget=done[0].label_budget,
+                overrides={path: value for path, value in ours[0].overrides.items() if path != "seed"},
+                label_budget=done[0].record.label_budget,
+                num_labeled=done[0].record.num_labeled,
                 num_runs=len(done),
-                num_seeds=len(members),
-                val_accuracy=_mean_std([folder.run(record.key).history()[-1]["val/accuracy"] for record in done]),
-                test_accuracy=_mean_std([record.summary["test/accuracy"] for record in done]),
-                gains=_paired_gains(done, [records[member.key] for member in baseline]),
+                num_seeds=len(ours),
+                val_accuracy=_mean_std([run.metrics["val/accuracy"] for run in done]),
+                test_accuracy=_mean_std([run.record.summary["test/accuracy"] for run in done]),
+                gains=_paired_gains(done, baseline),
             )
         )
     return rows
 
 
-def _finalist(study: Study, group: tuple[Any, ...], arm: str, overrides: dict[str, Any]) -> Finalist:
+def _complete(finalists: Sequence[Finalist], runs: Mapping[str, RunView]) -> list[RunView]:
+    found = (runs.get(finalist.key) for finalist in finalists)
+    return [run for run in found if run is not None and run.record.status == "complete"]
+
+
+def _finalist(study: Study, group: Group, arm: str, overrides: dict[str, Leaf]) -> Finalist:
     config = study.base.replace(overrides)
     digest = hashlib.sha256(json.dumps(config.leaves(), sort_keys=True).encode()).hexdigest()[:6]
     place = "".join(f"{path.split('.')[-1]}={value}-" for path, value in zip(study.group_paths, group, strict=True))
     return Finalist(f"finalists/{place}{arm}-seed{overrides['seed']}-{digest}", arm, group, overrides)
 
 
-def _paired_gains(tuned: list[RunRecord], baseline: list[RunRecord | None]) -> tuple[float, ...]:
-    others = {record.params["seed"]: record for record in baseline if record and record.status == "complete"}
-    pairs = [(record, others[record.params["seed"]]) for record in tuned if record.params["seed"] in others]
-    return tuple(a.summary["test/accuracy"] - b.summary["test/accuracy"] for a, b in pairs)
+def _paired_gains(tuned: Sequence[RunView], baseline: Sequence[RunView]) -> tuple[float, ...]:
+    others = {run.record.params["seed"]: run.record.summary["test/accuracy"] for run in baseline}
+    pairs = [(run.record.summary["test/accuracy"], others.get(run.record.params["seed"])) for run in tuned]
+    return tuple(ours - theirs for ours, theirs in pairs if theirs is not None)
 
 
 def _mean_std(values: list[float]) -> tuple[float, float]:

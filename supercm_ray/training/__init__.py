@@ -1,17 +1,12 @@
 """The training loop, evaluation and checkpoints."""
 
-from supercm_ray.records import BEST, LAST, CheckpointStore
 from supercm_ray.training.checkpoint import deserialize, deserialize_ema_model, serialize
 from supercm_ray.training.evaluate import Evaluation, evaluate, predict
-from supercm_ray.training.job import OUTCOME, Job, train_job
+from supercm_ray.training.job import Job, train_job
 from supercm_ray.training.loop import fit, train_epoch, train_step
 from supercm_ray.training.state import TrainState, choose_device
 
 __all__ = [
-    "BEST",
-    "LAST",
-    "OUTCOME",
-    "CheckpointStore",
     "Evaluation",
     "Job",
     "TrainState",

@@ -6,22 +6,17 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from supercm_ray.config import Config, import_plugins
 from supercm_ray.core import broadcast_object, rank
 from supercm_ray.data import Dataset, DeviceData, Splits
-from supercm_ray.records import BEST, LAST, CheckpointStore
+from supercm_ray.records import BEST, LAST, CheckpointStore, EpochMetrics, Predictions
 from supercm_ray.training.checkpoint import deserialize, serialize
 from supercm_ray.training.evaluate import evaluate
 from supercm_ray.training.loop import fit
-from supercm_ray.training.memory import keep_memory
 from supercm_ray.training.state import TrainState, choose_device
-
-OUTCOME = "outcome"
-"""The key in the last message of a job that opens the test split: what was found there, as arrays by name."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +37,14 @@ class Job:
     evaluate_test: bool = False
 
 
-def train_job(job: Job) -> Iterator[dict[str, Any]]:
+def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
     """Trains, from the last checkpoint where there is one, and keeps checkpoints.
 
     On several workers each runs this; the first reads and writes the checkpoints, and all yield the same.
 
     Yields:
-        The metrics of every epoch from the first, those before the checkpoint from its history. Where the test split is
-        opened the last also holds `test/accuracy`, `test/loss` and, under OUTCOME, arrays: confusion, features,
-        labels, predictions, centroids, seen.
+        The metrics of every epoch from the first, those before the checkpoint from its history; then, where the test
+        split is evaluated, the predictions on it.
 
     Raises:
         CheckpointError: where the checkpoint is broken or another run's, or cannot be written.
@@ -62,8 +56,11 @@ def train_job(job: Job) -> Iterator[dict[str, Any]]:
         state = checkpointer.resume(device)
         data = DeviceData.of(job.dataset, job.splits, device)
         for metrics in itertools.chain(list(state.history), _train(state, data, checkpointer)):
-            is_last = metrics["epoch"] == job.config.training.num_epochs
-            yield {**metrics, **(_evaluate_test(state, data) if is_last and job.evaluate_test else {})}
+            yield EpochMetrics(
+                int(metrics["epoch"]), {name: value for name, value in metrics.items() if name != "epoch"}
+            )
+        if job.evaluate_test:
+            yield _evaluate_test(state, data)
     finally:
         checkpointer.close()
 
@@ -72,7 +69,6 @@ def prepare_process(config: Config) -> torch.device:
     """Sets this process up to train, plug-ins with it, and returns the device it trains on."""
     import_plugins(config)
     torch.set_num_threads(config.training.num_threads)
-    keep_memory()
     return choose_device(config.training.device)
 
 
@@ -128,7 +124,7 @@ class _Checkpointer:
             self._store.close()
 
 
-def _evaluate_test(state: TrainState, data: DeviceData) -> dict[str, Any]:
+def _evaluate_test(state: TrainState, data: DeviceData) -> Predictions:
     test = evaluate(state.ema_model, data, data.test)
     arrays = {
         "confusion": test.confusion,
@@ -138,5 +134,5 @@ def _evaluate_test(state: TrainState, data: DeviceData) -> dict[str, Any]:
         "centroids": state.centroids.value.detach(),
         "seen": state.centroids.seen,
     }
-    outcome = {name: values.cpu().numpy() for name, values in arrays.items()}
-    return {"test/accuracy": test.accuracy, "test/loss": test.loss, OUTCOME: outcome}
+    found = {name: values.cpu().numpy() for name, values in arrays.items()}
+    return Predictions(state.epoch, test.accuracy, test.loss, found)

@@ -1,10 +1,11 @@
-"""How a run's network is computed: what `auto` means for this run on this device, and putting it into place."""
+"""How a run's network is computed: what `auto` means for this run on this device, and the compiled pass."""
 
 from __future__ import annotations
 
 import copy
 import importlib.util
-import subprocess
+import os
+import shutil
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from supercm_ray.config import Config
 from supercm_ray.core import world_size
 from supercm_ray.errors import StudyError
-from supercm_ray.models import Classifier, Outputs, cpp_compiler, use_winograd
+from supercm_ray.models import Classifier, Outputs
 
 _LARGE_NETWORK = 1e8  # FLOP for one image
 _LONG_RUN = 1e14  # FLOP; compiling costs about a minute
@@ -26,19 +27,18 @@ _LONG_RUN_STEPS = 5_000  # on a GPU, where a step of any network takes milliseco
 
 @dataclass(frozen=True)
 class Speed:
-    """Decisions: bf16 in the network, compiled training passes, Winograd's convolutions."""
+    """Decisions: bf16 in the network, compiled training passes."""
 
     bf16: bool
     compiled: bool
-    winograd: bool
 
 
 def choose_speed(config: Config, model: nn.Module, image_shape: tuple[int, ...], device: torch.device) -> Speed:
-    """What `training.precision`, `.compile` and `.convolution` come to. It depends on the configuration, the network,
-    the device and whether there is a C++ compiler, on nothing measured, so the same run is computed the same way again.
+    """Decides what `training.precision` and `training.compile` come to, by the configuration, the network, the device
+    and whether there is a C++ compiler. Nothing is measured, so the same run is computed the same way again.
 
     Raises:
-        StudyError: where something is asked for that needs a compiler, and there is none.
+        StudyError: where `training.compile` is `on` and there is no C++ compiler.
     """
     training = config.training
     work = _flop(model, image_shape)
@@ -50,36 +50,12 @@ def choose_speed(config: Config, model: nn.Module, image_shape: tuple[int, ...],
     bf16 = {"auto": work >= _LARGE_NETWORK and _native_bf16(device), "bf16": True, "fp32": False}[training.precision]
     apart = world_size() == 1 or not training.sync_batch_norm
     compiled = {"auto": pays and apart and _can_compile(device), "on": True, "off": False}[training.compile]
-    fast_cpu = device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    winograd = {
-        "auto": is_long and not bf16 and fast_cpu and cpp_compiler() is not None,
-        "winograd": True,
-        "direct": False,
-    }[training.convolution]
     if compiled and not _can_compile(device):
-        raise _no_compiler("training.compile", "on", "off")
-    if winograd and cpp_compiler() is None:
-        raise _no_compiler("training.convolution", "winograd", "direct")
-    return Speed(bf16, compiled, winograd and device.type == "cpu")
-
-
-def speed_up(model: Classifier, speed: Speed, *, or_fail: bool) -> None:
-    """Puts bf16 and Winograd into place. Parameters and buffers stay the same objects under the same names.
-
-    Raises:
-        StudyError: where Winograd's kernels cannot be built; without `or_fail` convolutions stay as they are.
-    """
-    model.low_precision = speed.bf16
-    if not speed.winograd:
-        return
-    try:
-        use_winograd(model)
-    except (OSError, subprocess.SubprocessError) as error:
-        if not or_fail:
-            return
         raise StudyError(
-            f"`training.convolution` must be `direct` where the kernels cannot be built, got {error}; set it so"
-        ) from error
+            "`training.compile` must be `auto` or `off` without a C++ compiler and Python's headers, got `on`; "
+            "install g++ and python3-dev, or leave it at `auto`"
+        )
+    return Speed(bf16, compiled)
 
 
 def compiled_pass(model: Classifier) -> Callable[[Tensor], Outputs]:
@@ -99,6 +75,12 @@ def compiled_pass(model: Classifier) -> Callable[[Tensor], Outputs]:
     return call
 
 
+def cpp_compiler() -> str | None:
+    """Returns the path of a C++ compiler: that named by CXX, or one that is usually there; None without any."""
+    names = [*os.environ.get("CXX", "").split()[:1], "g++", "clang++", "c++"]
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
 def _flop(model: nn.Module, image_shape: tuple[int, ...]) -> float:
     """Of one image's way through the network, counted without computing."""
     shadow = copy.deepcopy(model).to("meta").eval()
@@ -110,7 +92,7 @@ def _flop(model: nn.Module, image_shape: tuple[int, ...]) -> float:
 def _native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_tile", False))
 
 
 def _can_compile(device: torch.device) -> bool:
@@ -118,10 +100,3 @@ def _can_compile(device: torch.device) -> bool:
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None and cpp_compiler() is not None
     return cpp_compiler() is not None and Path(sysconfig.get_paths()["include"], "Python.h").exists()
-
-
-def _no_compiler(path: str, value: str, other: str) -> StudyError:
-    return StudyError(
-        f"`{path}` must be `auto` or `{other}` without a C++ compiler and Python's headers, got `{value}`; "
-        "install g++ and python3-dev, or leave it at `auto`"
-    )

@@ -15,7 +15,7 @@ from supercm_ray.config import AlgorithmConfig, Config
 from supercm_ray.core import LearnedCentroids, RunningCentroids, world_size
 from supercm_ray.data import Dataset
 from supercm_ray.models import Classifier, build_classifier, synchronise_batch_norm
-from supercm_ray.training.speed import choose_speed, compiled_pass, speed_up
+from supercm_ray.training.speed import choose_speed, compiled_pass
 from supercm_ray.training.step import StepLoss
 
 
@@ -58,7 +58,7 @@ class TrainState:
         generator = torch.Generator(device).manual_seed(config.seed)
         speed = choose_speed(config, model, dataset.shape, device)
         ema_model = copy.deepcopy(model).requires_grad_(False).eval()  # stays plain, to be evaluated and exported
-        speed_up(model, speed, or_fail=config.training.convolution == "winograd")
+        model.low_precision = speed.bf16
         step_loss = StepLoss(model, centroids, algorithm, config, generator)
         if speed.compiled:
             step_loss.network = compiled_pass(model)

@@ -33,7 +33,7 @@ def target_metrics(outputs: Outputs, centroids: Tensor, seen: Tensor) -> dict[st
 
 
 def _entropy(p_NK: Tensor) -> Tensor:
-    return -(p_NK * p_NK.clamp_min(torch.finfo(p_NK.dtype).tiny).log()).sum(dim=1)
+    return -torch.xlogy(p_NK, p_NK).sum(dim=1)
 
 
 def _neighbourhood_density(p_NK: Tensor) -> Tensor:

@@ -63,10 +63,10 @@ def test_overrides_reach_base_and_study(small_study: Path) -> None:
 
 
 def test_a_rule_between_two_keys_holds_after_all_overrides(small_study: Path) -> None:
-    study = load_study(small_study, ["training.num_epochs=1", "scheduler.grace_period=1"])
+    study = load_study(small_study, ["training.num_epochs=1", "scheduler.options.grace_period=1"])
     assert study.base.training.num_epochs == 1
     with pytest.raises(StudyError, match="got grace_period=2, num_epochs=1"):
-        load_study(small_study, ["training.num_epochs=1", "scheduler.grace_period=2"])
+        load_study(small_study, ["training.num_epochs=1", "scheduler.options.grace_period=2"])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_rule_between_two_keys_holds_after_all_overrides(small_study: Path) ->
         "seed=1",
         "data.test_fraction=0.3",
         "sampler.seed=4",
-        "scheduler.reduction_factor=3",
+        "scheduler.options.reduction_factor=3",
     ],
 )
 def test_identity_changes_with_what_results_depend_on(small_study: Path, override: str) -> None:

@@ -291,8 +291,8 @@ BROKEN = {
         "make it categorical or int",
     ),
     "grace period": Broken(
-        f"{BASE}scheduler: {{grace_period: 99}}\n",
-        "scheduler.grace_period",
+        f"{BASE}scheduler: {{options: {{grace_period: 99}}}}\n",
+        "scheduler.options.grace_period",
         "grace_period=99, num_epochs=20",
         "`grace_period <= base.training.num_epochs`",
     ),

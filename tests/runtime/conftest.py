@@ -36,7 +36,7 @@ STUDY = {
     ],
     "budget": {"num_trials": 10},
     "sampler": {"name": "random", "seed": 1},
-    "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
+    "scheduler": {"name": "asha", "options": {"grace_period": 1, "reduction_factor": 2}},
     "enqueued_trials": [
         {"training.learning_rate": 1e-2, "data.label_ratio": 0.02},
         {"training.learning_rate": 1e-2, "data.label_ratio": 0.1},

@@ -15,7 +15,7 @@ from supercm_ray import tune
 from supercm_ray.config import Study
 from supercm_ray.data import DATASETS, Dataset
 from supercm_ray.records import StudyFolder
-from supercm_ray.runtime import ray_session
+from supercm_ray.runtime.cluster import ray_session
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def study(base: dict[str, Any], metric: str) -> Study:
         "objective": {"metric": metric, "direction": "maximize"},
         "budget": {"num_trials": 6, "max_concurrent_trials": 1},
         "sampler": {"name": "tpe", "num_startup_trials": 2},
-        "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
+        "scheduler": {"name": "asha", "options": {"grace_period": 1, "reduction_factor": 2}},
         "num_seeds": 2,
     }
     return Study.model_validate_json(json.dumps(tree))
@@ -94,7 +94,7 @@ def test_garbage_changes_nothing_but_test_and_oracle_figures(
     results = {}
     for labels in ("true", "garbage"):
         monkeypatch.setitem(DATASETS, "known", lambda place, labels=labels: make(labels))
-        results[labels] = tune(study(base, metric), results=tmp_path / labels, figures=False)
+        results[labels] = tune(study(base, metric), results=tmp_path / labels, plots=False)
     done = {labels: what_was_done(result.folder) for labels, result in results.items()}
     assert len(done["true"]) == 6 + 2
     assert {status for _, _, status, _ in done["true"]} == {"complete", "pruned"}

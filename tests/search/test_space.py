@@ -86,7 +86,9 @@ def stand_in(data: DataConfig) -> Dataset:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_study_file_trains_two_steps(path: Path) -> None:
-    study = load_study(path, ["training.steps_per_epoch=2", "training.num_epochs=1", "scheduler.grace_period=1"])
+    study = load_study(
+        path, ["training.steps_per_epoch=2", "training.num_epochs=1", "scheduler.options.grace_period=1"]
+    )
     check_names(study)
     dataset, cpu = stand_in(study.base.data), torch.device("cpu")
     for each in [{}, *study.enqueued_trials, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:

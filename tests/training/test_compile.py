@@ -8,8 +8,8 @@ from conftest import Start
 from torch.testing import assert_close
 
 from supercm_ray.data import Dataset
-from supercm_ray.models import cpp_compiler
 from supercm_ray.training import deserialize, serialize, train_epoch
+from supercm_ray.training.speed import cpp_compiler
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,7 +21,7 @@ pytestmark = [
 @pytest.mark.parametrize(
     "settings",
     [
-        {"algorithm.name": "supervised", "algorithm.centroid_source": "batch", "training.convolution": "winograd"},
+        {"algorithm.name": "supervised", "algorithm.centroid_source": "batch"},
         {
             "algorithm.name": "vat"
         },  # a pass with frozen statistics and one that searches the direction, both not compiled

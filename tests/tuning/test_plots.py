@@ -13,10 +13,10 @@ import pytest
 from supercm_ray.config import Study
 from supercm_ray.records import StudyFolder
 from supercm_ray.report.style import to_svg
-from supercm_ray.tuning.report import Report, outcome_plots, plots
+from supercm_ray.tuning.report import Report, plots, prediction_plots
 from supercm_ray.tuning.report.draw import draw_plots
 from supercm_ray.tuning.report.frontier import frontier
-from supercm_ray.tuning.report.view import Outcome, ReportData, gather
+from supercm_ray.tuning.report.view import ReportData, StoredPredictions, gather
 
 from .synthetic import Maker
 
@@ -26,10 +26,10 @@ def data(study: Study, finished: tuple[StudyFolder, Report]) -> ReportData:
     return gather(study, finished[0])
 
 
-def outcome(num_classes: int = 3, num_samples: int = 30, num_features: int = 5) -> Outcome:
+def predictions(num_classes: int = 3, num_samples: int = 30, num_features: int = 5) -> StoredPredictions:
     rng = np.random.default_rng(0)
     labels = np.arange(num_samples) % num_classes
-    return Outcome(
+    return StoredPredictions(
         confusion=np.diag(np.bincount(labels, minlength=num_classes)),
         features=rng.standard_normal((num_samples, num_features)).astype(np.float32),
         labels=labels,
@@ -73,31 +73,37 @@ def test_pca_keeps_what_varies() -> None:
     features = np.zeros((50, 4))
     features[:, 2] = np.linspace(-3, 3, 50)
     features[:, 1] = 0.1 * np.cos(np.arange(50))
-    points, centroids, explained = outcome_plots.project(features, features[:2])
+    points, centroids, explained = prediction_plots.project(features, features[:2])
     assert abs(np.corrcoef(points[:, 0], features[:, 2])[0, 1]) == pytest.approx(1)
     assert np.allclose(centroids, points[:2])
     assert explained.sum() == pytest.approx(1)
 
 
+def test_pca_of_constant_features_explains_nothing() -> None:
+    points, centroids, explained = prediction_plots.project(np.ones((6, 3)), np.ones((2, 3)))
+    assert (points.shape, centroids.shape, explained.tolist()) == ((6, 2), (2, 2), [0, 0])
+    assert np.allclose(points, 0)
+
+
 @pytest.mark.parametrize(("num_samples", "num_features"), [(1, 5), (30, 1), (2500, 3)])
 def test_embedding_of_odd_shapes(num_samples: int, num_features: int) -> None:
-    found = outcome(num_samples=num_samples, num_features=num_features)
-    assert "<svg" in to_svg(outcome_plots.embedding(found, ["a", "b", "c"]))
+    found = predictions(num_samples=num_samples, num_features=num_features)
+    assert "<svg" in to_svg(prediction_plots.embedding(found, ["a", "b", "c"]))
 
 
 def test_embedding_names_the_centroids_seen() -> None:
-    (axes,) = outcome_plots.embedding(outcome(), ["cat", "dog", "cow"]).axes
+    (axes,) = prediction_plots.embedding(predictions(), ["cat", "dog", "cow"]).axes
     assert [text.get_text() for text in axes.texts] == ["dog", "cow"]
 
 
 @pytest.mark.parametrize("num_classes", [2, 10, 60])
 def test_confusion_of_any_size(num_classes: int) -> None:
-    found = outcome(num_classes=num_classes, num_samples=4 * num_classes)
+    found = predictions(num_classes=num_classes, num_samples=4 * num_classes)
     names = [f"class $_{k}^$" for k in range(num_classes)]
-    figure = outcome_plots.confusion(found, names)
+    figure = prediction_plots.confusion(found, names)
     assert len(figure.axes[0].texts) == (num_classes**2 if num_classes <= 25 else 0)
     assert "<svg" in to_svg(figure)
-    assert "<svg" in to_svg(outcome_plots.embedding(found, names))
+    assert "<svg" in to_svg(prediction_plots.embedding(found, names))
 
 
 def test_study_without_factor_and_with_choices(study: Study, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def draw_plots(data: ReportData, folder: Path) -> list[Drawn]:
     """Draws what the study has material for, and leaves each as a PNG file in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
-    for name, title, caption, figure in (*_of_search(data), *_of_values(data), *_of_outcome(data)):
+    for name, title, caption, figure in (*_of_search(data), *_of_values(data), *_of_predictions(data)):
         png = save_png(figure, folder / f"{name}.png")
         drawn.append(Drawn(name, title, caption, to_svg(figure), png, name.startswith("value-")))
     return drawn
@@ -77,16 +77,21 @@ def _of_values(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
             yield f"value-{path}", path, caption, plots.value(data, path)
 
 
-def _of_outcome(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
-    if data.best is None or data.outcome is None:
+def _of_predictions(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
+    if data.best is None or data.predictions is None:
         return
     group = data.study.group(data.best.record.overrides)
     place = f"seed {data.best.record.params['seed']}" + (f", {group_text(data.study, group)}" if group else "")
     best = f"the best run by validation ({place})"
     caption = f"Test rows of {best}: counts in the cells, shade by share of the true class."
-    yield "confusion", "Which classes are mistaken", caption, prediction_plots.confusion(data.outcome, data.class_names)
+    yield (
+        "confusion",
+        "Which classes are mistaken",
+        caption,
+        prediction_plots.confusion(data.predictions, data.class_names),
+    )
     caption = (
         f"Features of the test rows of {best} on their first two principal components, with the centroids that "
         "training arrived at. A ring marks a row whose predicted class is wrong."
     )
-    yield "embedding", "Features and centroids", caption, prediction_plots.embedding(data.outcome, data.class_names)
+    yield "embedding", "Features and centroids", caption, prediction_plots.embedding(data.predictions, data.class_names)

@@ -78,7 +78,7 @@ def _place_levels(axes: Axes, data: ReportData) -> _Places:
     axes.set_xticks([], minor=True)
     room = 0.1 * (high - low) or 0.5
     axes.set_xlim(*((low / 1.25, high * 1.25) if is_log else (low - room, high + room)))
-    return _Places({group: float(group[0]) for group in groups}, is_log, 0.03 if is_log else 0.15 * room)
+    return _Places(dict(zip(groups, map(float, numbers), strict=True)), is_log, 0.03 if is_log else 0.15 * room)
 
 
 def _draw_trials(axes: Axes, data: ReportData, places: _Places) -> Line2D:

@@ -12,19 +12,19 @@ from supercm_ray.search.finalists import BASELINE, TUNED, Finalist, Row
 _ENDED = ("complete", "pruned", "failed")
 
 
-def missing(
+def incomplete(
     study: Study,
     *,
     trials: Sequence[RunRecord],
     planned: Sequence[Finalist],
     records: Mapping[str, RunRecord | None],
     rows: Sequence[Row],
-    outcome_is_lost: bool,
+    predictions_are_lost: bool,
 ) -> tuple[str, ...]:
     """A sentence for each thing that a finished study would have and this one lacks."""
     found = [*_about_trials(study, trials), *_about_finalists(planned, records), *_about_arms(study, rows)]
-    if outcome_is_lost:
-        found.append("The arrays of the best run (outcome.npz) are missing or cannot be read.")
+    if predictions_are_lost:
+        found.append("The arrays of the best run (test_predictions.npz) are missing or cannot be read.")
     return tuple(found)
 
 

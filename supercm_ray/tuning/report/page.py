@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
+from supercm_ray.records import RunView
 from supercm_ray.report.html import data_uri, fill
 from supercm_ray.search.finalists import BASELINE, Row
 from supercm_ray.tuning.report.draw import Drawn
-from supercm_ray.tuning.report.text import HEADINGS, finding, gain_text, percent, seeds_text, value_text
+from supercm_ray.tuning.report.text import HEADINGS, gain_text, headline, percent, seeds_text, value_text
 from supercm_ray.tuning.report.validators import rank_correlations
-from supercm_ray.tuning.report.view import ReportData, RunView
+from supercm_ray.tuning.report.view import ReportData
 
 _PACKAGES = ("supercm-ray", "torch", "ray", "optuna", "mlflow", "numpy", "matplotlib")
 
@@ -33,7 +34,7 @@ def render(data: ReportData, figures: Sequence[Drawn]) -> str:
         "page.html",
         data=data,
         study=study,
-        finding=finding(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
+        headline=headline(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
         headings=(*study.group_paths, *HEADINGS[:3], "setting", *HEADINGS[3:]),
         num_factors=len(study.group_paths),
         rows=[_row(data, row) for row in data.rows],

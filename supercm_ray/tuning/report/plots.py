@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from supercm_ray.config import CategoricalDistribution, Study
+from supercm_ray.config import CategoricalDistribution, Leaf, Study
+from supercm_ray.records import RunView
 from supercm_ray.report.style import group_colors, new_axes, outer_legend, plain_log, styled
 from supercm_ray.search import Group
 from supercm_ray.tuning.report.text import value_text
-from supercm_ray.tuning.report.view import ReportData, RunView
+from supercm_ray.tuning.report.view import ReportData
 
 _MARKERS = {"complete": "o", "pruned": "o", "failed": "X"}
 _OPEN_MARKER = "D"
@@ -75,10 +76,16 @@ def value(data: ReportData, path: str) -> Figure:
     for view in views:
         x = view.record.overrides[path]
         marker = _marker(view, colors[data.study.group(view.record.overrides)])
-        axes.plot(places.get(x, x), 100 * view.metrics["val/accuracy"], **marker)
+        axes.plot(places[x] if x in places else _number(x), 100 * view.metrics["val/accuracy"], **marker)
     axes.set(xlabel=path, ylabel="val/accuracy (%)")
     outer_legend(axes, [*_level_handles(data), *_status_handles(views)], ",\n".join(data.study.group_paths))
     return figure
+
+
+def _number(value: Leaf) -> float:
+    """Where a value stands on an axis of numbers."""
+    assert isinstance(value, int | float)
+    return float(value)
 
 
 def _best_so_far(data: ReportData, group: Group) -> tuple[list[int], list[float]]:

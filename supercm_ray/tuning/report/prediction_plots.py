@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from supercm_ray.report.style import class_colors, new_axes, outer_legend, rasterized, styled
-from supercm_ray.tuning.report.view import Outcome
+from supercm_ray.tuning.report.view import StoredPredictions
 
 Array = npt.NDArray[Any]
 
@@ -21,9 +21,9 @@ _MAX_CLASSES_WITH_COUNTS = 25
 
 
 @styled
-def confusion(outcome: Outcome, class_names: Sequence[str]) -> Figure:
+def confusion(predicted: StoredPredictions, class_names: Sequence[str]) -> Figure:
     """Counts of true against predicted classes, shaded by their share of the true class."""
-    counts = outcome.confusion
+    counts = predicted.confusion
     num_classes = len(counts)
     side = min(9.0, max(4.2, 1.6 + 0.46 * num_classes))
     figure, axes = new_axes(side + 0.8, side)
@@ -39,10 +39,10 @@ def confusion(outcome: Outcome, class_names: Sequence[str]) -> Figure:
 
 
 @styled
-def embedding(outcome: Outcome, class_names: Sequence[str]) -> Figure:
+def embedding(predicted: StoredPredictions, class_names: Sequence[str]) -> Figure:
     """The features of the test rows and the centroids on the first two principal components of the features."""
     figure, axes = new_axes(8.0, 6.2)
-    points, centroids, explained = project(outcome.features, outcome.centroids)
+    points, centroids, explained = project(predicted.features, predicted.centroids)
     colors = class_colors(len(class_names))
     axes.scatter(
         points[:, 0],
@@ -50,12 +50,12 @@ def embedding(outcome: Outcome, class_names: Sequence[str]) -> Figure:
         s=16,
         alpha=0.75,
         linewidths=0,
-        c=[colors[k] for k in outcome.labels],
+        c=[colors[k] for k in predicted.labels],
         rasterized=rasterized(len(points)),
     )
-    wrong = outcome.labels != outcome.predictions
+    wrong = predicted.labels != predicted.predictions
     axes.scatter(points[wrong, 0], points[wrong, 1], s=58, facecolors="none", edgecolors="#111111", linewidths=1.0)
-    _mark_centroids(axes, centroids, outcome.seen, class_names, colors)
+    _mark_centroids(axes, centroids, predicted.seen, class_names, colors)
     axes.set_xlabel(f"component 1 ({100 * explained[0]:.0f} % of the variance)")
     axes.set_ylabel(f"component 2 ({100 * explained[1]:.0f} % of the variance)")
     outer_legend(axes, _handles(class_names, colors, int(wrong.sum()), len(wrong)), "true class")
@@ -63,19 +63,19 @@ def embedding(outcome: Outcome, class_names: Sequence[str]) -> Figure:
 
 
 def project(features: Array, centroids: Array) -> tuple[Array, Array, Array]:
-    """Features (N, D) and centroids (K, D) on the features' first two principal components.
+    """Projects features (N, D) and centroids (K, D) on the features' first two principal components.
 
     Returns:
-        (N, 2), (K, 2), and the share of the variance that each of the two explains.
+        (N, 2), (K, 2), and the share of the variance that each of the two explains. A component that the features do
+        not have, being too few or constant, is 0 and explains 0.
     """
-    mean = features.mean(axis=0, keepdims=True)
-    _, scales, axes_DD = np.linalg.svd((features - mean).astype(np.float64), full_matrices=False)
-    basis = np.zeros((features.shape[1], 2))
-    num = min(2, len(axes_DD))
-    basis[:, :num] = axes_DD[:num].T
-    variances = np.zeros(2)
-    variances[:num] = scales[:num] ** 2 / max(float((scales**2).sum()), 1e-300)
-    return (features - mean) @ basis, (centroids - mean) @ basis, variances
+    from sklearn.decomposition import PCA  # heavy, and needed for this figure alone
+
+    with np.errstate(invalid="ignore"):  # no variance is divided by no variance
+        pca = PCA(min(2, *features.shape), svd_solver="full").fit(features.astype(np.float64))
+    absent = (0, 2 - pca.n_components_)
+    points, means = (np.pad(pca.transform(one.astype(np.float64)), ((0, 0), absent)) for one in (features, centroids))
+    return points, means, np.pad(np.nan_to_num(pca.explained_variance_ratio_), absent)
 
 
 def _class_ticks(axes: Axes, class_names: Sequence[str]) -> None:

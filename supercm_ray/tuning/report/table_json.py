@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from supercm_ray.search.finalists import Row
-from supercm_ray.tuning.report.text import finding, gain
+from supercm_ray.tuning.report.text import gain, headline
 from supercm_ray.tuning.report.view import ReportData
 
 
@@ -16,11 +16,11 @@ def table_tree(data: ReportData) -> dict[str, Any]:
         "study": data.study.name,
         "study_id": data.folder.study_id,
         "identity": data.folder.identity,
-        "finding": finding(data.study, data.rows, data.training_labels),
+        "headline": headline(data.study, data.rows, data.training_labels),
         "best_run": data.best.record.key if data.best else None,
         "trials": data.statuses,
         "importances": data.importances,
-        "missing": list(data.missing),
+        "incomplete": list(data.incomplete),
         "rows": [_row(data, row) for row in data.rows],
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
-from supercm_ray.tuning.report.view import RunView
+from supercm_ray.records import RunView
 
 _BETTER = {
     "val/accuracy": 1.0,

@@ -4,50 +4,21 @@ from __future__ import annotations
 
 import statistics
 import zipfile
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from supercm_ray import search
 from supercm_ray.config import Study
-from supercm_ray.data import load_dataset
-from supercm_ray.data.splits import Splits
-from supercm_ray.errors import SuperCMError
-from supercm_ray.records import RunRecord, StudyFolder
-from supercm_ray.search import Group
-from supercm_ray.search.finalists import TUNED, Finalist, Row, plan, table
-from supercm_ray.tuning.report.incomplete import missing
+from supercm_ray.records import RunRecord, RunView, StudyFolder
+from supercm_ray.search import TUNED, Finalist, Group, Row, StudyView
+from supercm_ray.tuning.report.incomplete import incomplete
 
 
 @dataclass(frozen=True)
-class RunView:
-    """A run with the metrics of its last epoch, empty before the first."""
-
-    record: RunRecord
-    metrics: dict[str, float]
-
-    @property
-    def number(self) -> int:
-        """The number of a trial."""
-        return int(self.record.key.rsplit("/", 1)[-1])
-
-    @property
-    def num_epochs(self) -> int:
-        """Epochs trained."""
-        return int(self.metrics.get("epoch", 0))
-
-    @property
-    def val_accuracy(self) -> float | None:
-        """The last accuracy on the validation split."""
-        return self.metrics.get("val/accuracy")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finalist found on the test split: N rows, D features, K classes.
+class StoredPredictions:
+    """What a finalist predicted on the test split: N samples, D features, K classes.
 
     Attributes:
         confusion: (K, K) counts, the true class along the rows.
@@ -77,9 +48,9 @@ class ReportData:
         importances: of each searched path; empty while there are too few trials.
         training_labels: for each group the labels trained on, those for validation left out.
         best: the tuned run chosen by validation.
-        outcome: what it found on the test split.
+        predictions: what it predicted on the test split.
         class_names: by class number.
-        missing: what the study has not left yet, in words.
+        incomplete: what the study has not left yet, in words.
     """
 
     study: Study
@@ -91,9 +62,9 @@ class ReportData:
     importances: dict[str, float]
     training_labels: dict[Group, int]
     best: RunView | None
-    outcome: Outcome | None
+    predictions: StoredPredictions | None
     class_names: tuple[str, ...]
-    missing: tuple[str, ...]
+    incomplete: tuple[str, ...]
 
     @property
     def failed(self) -> list[RunRecord]:
@@ -107,49 +78,39 @@ class ReportData:
         return sorted(seen, key=lambda group: tuple((isinstance(value, str), value) for value in group))
 
 
-def gather(study: Study, folder: StudyFolder) -> ReportData:
-    """Reads a study's folder, however far the study has come."""
-    planned, importances = _from_optuna(study, folder)
-    trials = [view_run(folder, record) for record in folder.runs("trial")]
-    records = {finalist.key: folder.run(finalist.key).record() for finalist in planned}
-    finalists = {key: view_run(folder, record) for key, record in records.items() if record is not None}
-    best = best_run(study, planned, finalists)
-    outcome = _read_outcome(folder, best)
-    rows = table(study, folder, planned)
+def gather(view: StudyView) -> ReportData:
+    """What a report shows of a study, however far it has come."""
+    study, records = view.study, {run.record.key: run.record for run in view.finalists}
+    best = best_run(study, view.plan, view.runs)
+    predictions = _read_predictions(view.folder, best)
     return ReportData(
         study=study,
-        folder=folder,
-        rows=rows,
-        trials=trials,
-        finalists=list(finalists.values()),
-        statuses=dict(Counter(str(view.record.status) for view in trials)),
-        importances=importances,
-        training_labels=_training_labels(folder, planned),
+        folder=view.folder,
+        rows=view.rows,
+        trials=view.trials,
+        finalists=view.finalists,
+        statuses=view.statuses,
+        importances=view.importances,
+        training_labels={row.group: row.num_labeled for row in view.rows},
         best=best,
-        outcome=outcome,
-        class_names=_class_names(study, outcome),
-        missing=missing(
+        predictions=predictions,
+        class_names=_class_names(view, predictions),
+        incomplete=incomplete(
             study,
-            trials=[view.record for view in trials],
-            planned=planned,
+            trials=[trial.record for trial in view.trials],
+            planned=view.plan,
             records=records,
-            rows=rows,
-            outcome_is_lost=best is not None and outcome is None,
+            rows=view.rows,
+            predictions_are_lost=best is not None and predictions is None,
         ),
     )
 
 
-def view_run(folder: StudyFolder, record: RunRecord) -> RunView:
-    """The run of this record with its last metrics."""
-    history = folder.run(record.key).history()
-    return RunView(record, history[-1] if history else {})
-
-
-def best_run(study: Study, planned: list[Finalist], finalists: dict[str, RunView]) -> RunView | None:
+def best_run(study: Study, planned: Sequence[Finalist], runs: Mapping[str, RunView]) -> RunView | None:
     """Of the tuned finalists: the best seed of the group that is best on average, by the primary objective."""
     groups: dict[Group, list[RunView]] = {}
     for finalist in planned:
-        view = finalists.get(finalist.key)
+        view = runs.get(finalist.key)
         if finalist.arm == TUNED and view and view.record.status == "complete" and view.metrics:
             groups.setdefault(finalist.group, []).append(view)
     if not groups:
@@ -163,39 +124,18 @@ def best_run(study: Study, planned: list[Finalist], finalists: dict[str, RunView
     return max(best, key=quality)
 
 
-def _from_optuna(study: Study, folder: StudyFolder) -> tuple[list[Finalist], dict[str, float]]:
-    if not (folder.path / "optuna.db").exists():
-        return [], {}
-    opened = search.open_optuna(study, folder)
-    best = search.best_by_group(study, opened)
-    planned = plan(study, {group: trial.params for group, trial in best.items()})
-    return planned, search.importances(study, opened)
-
-
-def _training_labels(folder: StudyFolder, planned: list[Finalist]) -> dict[Group, int]:
-    counts: dict[Group, int] = {}
-    for finalist in planned:
-        path = folder.run(finalist.key).splits
-        if finalist.group not in counts and path.exists():
-            counts[finalist.group] = len(Splits.load(path).labeled)
-    return counts
-
-
-def _read_outcome(folder: StudyFolder, best: RunView | None) -> Outcome | None:
+def _read_predictions(folder: StudyFolder, best: RunView | None) -> StoredPredictions | None:
     if best is None:
         return None
     try:
         with np.load(folder.run(best.record.key).test_predictions, allow_pickle=False) as arrays:
-            return Outcome(**{name: arrays[name] for name in Outcome.__dataclass_fields__})
+            return StoredPredictions(**{name: arrays[name] for name in StoredPredictions.__dataclass_fields__})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
-def _class_names(study: Study, outcome: Outcome | None) -> tuple[str, ...]:
+def _class_names(view: StudyView, predictions: StoredPredictions | None) -> tuple[str, ...]:
     """The data set's names, or numbers where it has none that fit."""
-    num_classes: Any = len(outcome.confusion) if outcome else 0
-    try:
-        names = load_dataset(study.base.data).class_names if outcome else ()
-    except SuperCMError:
-        names = ()
+    num_classes = len(predictions.confusion) if predictions else 0
+    names = view.class_names
     return names if len(names) == num_classes else tuple(map(str, range(num_classes)))

@@ -17,9 +17,10 @@ import pytest
 import ray
 
 from supercm_ray.errors import DivergedError, StudyError, WorkersError
+from supercm_ray.execution import interruption
 from supercm_ray.execution.interruption import interruptible
-from supercm_ray.runtime import interrupt, ray_session
-from supercm_ray.runtime.group import GroupRun, Workers, groups_that_fit
+from supercm_ray.runtime.cluster import ray_session
+from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers, groups_that_fit
 
 from . import toy_loops
 from .processes import listening_addresses
@@ -43,8 +44,8 @@ def session() -> Iterator[float]:
         os.environ.update(before)
 
 
-def group(folder: Path, workers: Workers = TWO, **given: Any) -> GroupRun:
-    return GroupRun(
+def group(folder: Path, workers: Workers = TWO, **given: Any) -> WorkerGroupRun:
+    return WorkerGroupRun(
         toy_loops.count, {"folder": str(folder / "toy"), **given}, workers, name="toy", storage=folder / "ray"
     )
 
@@ -145,7 +146,7 @@ def test_a_failure_that_repeats_ends_the_run_with_the_workers_own_account(
     if how == "raise":
         assert caught.value.worker_traceback.startswith("Traceback")
         assert "toy_loops.py" in caught.value.worker_traceback
-        assert "remote.py" not in caught.value.worker_traceback
+        assert "worker_loop.py" not in caught.value.worker_traceback
     assert len(begun(tmp_path)) == 4
     assert seconds_until_free(session) < 10
 
@@ -161,7 +162,7 @@ def test_an_interrupt_ends_the_wait_at_once(session: float, tmp_path: Path) -> N
                 for message in run:
                     if message["epoch"] == wait_for:
                         threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            interrupt._requested.clear()  # the session goes on here, which it does not elsewhere
+            interruption._requested.clear()  # the session goes on here, which it does not elsewhere
             assert seconds_until_free(session) < 10
 
 

@@ -1,0 +1,82 @@
+"""One run of a phase as an iterator of messages, with its failures told and not raised."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+
+from supercm_ray.config import Config
+from supercm_ray.data import Dataset, Splits
+from supercm_ray.errors import CheckpointError, StorageError, SuperCMError, WorkersError
+from supercm_ray.execution.executor import Executor, Phase, Run
+from supercm_ray.records import CheckpointStore, Message, RunFailed, StudyFolder
+from supercm_ray.training import Job
+
+logger = logging.getLogger(__name__)
+
+RETRIES = 2
+"""Times a run is begun again, from its checkpoint, after its process or its storage failed."""
+
+PROCESS_FAILED = "the worker process failed"
+"""How the reason of a run begins that failed by its process and not by what it computed."""
+
+
+def job_of(
+    folder: StudyFolder,
+    key: str,
+    config: Config,
+    dataset: Dataset,
+    *,
+    evaluate_test: bool,
+    best_by: tuple[str, str] | None = None,
+) -> Job:
+    """The job of the run with this key, whose splits lie in its folder."""
+    storage = folder.storage(key, config.training.storage_path)
+    splits = Splits.load(folder.run(key).splits)
+    return Job(config, dataset, splits, storage, best_by=best_by, evaluate_test=evaluate_test)
+
+
+def attempt(executor: Executor, phase: Phase, run: Run) -> Generator[Message]:
+    """Runs once, from the last checkpoint where there is one; a checkpoint that cannot be used is quarantined, and the
+    run starts afresh.
+
+    Yields:
+        What the run says; at its end RunFailed where it failed by what it computed.
+
+    Raises:
+        StorageError: where checkpoints cannot be read or written just now, so that the run may be tried again.
+    """
+    epoch = 0
+    try:
+        try:
+            for message in _messages(executor, phase, run):
+                epoch = message.epoch
+                yield message
+        except CheckpointError as error:
+            if epoch:
+                raise
+            logger.warning("%s; the run starts afresh", error)
+            CheckpointStore(_job(phase, run).storage).quarantine()
+            for message in _messages(executor, phase, run):
+                epoch = message.epoch
+                yield message
+    except StorageError:
+        raise
+    except WorkersError as error:
+        yield process_failed(str(error), epoch)
+    except SuperCMError as error:
+        yield RunFailed(epoch, str(error))
+
+
+def process_failed(reason: str, epoch: int = 0) -> RunFailed:
+    """The message of a run whose process failed."""
+    return RunFailed(epoch, f"{PROCESS_FAILED}: {reason}" if reason else PROCESS_FAILED, by_process=True)
+
+
+def _messages(executor: Executor, phase: Phase, run: Run) -> Generator[Message]:
+    yield from executor.run(_job(phase, run), phase.study.budget, phase.folder.run(run.key))
+
+
+def _job(phase: Phase, run: Run) -> Job:
+    config = phase.study.base.replace(run.overrides)
+    return job_of(phase.folder, run.key, config, phase.dataset, evaluate_test=phase.evaluate_test)

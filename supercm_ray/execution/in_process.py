@@ -1,0 +1,85 @@
+"""Runs in the calling process, one after the other: for debuggers, for tests, and where no cluster is wanted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator
+from contextlib import AbstractContextManager, closing, nullcontext
+
+from supercm_ray.config import Budget
+from supercm_ray.errors import StudyError
+from supercm_ray.execution.attempts import RETRIES, attempt, process_failed
+from supercm_ray.execution.executor import Phase, Run, RunQueue
+from supercm_ray.execution.interruption import check_interrupt
+from supercm_ray.records import Message, RunFailed, RunFolder
+from supercm_ray.training import Job, train_job
+
+logger = logging.getLogger(__name__)
+
+
+class InProcessExecutor:
+    """Trains in the calling process, which a debugger can follow; one run at a time."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def session(self, budget: Budget) -> AbstractContextManager[None]:
+        """No-op: nothing is held.
+
+        Raises:
+            StudyError: where the budget asks for more than this process.
+        """
+        self.capacity(budget)
+        return nullcontext()
+
+    def capacity(self, budget: Budget) -> int:
+        """One.
+
+        Raises:
+            StudyError: where a run is to have several workers.
+        """
+        if budget.worker_range != (1, 1):
+            raise StudyError(
+                "the executor `in-process` has one worker, this process, got "
+                f"budget.num_workers={budget.num_workers}; set it to 1, or take the executor `ray`"
+            )
+        return 1
+
+    def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
+        """Runs the job here."""
+        self.capacity(budget)
+        yield from train_job(job)
+
+    def run_all(self, phase: Phase, queue: RunQueue) -> None:
+        """Runs what the queue hands out, one after the other."""
+        self._stopping.clear()
+        while (run := queue.next()) is not None:
+            queue.end(run, self._run_one(phase, queue, run))
+
+    def stop(self) -> None:
+        """Has the run end after its epoch."""
+        self._stopping.set()
+
+    def _run_one(self, phase: Phase, queue: RunQueue, run: Run) -> RunFailed | None:
+        """Runs one run to its end, with as many attempts as another executor gives it, and returns why it failed."""
+        failure: RunFailed | None = None
+        for _ in range(1 + RETRIES):
+            try:
+                return self._attempt(phase, queue, run)
+            except Exception as error:  # a run that raises anything at all is failed, as where it has its own process
+                logger.warning("%s failed in its process", run.key, exc_info=True)
+                failure = process_failed(f"{type(error).__name__}: {error}".splitlines()[0])
+        return failure
+
+    def _attempt(self, phase: Phase, queue: RunQueue, run: Run) -> RunFailed | None:
+        with closing(attempt(self, phase, run)) as messages:
+            for message in messages:
+                check_interrupt()
+                if self._stopping.is_set():
+                    raise KeyboardInterrupt
+                if isinstance(message, RunFailed):
+                    return message
+                if queue.take(run, message):
+                    break
+        return None

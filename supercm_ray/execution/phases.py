@@ -1,0 +1,81 @@
+"""The two phases of a study on any executor: the search, then the finalists."""
+
+from __future__ import annotations
+
+import json
+
+from supercm_ray.data import split_dataset
+from supercm_ray.errors import SuperCMError
+from supercm_ray.execution.executor import Executor, Phase
+from supercm_ray.execution.queues import FinalistQueue, TrialQueue
+from supercm_ray.execution.recorder import Recorder
+from supercm_ray.execution.stopping import SCHEDULERS
+from supercm_ray.search import OptunaStore, StudyView, TrialSource, best_by_group, plan_finalists, save_plan
+
+
+def read(recorder: Recorder) -> StudyView:
+    """What the study has left so far."""
+    return StudyView.read(recorder.study, recorder.folder)
+
+
+def has_work(view: StudyView) -> bool:
+    """Whether anything is left to be run."""
+    ended = [trial for trial in view.trials if trial.record.status not in ("running", "interrupted")]
+    return len(ended) < view.study.budget.num_trials or len(ended) < len(view.trials) or bool(open_finalists(view))
+
+
+def open_finalists(view: StudyView) -> list[str]:
+    """Keys of the finalists that the trials have come to and that are not yet run to an end of their own."""
+    best = best_by_group(view.study, view.trials)
+    planned = plan_finalists(view.study, {group: trial.record.overrides for group, trial in best.items()})
+    return [one.key for one in planned if one.key not in view.runs or view.runs[one.key].is_open]
+
+
+def reconcile_optuna(view: StudyView) -> None:
+    """Brings Optuna's storage to what the records say, where nothing is left to be run."""
+    OptunaStore(view.study, view.folder).reconcile(view.trials)
+
+
+def describe_data(recorder: Recorder) -> None:
+    """Stores what readers need of the data set, so that they need not open it."""
+    recorder.folder.write("data.json", json.dumps({"class_names": list(recorder.dataset.class_names)}))
+
+
+def run_search(recorder: Recorder, executor: Executor) -> None:
+    """Runs what is left of the study's trials. They get the data with the test split masked."""
+    study, view = recorder.study, read(recorder)
+    rule = SCHEDULERS.find(study.scheduler.name).make(study)
+    rule.replay(recorder.folder)
+    source = TrialSource(study, recorder.folder, view.trials)
+    queue = TrialQueue(recorder, source, rule)
+    recorder.phase("search", study.budget.num_trials, [trial.record for trial in view.trials])
+    if queue.num_left:
+        test = split_dataset(recorder.dataset, study.base).test
+        data = recorder.dataset.mask_test_split(test)
+        executor.run_all(Phase("search", study, recorder.folder, data, evaluate_test=False), queue)
+        recorder.clear_trials()
+
+
+def run_finalists(recorder: Recorder, executor: Executor) -> None:
+    """Plans the finalists from the trials, stores the plan, and runs those that have not come to their end. Each reads
+    the test split once, after its last epoch.
+
+    Raises:
+        SuperCMError: where no trial has used its full budget.
+    """
+    study, view = recorder.study, read(recorder)
+    best = best_by_group(study, view.trials)
+    if not best:
+        reasons = sorted({trial.record.reason for trial in view.trials if trial.record.status == "failed"})
+        raise SuperCMError(
+            f"no trial of {study.name} came to its end with a usable result; "
+            + ("; ".join(reasons[:3]) or "none has run")
+        )
+    finalists = plan_finalists(study, {group: trial.record.overrides for group, trial in best.items()})
+    save_plan(recorder.folder, finalists)
+    known = [view.runs[one.key].record for one in finalists if one.key in view.runs]
+    recorder.phase("finalists", len(finalists), known)
+    left = [one for one in finalists if one.key not in view.runs or view.runs[one.key].is_open]
+    if left:
+        phase = Phase("finalists", study, recorder.folder, recorder.dataset, evaluate_test=True)
+        executor.run_all(phase, FinalistQueue(recorder, left))

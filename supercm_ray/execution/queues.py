@@ -1,0 +1,121 @@
+"""The two queues of a study: the trials that Optuna proposes, and the finalists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from supercm_ray.config import Leaf, Study
+from supercm_ray.execution.executor import Run
+from supercm_ray.execution.recorder import Recorder
+from supercm_ray.execution.stopping import StoppingRule
+from supercm_ray.records import EpochMetrics, Message, RunFailed, Status
+from supercm_ray.search import TrialSource, objective_values
+from supercm_ray.search.finalists import Finalist
+
+
+class TrialQueue:
+    """Hands out the trials of a search and tells Optuna what became of them; records come first, Optuna follows."""
+
+    def __init__(self, recorder: Recorder, source: TrialSource, rule: StoppingRule) -> None:
+        """Args: who keeps records, who proposes trials, and who stops them early."""
+        self._recorder, self._source, self._rule = recorder, source, rule
+        self._last: dict[str, EpochMetrics] = {}
+
+    @property
+    def num_left(self) -> int:
+        """Trials still to be run, those interrupted included."""
+        return self._source.num_left
+
+    def next(self) -> Run | None:
+        """The next trial."""
+        proposed = self._source.next()
+        if proposed is None:
+            return None
+        run = Run(trial_key(proposed.number), "trial", proposed.params)
+        self._recorder.begin(run)
+        return run
+
+    def take(self, run: Run, message: Message) -> bool:
+        """Records a message; whether the trial is stopped early."""
+        self._recorder.take(run.key, message)
+        last = self._last.get(run.key)
+        if not isinstance(message, EpochMetrics) or (last is not None and message.epoch <= last.epoch):
+            return False
+        self._last[run.key] = message
+        self._source.report(trial_number(run.key), message)
+        if message.epoch < self._recorder.study.base.training.num_epochs:
+            return self._rule.decide(run.key, run.overrides, message)
+        self._rule.complete(run.key, run.overrides, message)
+        return False
+
+    def end(self, run: Run, failure: RunFailed | None) -> None:
+        """Closes the trial's record, then tells Optuna."""
+        study = self._recorder.study
+        status, why = final_status(study, run.overrides, self._last.pop(run.key, None), failure)
+        self._recorder.end(run.key, status, why)
+        view = self._recorder.folder.run(run.key).view()
+        assert view is not None
+        self._source.tell(view)
+
+
+class FinalistQueue:
+    """Hands out the finalists of a list, in order."""
+
+    def __init__(self, recorder: Recorder, finalists: Sequence[Finalist]) -> None:
+        """Args: who keeps records, and the finalists that are left."""
+        self._recorder, self._finalists = recorder, list(finalists)
+        self._last: dict[str, EpochMetrics] = {}
+
+    @property
+    def num_left(self) -> int:
+        """Finalists still to be run."""
+        return len(self._finalists)
+
+    def next(self) -> Run | None:
+        """The next finalist."""
+        if not self._finalists:
+            return None
+        finalist = self._finalists.pop(0)
+        run = Run(finalist.key, "finalist", finalist.overrides, finalist.labels)
+        self._recorder.begin(run)
+        return run
+
+    def take(self, run: Run, message: Message) -> bool:
+        """Records a message; finalists are never stopped early."""
+        self._recorder.take(run.key, message)
+        if isinstance(message, EpochMetrics):
+            self._last[run.key] = message
+        return False
+
+    def end(self, run: Run, failure: RunFailed | None) -> None:
+        """Closes the finalist's record."""
+        status, why = final_status(self._recorder.study, run.overrides, self._last.pop(run.key, None), failure)
+        self._recorder.end(run.key, status, why)
+
+
+def final_status(
+    study: Study, overrides: Mapping[str, Leaf], last: EpochMetrics | None, failure: RunFailed | None
+) -> tuple[Status, RunFailed | None]:
+    """How a run ended whose last epoch this is, and why."""
+    if failure is not None:
+        return "failed", failure
+    if last is None:
+        return "failed", RunFailed(0, "it ended without an epoch", by_process=True)
+    num_epochs = study.base.training.num_epochs
+    values = objective_values(study, {**study.base.leaves(), **overrides}, last.metrics)
+    if not all(math.isfinite(value) for value in values):
+        return "failed", RunFailed(last.epoch, f"the objective is not a number in epoch {last.epoch}: {values}")
+    if last.epoch < num_epochs:
+        return "pruned", RunFailed(last.epoch, f"stopped early after epoch {last.epoch} of {num_epochs}")
+    return "complete", None
+
+
+def trial_key(number: int) -> str:
+    """The key of the run folder of a trial."""
+    return f"trials/{number:04d}"
+
+
+def trial_number(key: str) -> int:
+    """The number of the trial with this key."""
+    return int(key.rsplit("/", 1)[-1])

@@ -1,0 +1,116 @@
+"""Runs on Ray: trials under Ray Tune, and the workers of one run under Ray Train."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager
+
+import torch
+
+from supercm_ray.config import Budget
+from supercm_ray.errors import WorkersError
+from supercm_ray.execution.executor import Phase, RunQueue
+from supercm_ray.records import Message, RunFolder
+from supercm_ray.runtime.cluster import processes_that_fit, ray_session
+from supercm_ray.runtime.worker_group import TRIAL_RESOURCES, WorkerGroupRun, Workers, groups_that_fit
+from supercm_ray.training import Job, train_job
+
+
+class RayExecutor:
+    """Trains on the Ray cluster that RAY_ADDRESS names, or on one of this machine alone."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+
+    def session(self, budget: Budget) -> AbstractContextManager[None]:
+        """A connection to Ray for the time of the block."""
+        return ray_session()
+
+    def capacity(self, budget: Budget) -> int:
+        """Trials that fit the cluster at once, within what the budget allows.
+
+        Raises:
+            StudyError: where not even one fits, instead of waiting for ever.
+        """
+        workers = workers_of(budget)
+        room = processes_that_fit(budget) if workers is None else groups_that_fit(workers)
+        return min(room, budget.max_concurrent_trials or room)
+
+    def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
+        """Runs the job on the workers that the budget asks for, in this process where that is a single one. Where
+        workers fail for good, their traceback is kept in the run's folder.
+        """
+        workers = workers_of(budget)
+        if workers is None:
+            yield from train_job(job)
+            return
+        files_of_ray = run.path.resolve() / "ray"
+        try:
+            with WorkerGroupRun(train_on_worker, job, workers, name="run", storage=files_of_ray) as group:
+                yield from group
+        except WorkersError as error:
+            run.save_traceback(error.worker_traceback)
+            raise
+        finally:
+            shutil.rmtree(files_of_ray, ignore_errors=True)  # it holds nothing of use
+
+    def run_all(self, phase: Phase, queue: RunQueue) -> None:
+        """Runs a phase under Ray Tune."""
+        from supercm_ray.runtime.tune_run import run_phase  # seconds of imports, which a single run does not need
+
+        self._stopping.clear()
+        budget = phase.study.budget
+        run_phase(
+            phase,
+            queue,
+            executor=RayExecutor(),
+            resources=trial_resources(budget),
+            at_once=self.capacity(budget),
+            stopping=self._stopping,
+        )
+
+    def stop(self) -> None:
+        """Has Tune's loop end at its next round."""
+        self._stopping.set()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: a copy in another process is a new one."""
+        return {}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__()  # type: ignore[misc]
+
+
+def workers_of(budget: Budget) -> Workers | None:
+    """The workers that a run has, or None where its process is the only one."""
+    if budget.worker_range == (1, 1):
+        return None
+    return Workers(
+        budget.num_workers,
+        use_gpu=budget.gpus_per_worker > 0,
+        cpus_per_worker=budget.cpus_per_worker,
+        max_failures=budget.max_failures,
+    )
+
+
+def trial_resources(budget: Budget) -> dict[str, float]:
+    """What Tune reserves for the process of a trial; workers of its own it asks for itself."""
+    if workers_of(budget) is not None:
+        return TRIAL_RESOURCES
+    return {"CPU": budget.cpus_per_worker, "GPU": budget.gpus_per_worker}
+
+
+def train_on_worker(job: Job) -> Iterator[Message]:
+    """What each worker of a run does."""
+    take_device()
+    yield from train_job(job)
+
+
+def take_device() -> None:
+    """Has this worker compute on the GPU that Ray gave it, where it has one."""
+    if torch.cuda.is_available():
+        from ray.train.torch import get_device  # only workers have one
+
+        torch.cuda.set_device(get_device())

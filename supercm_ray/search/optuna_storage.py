@@ -1,0 +1,159 @@
+"""The Optuna study of a study: a store that is derived from the records, and made again from them where it is lost."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, OptunaError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy.exc import DatabaseError
+
+from supercm_ray.config import Leaf, Study
+from supercm_ray.records import RunView, StudyFolder
+from supercm_ray.search.space import build_sampler, to_optuna
+from supercm_ray.search.trials import REASON, STATES, frozen_trial
+
+logger = logging.getLogger(__name__)
+
+_LOCK_TIMEOUT_S = 60  # another program may hold the database for a while
+_SIGNS_OF_DAMAGE = ("not a database", "malformed", "no such table", "no such column")
+
+
+class OptunaStore:
+    """Optuna's storage of one study, in `optuna.db` of its folder.
+
+    Attributes:
+        optuna: the study as Optuna has it.
+    """
+
+    def __init__(self, study: Study, folder: StudyFolder) -> None:
+        """Opens the storage, or makes it; a file that is no database is moved aside, which is said."""
+        self._study, self._folder = study, folder
+        self._file = folder.path / "optuna.db"
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self._open()
+        except (DatabaseError, OptunaError) as error:
+            reason = f"{error} {error.__cause__ or ''}"
+            if not any(sign in reason for sign in _SIGNS_OF_DAMAGE):
+                raise
+            aside = self._file.with_name("optuna.broken.db")
+            self._file.replace(aside)
+            logger.warning("%s cannot be read and was moved to %s", self._file, aside.name)
+            self._open()
+
+    def _open(self) -> None:
+        study = self._study
+        self._storage = RDBStorage(
+            self._folder.optuna_url, engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}}
+        )
+        self.optuna = optuna.create_study(
+            storage=self._storage,
+            study_name=study.name,
+            directions=[objective.direction for objective in study.objective],
+            pruner=optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
+        with warnings.catch_warnings():  # Optuna calls names of objectives experimental each time
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.optuna.set_metric_names([objective.metric for objective in study.objective])
+
+    def reconcile(self, trials: Sequence[RunView]) -> None:
+        """Brings the storage to what the records say, which are the truth. Where it lacks a trial or contradicts one
+        it is made anew from them, which is said.
+
+        Args:
+            trials: those of the study, from its records.
+        """
+        known = self.optuna.get_trials(deepcopy=False)
+        if all(_agrees(trial, known) for trial in trials):
+            for trial in trials:
+                self.tell(trial)
+            return
+        logger.warning(
+            "%s does not hold what the records of %d trials say; it is made anew from them", self._file, len(trials)
+        )
+        optuna.delete_study(study_name=self._study.name, storage=self._storage)
+        self._open()
+        by_number = {trial.number: trial for trial in trials}
+        for number in range(max(by_number) + 1):
+            found = by_number.get(number)
+            lost = create_trial(state=TrialState.FAIL, user_attrs={REASON: "its record was lost"})
+            self.optuna.add_trial(frozen_trial(self._study, found) if found else lost)
+
+    def use_sampler(self) -> None:
+        """Has the study's sampler propose from now on, which goes on with random numbers of its own."""
+        self.optuna.sampler = build_sampler(self._study.sampler, self.num_trials)
+
+    def enqueue(self) -> None:
+        """Has the study's enqueued trials tried first, each once, however often this is called."""
+        for point in self._study.enqueued_trials[: self._study.budget.num_trials]:
+            self.optuna.enqueue_trial(point, skip_if_exists=True)
+
+    @property
+    def num_trials(self) -> int:
+        """Trials begun, ended or not."""
+        return sum(trial.state != TrialState.WAITING for trial in self.optuna.get_trials(deepcopy=False))
+
+    def unfinished(self) -> list[int]:
+        """Numbers of trials begun and not ended: those that were interrupted."""
+        return [trial.number for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+
+    def ask(self) -> tuple[int, dict[str, Leaf]]:
+        """The number and the parameters of a new trial."""
+        trial = self.optuna.ask(to_optuna(self._study))
+        return trial.number, dict(trial.params)
+
+    def ask_again(self, number: int) -> dict[str, Leaf]:
+        """The parameters of a trial that was interrupted, sampled where a kill came before they were."""
+        trial = self._trial(number)
+        for path, one in to_optuna(self._study).items():
+            if path not in trial.params:
+                _suggest(trial, path, one)
+        return dict(trial.params)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Tells Optuna the value of an epoch of a trial; one that it knows is left as it is."""
+        with warnings.catch_warnings():  # epochs that a resumed trial goes through again are known already
+            warnings.filterwarnings("ignore", message="The reported value is ignored")
+            self._trial(number).report(value, epoch)
+
+    def tell(self, trial: RunView) -> None:
+        """Tells Optuna how a trial ended, unless it knows or the trial is open."""
+        ended = frozen_trial(self._study, trial)
+        known = self.optuna.get_trials(deepcopy=False)[trial.number]
+        if known.state != TrialState.RUNNING or ended.state == TrialState.RUNNING:
+            return
+        for epoch, value in ended.intermediate_values.items():
+            if epoch not in known.intermediate_values:
+                self.report(trial.number, epoch, value)
+        if trial.record.reason:
+            self._trial(trial.number).set_user_attr(REASON, trial.record.reason)
+        self.optuna.tell(trial.number, ended.values, state=ended.state)
+
+    def _trial(self, number: int) -> Trial:
+        study_id = self._storage.get_study_id_from_name(self._study.name)
+        return Trial(self.optuna, self._storage.get_trial_id_from_study_id_trial_number(study_id, number))
+
+
+def _suggest(trial: Trial, path: str, one: optuna.distributions.BaseDistribution) -> None:
+    if isinstance(one, optuna.distributions.FloatDistribution):
+        trial.suggest_float(path, one.low, one.high, step=one.step, log=one.log)
+    elif isinstance(one, optuna.distributions.IntDistribution):
+        trial.suggest_int(path, one.low, one.high, step=one.step, log=one.log)
+    elif isinstance(one, optuna.distributions.CategoricalDistribution):
+        trial.suggest_categorical(path, one.choices)
+
+
+def _agrees(trial: RunView, known: Sequence[FrozenTrial]) -> bool:
+    """Whether Optuna has the trial with its parameters, and no other end than its record."""
+    if trial.number >= len(known):
+        return False
+    found = known[trial.number]
+    same = all(trial.record.overrides.get(path) == value for path, value in found.params.items())
+    state = STATES.get(trial.record.status, TrialState.RUNNING)
+    return same and (found.state == state or (found.state == TrialState.RUNNING and state != TrialState.RUNNING))

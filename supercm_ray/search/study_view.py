@@ -1,0 +1,77 @@
+"""A study as its readers see it: every record is read once, whatever is made from it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from supercm_ray.config import Study
+from supercm_ray.records import RunView, StudyFolder
+from supercm_ray.search.finalists import Finalist, Row, load_plan, plan_finalists, table
+from supercm_ray.search.trials import best_by_group, importances
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """What a study has left on disk so far.
+
+    Attributes:
+        runs: every run by its key, in the order of the keys.
+    """
+
+    study: Study
+    folder: StudyFolder
+    runs: Mapping[str, RunView] = field(repr=False)
+
+    @classmethod
+    def read(cls, study: Study, folder: StudyFolder) -> StudyView:
+        """Reads the records of a study."""
+        return cls(study, folder, {view.record.key: view for view in folder.views()})
+
+    @cached_property
+    def trials(self) -> list[RunView]:
+        """The runs of the search, by number."""
+        return sorted((run for run in self.runs.values() if run.record.kind == "trial"), key=lambda run: run.number)
+
+    @cached_property
+    def statuses(self) -> dict[str, int]:
+        """How many trials there are of each status."""
+        return dict(Counter(str(trial.record.status) for trial in self.trials))
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """Of each searched path for the primary objective; empty while there are too few trials."""
+        return importances(self.study, self.trials)
+
+    @cached_property
+    def plan(self) -> list[Finalist]:
+        """The finalists as planned at the end of the search, or those that the trials so far would come to."""
+        stored = load_plan(self.folder)
+        if stored is not None:
+            return stored
+        best = best_by_group(self.study, self.trials)
+        return plan_finalists(self.study, {group: trial.record.overrides for group, trial in best.items()})
+
+    @cached_property
+    def finalists(self) -> list[RunView]:
+        """The finalists of the plan that have been begun, in its order."""
+        return [self.runs[finalist.key] for finalist in self.plan if finalist.key in self.runs]
+
+    @cached_property
+    def open_finalists(self) -> list[Finalist]:
+        """Those of the plan not yet run to an end of their own."""
+        return [one for one in self.plan if one.key not in self.runs or self.runs[one.key].is_open]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The table, by group and arm."""
+        return table(self.study, self.plan, self.runs)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the data set's classes, as stored when the study was begun; empty where they are not known."""
+        text = self.folder.read("data.json")
+        return tuple(json.loads(text)["class_names"]) if text else ()

@@ -1,0 +1,86 @@
+"""What the trials of a search came to, as Optuna and the report see it, from records alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from supercm_ray.config import Leaf, Study
+from supercm_ray.records import RunView
+from supercm_ray.search.space import to_optuna
+
+REASON = "reason"
+"""The user attribute of a trial that says why it failed or was stopped."""
+
+Group: TypeAlias = tuple[Leaf, ...]
+
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+"""Optuna's states by the status of a record; a run that is open is RUNNING."""
+
+
+def objective_values(study: Study, overrides: Mapping[str, Leaf], metrics: Mapping[str, float]) -> list[float]:
+    """What Optuna is told: for each objective the metric, or the searched value itself."""
+    values = [metrics[one.metric] if one in study.metrics else overrides[one.metric] for one in study.objective]
+    return [float(value) for value in values]  # type: ignore[arg-type]  # a searched objective is a number
+
+
+def best_by_group(study: Study, trials: Sequence[RunView]) -> dict[Group, RunView]:
+    """The best trial of each group among those that used their full budget, by the primary objective."""
+    groups: dict[Group, list[RunView]] = defaultdict(list)
+    for trial in trials:
+        if trial.record.status == "complete":
+            groups[study.group(trial.record.overrides)].append(trial)
+    metric, sign = study.primary.metric, _sign(study)
+    best = {
+        group: max(members, key=lambda trial: (sign * trial.metrics[metric], -trial.number))
+        for group, members in groups.items()
+    }
+    return dict(sorted(best.items()))
+
+
+def importances(study: Study, trials: Sequence[RunView]) -> dict[str, float]:
+    """Importance of each searched path for the primary objective (PED-ANOVA), over full-budget trials; empty where
+    there are fewer than four or their values do not differ.
+    """
+    complete = [trial for trial in trials if trial.record.status == "complete"]
+    values = {trial.metrics[study.primary.metric] for trial in complete}
+    if len(complete) < 4 or len(values) < 2:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    known = optuna.create_study(directions=[objective.direction for objective in study.objective])
+    known.add_trials([frozen_trial(study, trial) for trial in complete])
+    index, sign = study.objective.index(study.primary), _sign(study)
+    with warnings.catch_warnings():  # the evaluator takes less for better, whatever the study's direction, and says so
+        warnings.filterwarnings("ignore", category=UserWarning, message="PedAnovaImportanceEvaluator computes")
+        return optuna.importance.get_param_importances(known, target=lambda trial: -sign * trial.values[index])
+
+
+def frozen_trial(study: Study, trial: RunView) -> FrozenTrial:
+    """A trial as Optuna keeps it, made from its record."""
+    record, distributions = trial.record, to_optuna(study)
+    state = STATES.get(record.status, TrialState.RUNNING)
+    complete = state == TrialState.COMPLETE
+    return create_trial(
+        state=state,
+        values=objective_values(study, record.overrides, trial.metrics) if complete else None,
+        params={path: record.overrides[path] for path in distributions},
+        distributions=distributions,
+        user_attrs={REASON: record.reason} if record.reason and state != TrialState.RUNNING else {},
+        intermediate_values=intermediate_values(study, trial),
+    )
+
+
+def intermediate_values(study: Study, trial: RunView) -> dict[int, float]:
+    """The primary metric by epoch; none for several objectives, of which Optuna takes final values alone."""
+    if len(study.objective) > 1:
+        return {}
+    return {int(metrics["epoch"]): float(metrics[study.primary.metric]) for metrics in trial.history}
+
+
+def _sign(study: Study) -> float:
+    return 1.0 if study.primary.direction == "maximize" else -1.0

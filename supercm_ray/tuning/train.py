@@ -1,0 +1,114 @@
+"""The verb `train`: one run of a base configuration."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from supercm_ray.config import Config, Study, on_workers
+from supercm_ray.errors import InterruptedStudyError, StudyError
+from supercm_ray.execution.attempts import job_of
+from supercm_ray.execution.executor import Executor, Run
+from supercm_ray.execution.interruption import check_interrupt, interruptible
+from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
+from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder
+from supercm_ray.tracking import Tracker, background, tracking_uri
+from supercm_ray.training.preflight import load_checked
+from supercm_ray.tuning.model import MODEL_TAG, log_model_of
+from supercm_ray.tuning.study import check_storage, no_gpu
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a single run came to.
+
+    Attributes:
+        metrics: of its last epoch, and those of the test split if it was evaluated.
+        checkpoint: the place of the last checkpoint.
+        tracking_uri: where the run is tracked.
+        run_id: the tracker's run.
+        model_uri: where the tracker has the model.
+    """
+
+    metrics: dict[str, float]
+    checkpoint: str
+    tracking_uri: str
+    run_id: str
+    model_uri: str
+
+
+def train(
+    study: Study, executor: Executor, *, results: Path, evaluate_test: bool = False, callback: Callback | None = None
+) -> TrainResult:
+    """Runs a base configuration once; see `supercm_ray.train`."""
+    dataset = load_checked(study)
+    folder = StudyFolder.open(results / "train", f"{study.name}-{study.identity()[:8]}", study.identity())
+    key = f"train/{study.name}"
+    with folder.lock(), interruptible():
+        tracker = Tracker(study, folder)
+        with background(tracker) as writer:
+            recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
+            record = _train_once(recorder, executor, Run(key, "train"), evaluate_test)
+        run_id = tracker.child_id(key)
+        known = tracker.tag(run_id, MODEL_TAG)
+        model_uri = known or log_model_of(tracker, run_id, study.base, folder, key, dataset)
+        metrics = {**folder.run(key).history()[-1], **record.summary}
+    checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
+    return TrainResult(metrics, checkpoint, tracking_uri(), run_id, model_uri)
+
+
+def placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:
+    """The study with the workers and GPUs that a caller wants.
+
+    Raises:
+        StudyError: where the study's batches cannot be shared by so many, or this process is to be the worker on a GPU
+            and has none.
+    """
+    study = Study(name="config", base=study) if isinstance(study, Config) else study
+    study = on_workers(study, num_workers, use_gpu)
+    alone = study.budget.worker_range == (1, 1)
+    if alone and study.base.training.device == "cuda" and not torch.cuda.is_available():
+        raise StudyError(
+            f"a GPU must be visible to this process for training.device=cuda in {study.source}, got none; take `auto`"
+        )
+    if not alone and study.base.training.device == "cuda" and not study.budget.gpus_per_worker:
+        raise no_gpu(study)
+    return study
+
+
+def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test: bool) -> RunRecord:
+    study, place = recorder.study, recorder.folder.run(run.key)
+    former = place.record()
+    recorder.phase("train", 1, [former])
+    finished = former is not None and former.status == "complete"
+    if finished and former is not None and (former.summary or not evaluate_test):
+        return former
+    check_storage(recorder.folder, run.key, study.base)
+    if not finished:
+        recorder.begin(run)
+    try:
+        _run(recorder, executor, run, evaluate_test and not (former and former.summary))
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            recorder.interrupt()
+            raise InterruptedStudyError(f"{study.name} was interrupted; the same command resumes it") from None
+        if not finished:  # what only evaluates the test split takes nothing back
+            recorder.end(run.key, "failed", RunFailed(0, str(error)))
+        raise
+    recorder.end(run.key, "complete")
+    record = place.record()
+    assert record is not None
+    return record
+
+
+def _run(recorder: Recorder, executor: Executor, run: Run, evaluate_test: bool) -> None:
+    study, place = recorder.study, recorder.folder.run(run.key)
+    job = job_of(recorder.folder, run.key, study.base, recorder.dataset, evaluate_test=evaluate_test)
+    job = replace(job, best_by=(study.primary.metric, study.primary.direction))
+    with executor.session(study.budget), closing(executor.run(job, study.budget, place)) as messages:
+        for message in messages:
+            check_interrupt()
+            recorder.take(run.key, message)
