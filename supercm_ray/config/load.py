@@ -156,7 +156,7 @@ def _override(tree: dict[str, Any], override: str, file: str) -> None:
 
 def _open_section(tree: dict[str, Any], path: str) -> list[str]:
     """Begins the optional section that a path leads into, such as `scaling`, where the study has none, and makes room
-    for its leaf; returns the paths of the section's fields.
+    for its leaf; returns the paths of the fields that the section may still be given.
     """
     model: type[BaseModel] = Study
     *parents, last = path.split(".")
@@ -167,9 +167,10 @@ def _open_section(tree: dict[str, Any], path: str) -> list[str]:
         if tree.get(name) is None:
             tree[name] = {}
         tree, model = tree[name], inner
+    free = [".".join([*parents, name]) for name in model.model_fields if name not in tree]
     if last in model.model_fields:
         tree.setdefault(last, None)
-    return [".".join([*parents, name]) for name in model.model_fields]
+    return free
 
 
 def _validate(tree: dict[str, Any], file: str) -> Study:
@@ -231,7 +232,7 @@ def _message(detail: ErrorDetails, tree: Mapping[str, Any], file: str) -> str:
 
 def _remedy(model: type[BaseModel], detail: ErrorDetails) -> str:
     field = model.model_fields.get(str(detail["loc"][-1]))
-    return (field.description or "add it") if field else "add it"
+    return " ".join((field.description or "add it").split()) if field else "add it"
 
 
 def _locate(loc: tuple[int | str, ...], tree: Any) -> tuple[str, type[BaseModel], Any]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from supercm_ray.errors import StudyError
+from supercm_ray.records import Node, StepTimings, TimingStarted
 from supercm_ray.scaling import analyse, load_measurements
+from supercm_ray.scaling.repetition import Repetition
 
 from .synthetic import measurements
 
@@ -70,3 +72,40 @@ def test_another_file_is_refused(tmp_path: Path, text: str, message: str) -> Non
         load_measurements(path)
     with pytest.raises(StudyError, match="must be readable"):
         load_measurements(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_file_of_another_version_is_refused(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "measurements.json"
+    path.write_text(f'{{"version": {version}}}', encoding="utf-8")
+    with pytest.raises(StudyError, match=f"must hold measurements of version 2, got version {version}; measure again"):
+        load_measurements(path)
+
+
+def test_a_repetition_is_made_from_what_workers_measured() -> None:
+    nodes = (Node(name="a", num_cpus=2), Node(name="b"))
+    timings = StepTimings(
+        step_s=(0.2, 0.1, 0.3),
+        labeled_samples=8,
+        unlabeled_samples=24,
+        data_s=0.01,
+        communication_s=0.02,
+        straggler_wait_s=0.03,
+        compute_s=0.04,
+        peak_memory_bytes=5,
+        utilisation=0.5,
+        gradient_bytes=6,
+        num_collectives=7,
+        collective_bytes=8,
+        small_squares=(1.0, 2.0, 3.0),
+        big_squares=(0.5, 0.6, 0.7),
+        nodes=nodes,
+    )
+    made = Repetition.of(timings, num_workers=2, repetition=1, order=3, seed=4, started_ms=5, startup_s=6.0)
+    assert made.nodes == ("a", "b")
+    assert (made.samples, made.median_step_s) == (32, 0.2)
+    assert made.parts_s == {"compute": 0.04, "communication": 0.02, "straggler wait": 0.03, "data": 0.01}
+    assert made.metrics["samples_per_s"] == pytest.approx(160)
+    for name in ("step_s", "peak_memory_bytes", "num_collectives", "small_squares", "big_squares"):
+        assert getattr(made, name) == getattr(timings, name)
+    assert [TimingStarted().order, timings.order] == [0, 1]

@@ -150,17 +150,8 @@ def test_counts_without_room_are_refused_or_skipped_by_name(place: Place) -> Non
     assert "not measured" not in more.stdout
 
 
-def test_batches_that_cannot_be_shared_are_refused_before_anything_starts(place: Place) -> None:
-    for words, message in (
-        (("--num-workers", "1,3"), "must be a multiple of 3 for scaling.num_workers=[1, 3], got 50"),
-        (("--num-workers", "1,two"), "--num-workers must be numbers with commas between them"),
-        (
-            ("--num-workers", "1", "scaling.efficiency_floor=2"),
-            "`scaling.efficiency_floor` must be less than or equal to 1",
-        ),
-        ((), "the section `scaling` must stand in tiny.yaml to be measured, got none"),
-    ):
-        done = place.run("scale", "tiny.yaml", *words)
-        assert done.returncode == 2, done.stdout
-        assert message in done.stdout
-        assert not (place.path / "results").exists()
+def test_a_section_that_cannot_be_measured_is_refused_before_anything_starts(place: Place) -> None:
+    done = place.run("scale", "tiny.yaml", "--num-workers", "1,3")
+    assert done.returncode == 2, done.stdout
+    assert "must be a multiple of 3 for scaling.num_workers=[1, 3], got 50" in done.stdout
+    assert not (place.path / "results").exists()
