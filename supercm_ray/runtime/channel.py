@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from typing import Any
+from typing import Any, TypeAlias
 
 from ray.actor import ActorHandle
+
+Item: TypeAlias = tuple[str, Any]
+"""What the channel carries: a kind, and what belongs to it."""
 
 NO_EPOCH = -1
 """The last epoch of a run that has not reported any."""
@@ -32,13 +35,13 @@ class Channel:
 
     def __init__(self) -> None:
         yield_cores_to_workers()
-        self._items: list[tuple[str, Any]] = []
+        self._items: list[Item] = []
         self._arrived = asyncio.Event()
         self._workers: dict[int, ActorHandle] = {}
         self._ended: set[int] = set()
         self._epoch, self._hopeless = NO_EPOCH, False
 
-    def _add(self, kind: str, payload: Any) -> None:
+    def _add(self, kind: str, payload: object) -> None:
         self._items.append((kind, payload))
         self._arrived.set()
 
@@ -82,7 +85,7 @@ class Channel:
         self._workers.clear()
         self._add("down", (again, failures, death, text))
 
-    async def take(self) -> list[tuple[str, Any]]:
+    async def take(self) -> list[Item]:
         """Returns all items that have not been taken; waits for one if there are none."""
         await self._arrived.wait()
         items, self._items = self._items, []

@@ -8,7 +8,6 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import ray
 
@@ -56,7 +55,7 @@ def ray_session() -> Iterator[None]:
         _check_reachable(address)
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
-    place: dict[str, Any] = {"runtime_env": {"env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
+    place: dict[str, object] = {"runtime_env": {"env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
     try:
         with _without_mlflow_variables(), nullcontext() if address else _loopback_node():
             ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **place)

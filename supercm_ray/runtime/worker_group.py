@@ -24,7 +24,7 @@ from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.records import Ordered
 from supercm_ray.runtime import channel, loopback, worker_loop
-from supercm_ray.runtime.channel import NO_EPOCH, Channel
+from supercm_ray.runtime.channel import NO_EPOCH, Channel, Item
 from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
 from supercm_ray.runtime.ray_version import check_ray_version
 
@@ -224,7 +224,7 @@ class WorkerGroupRun(Generic[A, M]):
                 elif kind == "down":
                     self._note_down(*content)
 
-    def _take(self, trainer: Trainer, channel: ActorHandle) -> list[tuple[str, Any]]:
+    def _take(self, trainer: Trainer, channel: ActorHandle) -> list[Item]:
         """What came over the channel, as soon as something does. Another thread may have closed the run."""
         arrived, finished = channel.take.remote(), trainer.finished
         while True:
@@ -242,9 +242,9 @@ class WorkerGroupRun(Generic[A, M]):
                     "what else takes the resources of the cluster"
                 )
 
-    def _opened(self, arrived: ObjectRef) -> list[tuple[str, Any]]:
+    def _opened(self, arrived: ObjectRef) -> list[Item]:
         try:
-            items: list[tuple[str, Any]] = ray.get(arrived)
+            items: list[Item] = ray.get(arrived)
         except RayActorError as error:
             raise WorkersError(
                 f"the process that carries the workers' messages died; {_last_line(str(error))}", str(error)

@@ -6,7 +6,6 @@ import importlib.metadata
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import yaml
 
@@ -50,7 +49,7 @@ def render(data: ReportData, figures: Sequence[Drawn]) -> str:
     )
 
 
-def _row(data: ReportData, row: Row) -> dict[str, Any]:
+def _row(data: ReportData, row: Row) -> dict[str, object]:
     study = data.study
     labels = data.training_labels.get(row.group)
     shown = {path: value for path, value in row.overrides.items() if path not in study.group_paths}
@@ -67,7 +66,7 @@ def _row(data: ReportData, row: Row) -> dict[str, Any]:
     }
 
 
-def _run(view: RunView, paths: Sequence[str]) -> dict[str, Any]:
+def _run(view: RunView, paths: Sequence[str]) -> dict[str, object]:
     record = view.record
     test = record.summary.get("test/accuracy")
     return {

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import ColorType
 
 from supercm_ray.config import CategoricalDistribution, Leaf, Study
 from supercm_ray.records import RunView
@@ -67,7 +68,7 @@ def value(data: ReportData, path: str) -> Figure:
     figure, axes = new_axes(5.6, 3.7)
     views = [view for view in data.trials if view.val_accuracy is not None]
     distribution, colors = data.study.space[path], _colors(data)
-    places: dict[Any, float] = {}
+    places: dict[Leaf, float] = {}
     if isinstance(distribution, CategoricalDistribution):
         places = {choice: float(i) for i, choice in enumerate(distribution.choices)}
         axes.set_xticks(list(places.values()), [value_text(choice) for choice in places])
@@ -103,13 +104,13 @@ def _best_so_far(data: ReportData, group: Group) -> tuple[list[int], list[float]
     return numbers, values
 
 
-def _colors(data: ReportData) -> dict[Group, Any]:
+def _colors(data: ReportData) -> dict[Group, ColorType]:
     """The same in every figure of a report."""
     groups = data.groups
     return dict(zip(groups, group_colors(len(groups)), strict=True))
 
 
-def _marker(view: RunView, color: Any) -> dict[str, Any]:
+def _marker(view: RunView, color: ColorType) -> dict[str, Any]:
     filled = view.record.status in ("complete", "failed")
     marker = _MARKERS.get(view.record.status, _OPEN_MARKER)
     face = color if filled else "none"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from supercm_ray.search.finalists import Row
 from supercm_ray.tuning.report.text import gain, headline
 from supercm_ray.tuning.report.view import ReportData
 
 
-def table_tree(data: ReportData) -> dict[str, Any]:
+def table_tree(data: ReportData) -> dict[str, object]:
     """Every figure of the page's table, unrounded; a standard deviation of a single value is null."""
     return {
         "study": data.study.name,
@@ -25,7 +24,7 @@ def table_tree(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _row(data: ReportData, row: Row) -> dict[str, Any]:
+def _row(data: ReportData, row: Row) -> dict[str, object]:
     return {
         "group": dict(zip(data.study.group_paths, row.group, strict=True)),
         "arm": row.arm,
