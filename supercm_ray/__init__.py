@@ -5,7 +5,7 @@ The verbs are loaded when first used, so that `supercm_ray.core` can be imported
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from supercm_ray.api import (
