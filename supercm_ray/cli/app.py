@@ -178,8 +178,7 @@ def scale(
 ) -> None:
     """Measure how training scales with workers and tuning with concurrent trials; the same command resumes.
 
-    What to measure stands in the `scaling` section of the study file. Options and overrides such as
-    scaling.repetitions=3 change it.
+    What to measure stands in the `scaling` section of the study file; options and overrides change it.
     """
     given = {
         "num_workers": _numbers("--num-workers", num_workers),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from supercm_ray.config.registry import Frozen, rule_error
 from supercm_ray.errors import StudyError
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 EFFICIENCY_FLOOR = 0.7
 """Efficiency below which a number of workers is not recommended for its speed, where nothing else is asked for."""
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class Network(Frozen):
@@ -39,7 +37,7 @@ class Network(Frozen):
 class SimulationConfig(Network):
     """Step times to predict for numbers of workers that are not available, on an assumed network."""
 
-    num_workers: tuple[Count, ...] = Field(min_length=1)
+    num_workers: tuple[PositiveInt, ...] = Field(min_length=1)
     """Numbers of workers for which to predict a step's time, such as `[8, 16]`."""
 
 

@@ -50,7 +50,8 @@ def resample(
 def solve_all(model: SpeedupModel, num_workers_C: Array, weights_C: Array, logs_RC: Array, start: Array) -> Array:
     """Solves the least squares of all resamples at once, by Gauss-Newton steps within the bounds from a start (P,).
 
-    scipy solves one problem at a time, which takes a hundred times as long for so many small ones.
+    scipy solves one problem at a time, which takes about forty times as long: 1.4 s for 400 resamples of the universal
+    model.
     """
     lower, upper = bounds(model)
     found = np.tile(start, (len(logs_RC), 1))
