@@ -277,8 +277,14 @@ class WorkerGroupRun(Generic[A, M]):
         """Frees every resource at once: workers, their placement group, and Ray's helpers. Does so once."""
         trainer, self._trainer = self._trainer, None
         channel, self._channel = self._channel, None
-        if not ray.is_initialized():
-            return
+        try:
+            if ray.is_initialized():
+                self._free(trainer, channel)
+        finally:
+            if self._meeting_place is not None:
+                shutil.rmtree(self._meeting_place, ignore_errors=True)
+
+    def _free(self, trainer: Trainer | None, channel: ActorHandle | None) -> None:
         try:
             if trainer is not None and hasattr(trainer, "controller"):
                 _abort(trainer.controller)
@@ -286,8 +292,6 @@ class WorkerGroupRun(Generic[A, M]):
             _remove_placement_groups(self._name)
             if channel is not None:
                 ray.kill(channel)
-            if self._meeting_place is not None:
-                shutil.rmtree(self._meeting_place, ignore_errors=True)
 
 
 def _unexpected_end(trainer: Trainer) -> WorkersError:
