@@ -36,6 +36,7 @@ from supercm_ray.config.registry import (
     schema_of_options,
 )
 from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf, is_option
+from supercm_ray.config.scaling import ScalingConfig
 from supercm_ray.errors import nearest
 
 _VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std", "cutout_fraction", "strength")
@@ -183,6 +184,8 @@ class Study(Frozen):
     """Overrides of the best setting that make the arm to compare it with."""
     num_seeds: int = Field(3, ge=1)
     """Fresh seeds on which the best setting of each group and its baseline are run at the end."""
+    scaling: ScalingConfig | None = None
+    """What `scale` measures; `train` and `tune` do not read it."""
 
     _source: str = PrivateAttr("")
 
@@ -324,10 +327,10 @@ class Study(Frozen):
         return tuple(overrides[path] for path in self.group_paths)
 
     def identity(self) -> str:
-        """A hash of all that a result depends on. The budget, the number of seeds, the name, and where and how a run is
-        trained and kept may change.
+        """A hash of all that a result depends on. The budget, the number of seeds, the name, the scaling section, and
+        where and how a run is trained and kept may change.
         """
-        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name"})
+        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name", "scaling"})
         tree["base"] = {path: value for path, value in self.base.leaves().items() if path not in FREE_TO_CHANGE}
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
