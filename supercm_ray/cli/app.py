@@ -98,9 +98,10 @@ def train(
         if "/" in name:
             console.print(f"{name:20} {value:.4f}")
     console.print(f"checkpoint           {result.checkpoint}", markup=False)
-    console.print(
-        f"MLflow run           {result.run_id}\n\nOpen it with\n  {_mlflow(result.tracking_uri)}", markup=False
-    )
+    if result.run_id:
+        console.print(f"tracked run          {result.run_id}", markup=False)
+    if result.how_to_open:
+        console.print("\nOpen it with", *result.how_to_open.splitlines(), sep="\n  ", markup=False)
 
 
 @app.command()
@@ -223,8 +224,9 @@ def scale(
 
         result = api.scale(study, plan, results=results, callback=view)
     console.print(f"\n{result.report.text}\n", markup=False)
-    console.print(f"report   {result.report.html}\nMLflow   {_mlflow(result.tracking_uri)}\n", markup=False)
-    console.print(str(result.report.raw), markup=False)
+    for line in [f"report   {result.report.html}", *_tracked(result.how_to_open)]:
+        console.print(line, markup=False)
+    console.print(f"\n{result.report.raw}", markup=False)
 
 
 @app.command()
@@ -255,9 +257,11 @@ def main() -> None:
 
 
 def _check_names(study: Study) -> None:
-    from supercm_ray.training.preflight import check_names  # seconds of imports
+    from supercm_ray.tracking import tracker_names  # seconds of imports
+    from supercm_ray.training.preflight import check_names
 
     check_names(study)
+    tracker_names(study)
 
 
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:
@@ -282,11 +286,8 @@ def _print_yaml(tree: dict[str, object]) -> None:
     sys.stdout.write(yaml.safe_dump(tree, sort_keys=False))
 
 
-def _mlflow(uri: str) -> str:
-    from supercm_ray.tracking import without_credentials
-
-    shown = without_credentials(uri)
-    return f"open {shown}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
+def _tracked(how_to_open: str) -> list[str]:
+    return [f"tracking {line}" for line in how_to_open.splitlines()]
 
 
 def _ways_in(result: TuneResult) -> list[str]:
@@ -295,8 +296,8 @@ def _ways_in(result: TuneResult) -> list[str]:
         f"trials   {sum(result.counts.values())}: {trials}",
         *(f"failed   {key}: {reason}" for key, reason in sorted(result.failed_finalists.items())),
         f"report   {result.report.html}",
-        f"model    {result.model_uri}",
-        f"MLflow   {_mlflow(result.tracking_uri)}",
+        *([f"model    {result.model_uri}"] if result.model_uri else []),
+        *_tracked(result.how_to_open),
         f"Optuna   optuna-dashboard '{result.folder.optuna_url}'",
     ]
 

@@ -13,15 +13,13 @@ from supercm_ray.config import Study
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import Status, StudyFolder, write_atomically
+from supercm_ray.records import StudyFolder, write_atomically
 from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.scaling import Raw, RawFile, ScalingPlan, analyse
 from supercm_ray.scaling.measure import ScalingRun
 from supercm_ray.scaling.report import ScalingReport, build_scaling_report
-from supercm_ray.tracking import Tracker, background, provenance, tracking_uri
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker, provenance, tracker_names
 from supercm_ray.training.preflight import load_checked
-
-_VERSION_TAG = "supercm.version."
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,9 @@ class ScaleResult:
     Attributes:
         raw: everything that was measured; it stands in `report.raw`.
         report: the page and what is on it.
-        run_id: the parent run.
+        tracking_uri: where it is tracked; empty for nowhere.
+        run_id: the tracker's parent run.
+        how_to_open: the command or address that shows what is tracked, a line for each tracker.
     """
 
     raw: Raw
@@ -39,6 +39,7 @@ class ScaleResult:
     folder: StudyFolder
     tracking_uri: str
     run_id: str
+    how_to_open: str
 
 
 def scale(
@@ -60,54 +61,46 @@ def scale(
     """
     plan.check_batches(study)
     plan.check_searches(study)
+    tracker_names(study)
     dataset = load_checked(study)
     identity = plan.identity(study)
     folder = StudyFolder.open(results / "scale", f"{study.name}-{plan.mode}-{identity[:8]}", identity)
     with folder.lock(), interruptible():
         write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        tracker = Tracker(study.model_copy(update={"name": f"{study.name}-{plan.mode}-scaling"}), folder)
-        with background(tracker) as writer:
-            recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
-
-            def on_end(status: Status) -> None:
-                writer.call(lambda: tracker.end_parent(status))
-                writer.flush()
-
-            with closing_on_error(recorder, on_end):
-                parent_id = tracker.open_parent()
+        named = study.model_copy(update={"name": f"{study.name}-{plan.mode}-scaling"})
+        with background(make_tracker(named, folder)) as tracker:
+            recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
+            with closing_on_error(recorder, tracker.close_study):
+                run_id = tracker.open_study()
                 file = RawFile(folder.path / "raw.json", plan, _header(study, plan))
                 run = ScalingRun(plan, recorder, file)
                 if run.has_work():
-                    writer.flush()
-                    with ray_session(), closing_on_error(recorder, on_end):
+                    with ray_session(), closing_on_error(recorder, tracker.close_study):
                         run.run()
-                writer.flush()
                 made = build_scaling_report(file.path, plots=plots)
                 _log(tracker, made, file.raw)
-                tracker.end_parent("complete")
-    return ScaleResult(file.raw, made, folder, tracking_uri(), parent_id)
+                tracker.close_study("complete")
+    return ScaleResult(file.raw, made, folder, tracker.uri, run_id, tracker.how_to_open)
 
 
 def _header(study: Study, plan: ScalingPlan) -> dict[str, Any]:
     """What stands in the raw file beside measurements."""
-    tags, training = provenance(), study.base.training
+    made_by, training = provenance(), study.base.training
     steps = training.num_epochs * training.steps_per_epoch
     return {
         "study": study.name,
         "objective": study.primary,
         "job_rows": steps * (training.labeled_batch_size + training.unlabeled_batch_size),
         "command": plan.command,
-        "commit": tags.get("mlflow.source.git.commit", ""),
-        "versions": {
-            name.removeprefix(_VERSION_TAG): value for name, value in tags.items() if name.startswith(_VERSION_TAG)
-        },
+        "commit": made_by.commit,
+        "versions": made_by.versions,
     }
 
 
-def _log(tracker: Tracker, made: ScalingReport, raw: Raw) -> None:
+def _log(tracker: BackgroundTracker, made: ScalingReport, raw: Raw) -> None:
     study_file = made.raw.with_name("study.yaml")
     files = {made.raw: "", made.html: "", made.table_json: "", study_file: ""}
-    tracker.log_artifacts({**files, **dict.fromkeys(made.plots, "plots")})
+    tracker.log_files({**files, **dict.fromkeys(made.plots, "plots")})
     tracker.log_metrics(dict(_figures(raw)))
 
 
