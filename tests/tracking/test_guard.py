@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
 import supercm_ray
+from supercm_ray import api
 from supercm_ray.config import Study, load_study
 from supercm_ray.errors import TrackingError
 from supercm_ray.records import Status, StudyFolder
@@ -216,7 +217,7 @@ def test_tune_and_report_give_theirs(small: Study, warnings: pytest.LogCaptureFi
     assert not result.failed_finalists
     assert result.rows
     assert (result.run_id, result.model_uri) == ("parent", "")
-    assert supercm_ray.report("small").rows == result.rows
+    assert api.report("small").text == result.report.text
     assert sum("lacks a part of this study" in message for message in warnings.messages) == 2
     assert "topsecret" not in warnings.text
 
