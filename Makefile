@@ -4,11 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Slow tests that want the machine for themselves: they count seconds, or kill by the progress of what runs
-ALONE := tests/runtime/test_group.py tests/runtime/test_group_on_a_cluster.py tests/runtime/test_scale.py \
+ALONE := tests/runtime/test_worker_group.py tests/runtime/test_worker_group_on_a_cluster.py tests/runtime/test_scale.py \
 	tests/runtime/test_train_workers.py tests/training/test_timing.py
 
+# A venv with another version of Ray, which takes all else from $(VENV)
+RAY_VENV := .venv-ray-$(RAY)
+SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format
+.PHONY: help install demo test test-slow test-ray check format
 
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +34,20 @@ test: $(INSTALLED) ## Run the tests, those marked slow aside
 test-slow: $(INSTALLED) ## Run the tests marked slow
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(addprefix --ignore ,$(ALONE))
 	$(BIN)/python -m pytest -m slow $(ALONE)
+
+test-ray: $(RAY_VENV)/.installed ## Try another version of Ray: make test-ray RAY=2.56.1
+	$(RAY_VENV)/bin/python -c 'import ray; assert ray.__version__ == "$(RAY)", ray.__version__'
+	$(RAY_VENV)/bin/python -m pytest -m 'not slow' tests/runtime/test_ray_internals.py \
+		tests/runtime/test_ray_version.py tests/runtime/test_worker_group.py tests/runtime/other_ray.py
+
+$(RAY_VENV)/.installed: $(INSTALLED)
+	$(if $(RAY),,$(error say which version: make test-ray RAY=2.56.1))
+	$(BIN)/python -m venv $(RAY_VENV)
+	echo "import site; site.addsitedir('$$($(BIN)/python $(SITE))')" > $$($(RAY_VENV)/bin/python $(SITE))/project.pth
+	grep -v '^ray==' constraints.txt > $(RAY_VENV)/constraints.txt
+	$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(RAY_VENV)/constraints.txt \
+		'ray[default,train,tune]==$(RAY)'
+	@touch $@
 
 check: $(INSTALLED) ## Style, types and the direction of imports
 	$(BIN)/ruff check .

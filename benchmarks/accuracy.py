@@ -32,7 +32,7 @@ from supercm_ray import tune
 from supercm_ray.api import TuneResult
 from supercm_ray.errors import InterruptedStudyError, SuperCMError
 from supercm_ray.records import RunRecord, write_atomically
-from supercm_ray.runtime import ray_session
+from supercm_ray.runtime.cluster import ray_session
 
 ROOT = Path(__file__).parents[1]
 JSON = ROOT / "benchmarks" / "results" / "accuracy.json"

@@ -181,11 +181,11 @@ def work(job: Job) -> None:
 
 def drive(job: Job, arguments: argparse.Namespace) -> None:
     """What starts the workers under Ray Train."""
-    from supercm_ray.runtime import ray_session
-    from supercm_ray.runtime.group import GroupRun, Workers
+    from supercm_ray.runtime.cluster import ray_session
+    from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
 
     workers = Workers(arguments.workers, cpus_per_worker=arguments.cpus_per_worker)
-    with ray_session(), GroupRun(by_turns, job, workers, name="overhead", storage=f"{job.storage}/ray") as run:
+    with ray_session(), WorkerGroupRun(by_turns, job, workers, name="overhead", storage=f"{job.storage}/ray") as run:
         for _ in run:
             pass
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from supercm_ray.config import load_study
 from supercm_ray.errors import StudyError
-from supercm_ray.report.tables import aligned
+from supercm_ray.records import StudyFolder
 from supercm_ray.scaling.report.build import compare
+from supercm_ray.search import StudyView
+from supercm_ray.tuning.report.comparison import compare_tuned
 
 Kind = Literal["scaling", "tuned"]
 
@@ -17,7 +19,7 @@ def compare_studies(first: str, second: str, *, results: Path) -> str:
     """Two scaling studies, or two tuned studies, side by side, as text.
 
     Args:
-        first: a raw.json, a study's folder, or the name of a study in `results`.
+        first: a scaling study's file of measurements, a study's folder, or the name of a study in `results`.
         second: likewise, of the same kind.
         results: where studies are.
 
@@ -32,56 +34,23 @@ def compare_studies(first: str, second: str, *, results: Path) -> str:
         )
     if kind == "scaling":
         return compare(path, other)
-    return _compare_tuned(*(json.loads(one.read_text(encoding="utf-8")) for one in (path, other)))
+    return compare_tuned(_view(path), _view(other))
+
+
+def _view(path: Path) -> StudyView:
+    return StudyView.read(load_study(path / "study.yaml"), StudyFolder.existing(path))
 
 
 def _find(name: str, results: Path) -> tuple[Kind, Path]:
-    """The kind of a study and the file with its figures."""
+    """The kind of a study and where its measurements or records are."""
     for place in (Path(name), results / name, results / "scale" / name):
         if place.is_file():
             return "scaling", place
         if (place / "raw.json").exists():
             return "scaling", place / "raw.json"
-        if (place / "table.json").exists():
-            return "tuned", place / "table.json"
+        if (place / "study.yaml").exists():
+            return "tuned", place
     raise StudyError(
-        f"a study to compare is a raw.json, a folder with one or with a table.json, or a study's name in {results}, "
-        f"got {name!r}; run `supercm-ray scale`, or `supercm-ray report` for a tuned study, first"
+        f"a study to compare is a raw.json, a folder with one or of a tuned study, or a study's name in {results}, "
+        f"got {name!r}; run `supercm-ray scale` or `supercm-ray tune` first"
     )
-
-
-def _compare_tuned(first: dict[str, Any], second: dict[str, Any]) -> str:
-    lines = [f"{name}  {tree['study']}, study {tree['study_id']}" for name, tree in (("A", first), ("B", second))]
-    ours, theirs = ({_place(row): row for row in tree["rows"]} for tree in (first, second))
-    common = [place for place in ours if place in theirs]
-    if not common:
-        return "\n".join([*lines, "", "No group and arm stand in both tables."])
-    rows = [["group", "arm", "A test %", "B test %", "B - A", "A gain", "B gain", "gain B - A"]]
-    for place in common:
-        a, b = ours[place], theirs[place]
-        figures = [
-            *(_text(row["test_accuracy"]) for row in (a, b)),
-            _difference(a["test_accuracy"], b["test_accuracy"]),
-            *(_text(row["gain"]) for row in (a, b)),
-            _difference(a["gain"], b["gain"]),
-        ]
-        rows.append([*place, *figures])
-    note = "In percent and points, mean ± std over seeds; gain: tuned minus baseline."
-    return "\n".join([*lines, "", aligned(rows), note])
-
-
-def _place(row: dict[str, Any]) -> tuple[str, str]:
-    return ", ".join(f"{name}={value}" for name, value in row["group"].items()) or "all", row["arm"]
-
-
-def _text(figure: dict[str, float | None] | None) -> str:
-    if figure is None or figure["mean"] is None:
-        return "–"
-    std = "" if figure["std"] is None else f" ± {100 * figure['std']:.1f}"
-    return f"{100 * figure['mean']:.1f}{std}"
-
-
-def _difference(one: dict[str, float | None] | None, other: dict[str, float | None] | None) -> str:
-    if one is None or other is None or one["mean"] is None or other["mean"] is None:
-        return "–"
-    return f"{100 * (other['mean'] - one['mean']):+.1f}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 
 from supercm_ray.cli.listing import list_studies
+from supercm_ray.comparison import compare_studies
+from supercm_ray.config import Study, load_study
 from supercm_ray.errors import StudyError
+from supercm_ray.records import RunRecord, StudyFolder
 from supercm_ray.scaling import Host, Raw
-from supercm_ray.tuning.report import compare_studies
+from supercm_ray.search import TUNED, plan_finalists, save_plan
 
 RAW = Raw(
     study="digits",
@@ -25,26 +27,31 @@ RAW = Raw(
 )
 
 
-def row(group: float, arm: str, test: float, gain: float | None) -> dict[str, Any]:
-    return {
-        "group": {"data.label_ratio": group},
-        "arm": arm,
-        "test_accuracy": {"mean": test, "std": 0.01},
-        "gain": None if gain is None else {"mean": gain, "std": None},
-    }
+GROUPS = {0.05: {"data.label_ratio": 0.05}, 0.1: {"data.label_ratio": 0.1}}
+TESTED = {"one": {0.05: (0.90, 0.85), 0.1: (0.95, 0.93)}, "two": {0.05: (0.92, 0.91)}, "none": {}}
+"""Accuracies of the tuned and the baseline arm by study and label ratio."""
+
+
+def write_study(folder: StudyFolder, study: Study, tested: dict[float, tuple[float, float]]) -> None:
+    """Leaves on disk what the finalists of a tuned study leave."""
+    folder.write("study.yaml", yaml.safe_dump(study.model_dump(mode="json")))
+    finalists = plan_finalists(study, {(ratio,): GROUPS[ratio] for ratio in tested})
+    save_plan(folder, finalists)
+    for finalist in finalists:
+        tuned, baseline = tested[float(finalist.overrides["data.label_ratio"])]
+        run, params = folder.run(finalist.key), study.base.replace(finalist.overrides).leaves()
+        shift = 0.01 if finalist.overrides["seed"] == study.base.seed + 1 else -0.01
+        summary = {"test/accuracy": (tuned if finalist.arm == TUNED else baseline) + shift}
+        record = RunRecord(finalist.key, "finalist", finalist.overrides, params, 60, labels=finalist.labels)
+        run.write(record.ended("complete", summary=summary))
+        run.append({"epoch": 1, "val/accuracy": 0.5, "val/loss": 1.0})
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    tables = {
-        "one": [row(0.1, "tuned", 0.9, 0.05), row(0.1, "baseline", 0.85, None), row(0.2, "tuned", 0.95, 0.02)],
-        "two": [row(0.1, "tuned", 0.92, 0.01), row(0.1, "baseline", 0.91, None)],
-        "none": [],
-    }
-    for name, rows in tables.items():
-        (tmp_path / name).mkdir()
-        tree = {"study": name, "study_id": name * 2, "rows": rows}
-        (tmp_path / name / "table.json").write_text(json.dumps(tree))
+def results(tmp_path: Path, small_study: Path) -> Path:
+    study = load_study(small_study, ["num_seeds=2"])
+    for name, tested in TESTED.items():
+        write_study(StudyFolder.open(tmp_path, name, study.identity()), study, tested)
     (tmp_path / "scale" / "measured").mkdir(parents=True)
     (tmp_path / "scale" / "measured" / "raw.json").write_text(RAW.model_dump_json())
     return tmp_path
@@ -53,10 +60,10 @@ def results(tmp_path: Path) -> Path:
 def test_two_tuned_studies(results: Path) -> None:
     text = compare_studies("one", str(results / "two"), results=results)
     shown = [line.split() for line in text.splitlines() if line.strip().startswith("data.label_ratio=")]
-    assert [cells[:2] for cells in shown] == [["data.label_ratio=0.1", "tuned"], ["data.label_ratio=0.1", "baseline"]]
+    assert [cells[:2] for cells in shown] == [["data.label_ratio=0.05", "tuned"], ["data.label_ratio=0.05", "baseline"]]
     assert "+2.0" in shown[0] and "-4.0" in shown[0]
     assert "+6.0" in shown[1]
-    assert "90.0 ± 1.0" in text
+    assert "90.0 ± 1.4" in text
     assert "No group and arm" in compare_studies("one", "none", results=results)
 
 
@@ -65,6 +72,13 @@ def test_a_scaling_study_is_found_by_name_folder_and_file(results: Path) -> None
     texts = {compare_studies("measured", str(other), results=results) for other in (folder, folder / "raw.json")}
     assert len(texts) == 1
     assert "digits, strong scaling" in texts.pop()
+
+
+def test_a_comparison_needs_no_derived_file(results: Path) -> None:
+    before = compare_studies("one", "two", results=results)
+    (results / "one" / "table.json").write_text("garbled")
+    assert compare_studies("one", "two", results=results) == before
+    assert not (results / "one" / "optuna.db").exists()
 
 
 def test_scaling_studies_are_listed(results: Path) -> None:

@@ -35,6 +35,12 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. algorithm.temperature=0.5 or budget.num_trials=8."),
 ]
 Results = Annotated[Path, typer.Option(envvar="SUPERCM_RESULTS", help="Where studies are kept.")]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor", metavar="ray|in-process", help="Where runs are made: on Ray, or one by one in this process."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and do nothing.")]
 
 
@@ -80,6 +86,7 @@ def train(
     test: Annotated[
         bool, typer.Option("--test", help="Read the test split at the end. Leave it while choosing.")
     ] = False,
+    executor: ExecutorName = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run the base configuration once; the same command resumes an interrupted run."""
@@ -93,7 +100,7 @@ def train(
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        result = api.train(study, results=results, evaluate_test=test, callback=view)
+        result = api.train(study, results=results, evaluate_test=test, executor=executor, callback=view)
     for name, value in result.metrics.items():
         if "/" in name:
             console.print(f"{name:20} {value:.4f}")
@@ -105,7 +112,13 @@ def train(
 
 
 @app.command()
-def tune(file: File, overrides: Overrides = None, results: Results = Path("results"), dry_run: DryRun = False) -> None:
+def tune(
+    file: File,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    executor: ExecutorName = None,
+    dry_run: DryRun = False,
+) -> None:
     """Search the space, run the finalists, report; the same command resumes an interrupted study."""
     study = load_study(file, overrides or ())
     if dry_run:
@@ -117,7 +130,7 @@ def tune(file: File, overrides: Overrides = None, results: Results = Path("resul
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        result = api.tune(study, results=results, callback=view)
+        result = api.tune(study, results=results, executor=executor or "ray", callback=view)
     console.print(f"\n{result.report.text}\n", markup=False)
     for line in _ways_in(result):
         console.print(line, markup=False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from supercm_ray.config import load_study
 from supercm_ray.errors import StudyError
 from supercm_ray.records import StudyFolder
+from supercm_ray.search import StudyView
 
 
 def list_studies(files: Path, results: Path) -> list[str]:
@@ -17,13 +17,19 @@ def list_studies(files: Path, results: Path) -> list[str]:
         lines.append(f"  {path.name:24} {_describe(path)}")
     lines.append(f"studies begun in {results}/")
     for path in sorted(results.glob("*/study.yaml")):
-        folder = StudyFolder.existing(path.parent)
-        trials = Counter(record.status for record in folder.runs("trial"))
-        counts = ", ".join(f"{count} {status}" for status, count in sorted(trials.items())) or "no trial yet"
-        page = ", report.html" if (path.parent / "report.html").exists() else ""
-        lines.append(f"  {path.parent.name:24} {counts}{page}")
+        lines.append(f"  {path.parent.name:24} {_begun(path)}")
     measured = sorted(results.glob("scale/*/raw.json"))
     return [*lines, *([f"scaling studies begun in {results}/scale/"] if measured else []), *map(_measured, measured)]
+
+
+def _begun(path: Path) -> str:
+    """How far a study has come."""
+    try:
+        view = StudyView.read(load_study(path), StudyFolder.existing(path.parent))
+    except StudyError as error:
+        return f"not valid: {str(error).splitlines()[0]}"
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(view.statuses.items())) or "no trial yet"
+    return counts + (", report.html" if (path.parent / "report.html").exists() else "")
 
 
 def _measured(path: Path) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from supercm_ray.config import Study
+from supercm_ray.config import Leaf, Study
 from supercm_ray.records import RunRecord
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -24,7 +23,7 @@ class ProgressView:
         """Args: the study, for its objective and group_paths, and where to write."""
         self._study, self._console = study, console
         self._live = Live("", console=console, refresh_per_second=4) if console.is_terminal else None
-        self._best: dict[tuple[Any, ...], float] = {}
+        self._best: dict[tuple[Leaf, ...], float] = {}
         self._values: dict[str, float] = {}
         self._epochs: dict[str, int] = {}
         self._status: dict[str, str] = {}

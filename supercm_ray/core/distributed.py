@@ -7,10 +7,12 @@ what is not, such as a class mean or the logarithm of a mean, is computed from s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -71,7 +73,7 @@ def all_gather(values: Tensor, num_samples: int) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
-def broadcast_object(value: Any) -> Any:
+def broadcast_object(value: T) -> T:
     """The value, any that pickles, that the first worker gives; what others give does not count."""
     if world_size() == 1:
         return value
@@ -80,11 +82,11 @@ def broadcast_object(value: Any) -> Any:
     return box[0]
 
 
-def all_gather_object(value: Any) -> list[Any]:
+def all_gather_object(value: T) -> list[T]:
     """The values, any that pickle, of all workers, by rank, on each of them."""
     if world_size() == 1:
         return [value]
-    values: list[Any] = [None] * world_size()
+    values = [value] * world_size()
     distributed.all_gather_object(values, value)
     return values
 

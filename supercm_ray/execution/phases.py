@@ -10,7 +10,7 @@ from supercm_ray.execution.executor import Executor, Phase
 from supercm_ray.execution.queues import FinalistQueue, TrialQueue
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.execution.stopping import SCHEDULERS
-from supercm_ray.search import StudyView, TrialSource, best_by_group, plan_finalists, save_plan
+from supercm_ray.search import OptunaStore, StudyView, TrialSource, best_by_group, plan_finalists, save_plan
 
 
 def read(recorder: Recorder) -> StudyView:
@@ -29,6 +29,11 @@ def open_finalists(view: StudyView) -> list[str]:
     best = best_by_group(view.study, view.trials)
     planned = plan_finalists(view.study, {group: trial.record.overrides for group, trial in best.items()})
     return [one.key for one in planned if one.key not in view.runs or view.runs[one.key].is_open]
+
+
+def reconcile_optuna(view: StudyView) -> None:
+    """Brings Optuna's storage to what the records say, where nothing is left to be run."""
+    OptunaStore(view.study, view.folder).reconcile(view.trials)
 
 
 def describe_data(recorder: Recorder) -> None:

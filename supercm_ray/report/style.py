@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.typing import ColorType
 
 from supercm_ray.search.finalists import BASELINE, TUNED
 
@@ -65,7 +68,7 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-def group_colors(num_levels: int) -> list[Any]:
+def group_colors(num_levels: int) -> list[ColorType]:
     """A colour for each group, dark for the lowest, in an order that survives grey print."""
     if num_levels < 2:
         return ["#0072b2"] * num_levels
@@ -73,7 +76,7 @@ def group_colors(num_levels: int) -> list[Any]:
     return [colormap(0.03 + 0.79 * i / (num_levels - 1)) for i in range(num_levels)]
 
 
-def class_colors(num_classes: int) -> list[Any]:
+def class_colors(num_classes: int) -> list[ColorType]:
     """A colour for each class."""
     if num_classes <= len(CLASS_COLORS):
         return list(CLASS_COLORS[:num_classes])
@@ -95,7 +98,7 @@ def plain_log(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def outer_legend(axes: Axes, handles: Sequence[Any], title: str = "") -> Legend | None:
+def outer_legend(axes: Axes, handles: Sequence[Artist | Container], title: str = "") -> Legend | None:
     """A legend to the right of the axes, where it hides nothing."""
     if not handles:
         return None

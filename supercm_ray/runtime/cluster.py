@@ -7,15 +7,14 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import ray
-from ray._private import ray_constants
 
 from supercm_ray.config import Budget
 from supercm_ray.errors import StudyError, SuperCMError
 from supercm_ray.execution.interruption import interruptible
+from supercm_ray.runtime.ray_version import check_ray_version
 
 HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 """For the environment of trials and workers: those without a GPU see none."""
@@ -42,8 +41,10 @@ def ray_session() -> Iterator[None]:
     none of MLflow's variables, credentials among them.
 
     Raises:
+        StudyError: if the installed Ray is of a version that is not supported.
         SuperCMError: where RAY_ADDRESS names no cluster that answers, or Ray does not start.
     """
+    check_ray_version()
     if ray.is_initialized():
         yield
         return
@@ -54,15 +55,13 @@ def ray_session() -> Iterator[None]:
         _check_reachable(address)
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
-    place: dict[str, Any] = {"runtime_env": {"env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
+    place: dict[str, object] = {"runtime_env": {"env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
     try:
-        with _without_mlflow_variables(), _on_loopback(not address):
+        with _without_mlflow_variables(), nullcontext() if address else _loopback_node():
             ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **place)
     except Exception as error:  # Ray raises a bare one where a process of its own is late
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SuperCMError(f"Ray does not start: {reason}") from error
-    if not address:
-        ray._private.worker.global_worker.node.kill_log_monitor(check_alive=False)  # nobody reads what it would pass on
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         with interruptible():  # again, since Ray has put handlers of its own in place
@@ -93,17 +92,10 @@ def _without_mlflow_variables() -> Iterator[None]:
         os.environ.update(kept)
 
 
-@contextmanager
-def _on_loopback(wanted: bool) -> Iterator[None]:
-    """Has Ray take 127.0.0.1 for this node, as it does where clusters are switched off; asked for that address by
-    argument it would look up the one of the network.
-    """
-    former = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = former and not wanted
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = former
+def _loopback_node() -> AbstractContextManager[None]:
+    from supercm_ray.runtime.train_internals.loopback_node import loopback_node  # once the version is known to fit
+
+    return loopback_node()
 
 
 def processes_that_fit(budget: Budget) -> int:

@@ -14,7 +14,7 @@ from supercm_ray.errors import WorkersError
 from supercm_ray.execution.executor import Phase, RunQueue
 from supercm_ray.records import Message, RunFolder
 from supercm_ray.runtime.cluster import processes_that_fit, ray_session
-from supercm_ray.runtime.group import TRIAL_RESOURCES, GroupRun, Workers, groups_that_fit
+from supercm_ray.runtime.worker_group import TRIAL_RESOURCES, WorkerGroupRun, Workers, groups_that_fit
 from supercm_ray.training import Job, train_job
 
 
@@ -48,7 +48,7 @@ class RayExecutor:
             return
         files_of_ray = run.path.resolve() / "ray"
         try:
-            with GroupRun(train_on_worker, job, workers, name="run", storage=files_of_ray) as group:
+            with WorkerGroupRun(train_on_worker, job, workers, name="run", storage=files_of_ray) as group:
                 yield from group
         except WorkersError as error:
             run.save_traceback(error.worker_traceback)

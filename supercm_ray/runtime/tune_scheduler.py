@@ -19,6 +19,10 @@ class QueueScheduler(FIFOScheduler):
         super().__init__()
         self._queue = queue
 
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing for Tune's own snapshots, which are never restored."""
+        return {}
+
     def on_trial_result(self, tune_controller: object, trial: Trial, result: Mapping[str, object]) -> str:
         """Whether the trial goes on."""
         stops = [self._queue.take(trial.config["run"], message) for message in messages_of(result)]

@@ -14,8 +14,8 @@ from supercm_ray.execution.executor import Run
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.records import CheckpointStore, now_ms
 from supercm_ray.runtime.cluster import workers_that_fit
-from supercm_ray.runtime.group import Workers
 from supercm_ray.runtime.ray_executor import RayExecutor
+from supercm_ray.runtime.worker_group import Workers
 from supercm_ray.scaling import RawFile, Repetition, ScalingPlan, TargetRun, TuningRun, schedule
 from supercm_ray.scaling.measurements import search, time_workers, train_towards
 from supercm_ray.scaling.timing import TimingJob

@@ -19,8 +19,8 @@ from supercm_ray.errors import DivergedError
 from supercm_ray.execution.phases import run_search
 from supercm_ray.execution.recorder import NullCallback, Recorder
 from supercm_ray.records import EpochMetrics, RunRecord, StudyFolder
-from supercm_ray.runtime.group import GroupRun, Loop, Workers
 from supercm_ray.runtime.ray_executor import RayExecutor, take_device, train_on_worker
+from supercm_ray.runtime.worker_group import Loop, WorkerGroupRun, Workers
 from supercm_ray.scaling import Host, this_host
 from supercm_ray.scaling.timing import FIGURES, TimingJob, time_job
 from supercm_ray.training import Job
@@ -129,7 +129,7 @@ def _best(study: Study, folder: StudyFolder, ended: list[RunRecord], began_ms: i
 
 def _messages(loop: Loop, argument: Any, workers: Workers, storage: Path) -> Iterator[dict[str, Any]]:
     try:
-        with GroupRun(loop, argument, workers, name="scale", storage=storage) as group:
+        with WorkerGroupRun(loop, argument, workers, name="scale", storage=storage) as group:
             yield from group
     finally:
         shutil.rmtree(storage, ignore_errors=True)

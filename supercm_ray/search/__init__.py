@@ -1,6 +1,7 @@
 """The search: from a study to Optuna and back to its best parameters."""
 
 from supercm_ray.search.finalists import BASELINE, TUNED, Finalist, Row, load_plan, plan_finalists, save_plan, table
+from supercm_ray.search.optuna_storage import OptunaStore
 from supercm_ray.search.space import build_sampler, to_optuna
 from supercm_ray.search.study_view import StudyView
 from supercm_ray.search.trial_source import Proposal, TrialSource
@@ -12,6 +13,7 @@ __all__ = [
     "TUNED",
     "Finalist",
     "Group",
+    "OptunaStore",
     "Proposal",
     "Row",
     "StudyView",

@@ -1,1 +1,1 @@
-"""Contract suites that a plug-in's author can inherit to test an algorithm, a tracker and the like."""
+"""Contract suites that the tests of a plug-in inherit. They need pytest, which the package itself does not."""

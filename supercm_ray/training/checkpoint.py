@@ -6,15 +6,14 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
-from supercm_ray.config import FREE_TO_CHANGE, Config
+from supercm_ray.config import FREE_TO_CHANGE, Config, Leaf
 from supercm_ray.data import Dataset
 from supercm_ray.errors import CheckpointError
 from supercm_ray.models import Classifier, build_classifier
-from supercm_ray.training.state import TrainState
+from supercm_ray.training.state import StateDict, TrainState
 
 _FORMAT = 2
 
@@ -53,7 +52,7 @@ def deserialize_ema_model(content: bytes, place: str, config: Config, dataset: D
     return ema_model.requires_grad_(False).eval()
 
 
-def _checked(content: bytes, place: str, config: Config) -> dict[str, Any]:
+def _checked(content: bytes, place: str, config: Config) -> StateDict:
     saved = _read(content, place)
     if saved.get("format") != _FORMAT:
         raise CheckpointError(
@@ -76,7 +75,7 @@ def _fitting(place: str) -> Iterator[None]:
         ) from error
 
 
-def _read(content: bytes, place: str) -> dict[str, Any]:
+def _read(content: bytes, place: str) -> StateDict:
     try:
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch's unpickler lets IndexError, TypeError and more out for a damaged file
@@ -94,9 +93,9 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _leaves(fingerprint: Any) -> dict[str, Any]:
+def _leaves(fingerprint: object) -> dict[str, Leaf]:
     try:
-        leaves = json.loads(fingerprint)
+        leaves = json.loads(str(fingerprint))
     except (TypeError, ValueError):
         return {}
     return leaves if isinstance(leaves, dict) else {}
@@ -107,6 +106,6 @@ def _fingerprint(config: Config) -> str:
     return json.dumps(leaves, sort_keys=True)
 
 
-def _differences(saved: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _differences(saved: dict[str, Leaf], wanted: dict[str, Leaf]) -> str:
     paths = sorted(path for path in {*saved, *wanted} if saved.get(path) != wanted.get(path))
     return ", ".join(f"{path}: {saved.get(path)} there, {wanted.get(path)} here" for path in paths[:3])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 
 from supercm_ray.algorithms import find_algorithm
-from supercm_ray.config import Config, Study, import_plugins
+from supercm_ray.config import Config, Leaf, Study, import_plugins
 from supercm_ray.data import Dataset, find_dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
 from supercm_ray.models import build_classifier, find_backbone
@@ -79,7 +78,7 @@ def _check_views(config: Config, dataset: Dataset) -> None:
 
 def _variants(study: Study, prefixes: tuple[str, ...]) -> Iterator[Config]:
     """The base and each end of the searched paths with these prefixes, each also with the baseline's overrides."""
-    ends: list[Mapping[str, Any]] = [{}]
+    ends: list[Mapping[str, Leaf]] = [{}]
     for path, distribution in study.space.items():
         if path.startswith(prefixes):
             ends += [{path: value} for value in distribution.ends().values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -17,6 +17,9 @@ from supercm_ray.data import Dataset
 from supercm_ray.models import Classifier, build_classifier, synchronise_batch_norm
 from supercm_ray.training.speed import choose_speed, compiled_pass
 from supercm_ray.training.step import StepLoss
+
+StateDict: TypeAlias = dict[str, Any]
+"""Tensors and plain values by name, nested, as torch keeps them."""
 
 
 @dataclass
@@ -85,7 +88,7 @@ class TrainState:
         training = self.config.training
         return self.step / (training.num_epochs * training.steps_per_epoch)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """The state as tensors and plain values, all of which load with `weights_only=True`."""
         return {
             "model": self.model.state_dict(),
@@ -98,7 +101,7 @@ class TrainState:
             "history": self.history,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Takes over a state saved under the same configuration, of another kind of device too, whose random numbers
         then go on from seed and step.
 
@@ -129,7 +132,7 @@ def _data_parallel(step_loss: StepLoss) -> nn.Module:
     return DistributedDataParallel(step_loss, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def _check_progress(step: Any, history: Any, config: Config) -> None:
+def _check_progress(step: object, history: object, config: Config) -> None:
     """Sees that a run can have come so far."""
     training = config.training
     if not isinstance(history, list) or len(history) > training.num_epochs:

@@ -17,7 +17,7 @@ from supercm_ray.errors import StudyError
 from supercm_ray.execution.executor import Executor
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
-from supercm_ray.execution.phases import describe_data, has_work, read, run_finalists, run_search
+from supercm_ray.execution.phases import describe_data, has_work, read, reconcile_optuna, run_finalists, run_search
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import CheckpointStore, StudyFolder, write_atomically
 from supercm_ray.search import Row
@@ -74,7 +74,10 @@ def tune(
             describe_data(recorder)
             with closing_on_error(recorder, tracker.close_study):
                 run_id = tracker.open_study()
-                if has_work(read(recorder)):
+                view = read(recorder)
+                if not has_work(view):
+                    reconcile_optuna(view)
+                else:
                     with executor.session(study.budget), closing_on_error(recorder, tracker.close_study):
                         run_search(recorder, executor)
                         run_finalists(recorder, executor)

@@ -15,7 +15,7 @@ from supercm_ray import tune
 from supercm_ray.config import Study
 from supercm_ray.data import DATASETS, Dataset
 from supercm_ray.records import StudyFolder
-from supercm_ray.runtime import ray_session
+from supercm_ray.runtime.cluster import ray_session
 
 pytestmark = pytest.mark.slow
 

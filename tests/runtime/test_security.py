@@ -53,7 +53,7 @@ def test_a_trial_without_a_gpu_sees_none(place: Place) -> None:
     """On a machine with GPUs, trials that reserved none would otherwise all take the first one."""
     code = """
 import os, ray
-from supercm_ray.runtime import ray_session
+from supercm_ray.runtime.cluster import ray_session
 os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
 with ray_session():
     @ray.remote(num_cpus=1)

@@ -17,7 +17,15 @@ from torch import distributed
 from supercm_ray.errors import DivergedError
 
 
-def count(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+class Toy(dict[str, Any]):
+    """A message that holds whatever a test wants to see again."""
+
+    @property
+    def order(self) -> int:
+        return int(self["epoch"])
+
+
+def count(given: dict[str, Any]) -> Iterator[Toy]:
     """Counts epochs, goes on from its checkpoint, and yields what was before it again.
 
     `given` has `folder` and `epochs`, and may have `sleep_s`, `data`, and what is to go wrong: `how`, from epoch `at`
@@ -30,7 +38,7 @@ def count(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     (folder / f"pid-{rank}").write_text(str(os.getpid()))
     with (folder / "begun").open("a") as begun:
         begun.write(f"{rank} of {distributed.get_world_size()} from {done}\n")
-    yield from ({"epoch": epoch, "workers": 0} for epoch in range(1, done + 1))
+    yield from (Toy(epoch=epoch, workers=0) for epoch in range(1, done + 1))
     for epoch in range(done + 1, given["epochs"] + 1):
         time.sleep(given.get("sleep_s", 0.02))
         if epoch >= given.get("at", epoch + 1) and rank == given.get("rank", 1):
@@ -41,8 +49,8 @@ def count(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
             partial = folder / "checkpoint.partial"
             partial.write_text(json.dumps({"epoch": epoch}))
             partial.replace(checkpoint)
-        yield {"epoch": epoch, "workers": int(ones), "sum": float(np.sum(given.get("data", 0)))}
-    yield {"epoch": given["epochs"] + 1, "array": np.arange(200_000)}
+        yield Toy(epoch=epoch, workers=int(ones), sum=float(np.sum(given.get("data", 0))))
+    yield Toy(epoch=given["epochs"] + 1, array=np.arange(200_000))
 
 
 def fail(how: str) -> None:

@@ -15,7 +15,8 @@ import pytest
 from supercm_ray.config import Config
 from supercm_ray.data import Dataset, split_dataset
 from supercm_ray.errors import CheckpointError, StorageError
-from supercm_ray.training import BEST, LAST, OUTCOME, CheckpointStore, Job, train_job
+from supercm_ray.records import BEST, LAST, CheckpointStore, EpochMetrics, Message, Predictions
+from supercm_ray.training import Job, train_job
 
 
 @pytest.fixture
@@ -29,22 +30,27 @@ def job(tiny: Callable[..., Config], digits: Dataset, tmp_path: Path) -> Callabl
     return make
 
 
-def untimed(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in one.items() if name != "epoch_seconds"} for one in messages]
+def untimed(messages: list[Message]) -> list[tuple[int, dict[str, float]]]:
+    epochs = [one for one in messages if isinstance(one, EpochMetrics)]
+    assert len(epochs) == len(messages)
+    return [(one.epoch, {k: v for k, v in one.metrics.items() if k != "epoch_seconds"}) for one in epochs]
 
 
 @pytest.mark.parametrize("mode", ["labeled", "pseudo_labeled", "learned"])
 def test_the_last_message_holds_what_was_found_on_the_test_split(job: Callable[..., Job], mode: str) -> None:
     one = replace(job({"algorithm.centroid_mode": mode}), evaluate_test=True)
     *before, last = train_job(one)
-    assert [message["epoch"] for message in before] == [1, 2]
-    assert not any(name.startswith("test/") or name == OUTCOME for message in before for name in message)
-    outcome = last[OUTCOME]
-    assert outcome["confusion"].trace() / outcome["confusion"].sum() == pytest.approx(last["test/accuracy"])
-    assert (outcome["labels"] == outcome["predictions"]).mean() == pytest.approx(last["test/accuracy"])
-    assert np.array_equal(outcome["labels"], one.dataset.labels[one.splits.test])
-    assert outcome["centroids"].shape == (10, 8)
-    assert outcome["seen"].all()
+    assert [message.epoch for message in before if isinstance(message, EpochMetrics)] == [1, 2, 3]
+    assert not any(name.startswith("test/") for message in before for name in message.metrics)
+    assert isinstance(last, Predictions)
+    arrays = last.arrays
+    assert arrays["confusion"].trace() / arrays["confusion"].sum() == pytest.approx(last.accuracy)
+    assert (arrays["labels"] == arrays["predictions"]).mean() == pytest.approx(last.accuracy)
+    assert np.array_equal(arrays["labels"], one.dataset.labels[one.splits.test])
+    assert arrays["centroids"].shape == (10, 8)
+    assert arrays["seen"].all()
+    orders = [message.order for message in (*before, last)]
+    assert orders == sorted(set(orders)), "a run that begins again tells nothing twice"
 
 
 def test_a_job_cut_off_gives_its_past_again_and_goes_on_as_if_it_were_not(job: Callable[..., Job]) -> None:
@@ -80,12 +86,12 @@ def test_checkpoints_come_after_so_many_seconds_too(job: Callable[..., Job]) -> 
 def test_the_best_is_kept_beside_the_last(job: Callable[..., Job]) -> None:
     """With a falling loss of the training as the measure to maximise, the first epoch is the best."""
     one = replace(job(), best_by=("train/supervised", "maximize"))
-    losses = [message["train/supervised"] for message in train_job(one)]
+    losses = [message.metrics["train/supervised"] for message in train_job(one)]
     assert losses[0] == max(losses)
     store = CheckpointStore(one.storage)
     assert store.read(BEST) != store.read(LAST)
     resumed = list(train_job(replace(one, storage=_only_the_best(one))))
-    assert resumed[0]["train/supervised"] == losses[0]
+    assert resumed[0].metrics["train/supervised"] == losses[0]
 
 
 def _only_the_best(job: Job) -> str:
@@ -109,7 +115,7 @@ def test_a_damaged_checkpoint_is_refused_and_can_be_put_aside(
         next(train_job(job()))
     CheckpointStore(job().storage).quarantine()
     assert path.with_suffix(".refused").read_bytes() == broken
-    assert next(train_job(job()))["epoch"] == 1
+    assert next(train_job(job())).epoch == 1
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_clear_error(job: Callable[..., Job], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The finding and the table in plain text."""
+"""The headline and the table in plain text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from supercm_ray.config import Study
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
-from supercm_ray.tuning.report import finding, table_text
+from supercm_ray.tuning.report import headline, table_text
 
 SETTING = {"algorithm.clustering_weight": 0.4, "data.label_ratio": 0.01}
 
@@ -21,7 +21,7 @@ def row(**changes: Any) -> Row:
 
 
 def test_finding_names_labels_accuracy_and_gain(study: Study) -> None:
-    text = finding(study, [row()], {(0.01,): 11})
+    text = headline(study, [row()], {(0.01,): 11})
     assert text == (
         "With 11 training labels, tuned SuperCM reaches 88.3 ± 2.1 % on the test split, "
         "20.1 points above its baseline (± 0.9 over 3 seeds)."
@@ -29,7 +29,7 @@ def test_finding_names_labels_accuracy_and_gain(study: Study) -> None:
 
 
 def test_finding_counts_all_labels_where_those_for_training_are_not_known(study: Study) -> None:
-    assert finding(study, [row()]).startswith("With 191 labels (those for validation included), ")
+    assert headline(study, [row()]).startswith("With 191 labels (those for validation included), ")
 
 
 @pytest.mark.parametrize(
@@ -42,25 +42,25 @@ def test_finding_counts_all_labels_where_those_for_training_are_not_known(study:
     ],
 )
 def test_finding_is_honest(study: Study, gains: tuple[float, ...], words: str) -> None:
-    assert words in finding(study, [row(gains=gains)])
+    assert words in headline(study, [row(gains=gains)])
 
 
 def test_finding_stands_at_the_fewest_labels_and_gives_the_range(study: Study) -> None:
     more = row(group=(0.1,), label_budget=297, gains=(-0.01, -0.03))
-    text = finding(study, [more, row()], {(0.01,): 11, (0.1,): 117})
+    text = headline(study, [more, row()], {(0.01,): 11, (0.1,): 117})
     assert text.startswith("With 11 training labels")
     assert "over the 2 groups compared the gain ranges from −2.0 to +20.1 points" in text
 
 
 def test_finding_says_when_clustering_is_off_or_added_to_a_host(study: Study) -> None:
     off = row(overrides={**SETTING, "algorithm.clustering_weight": 0.0})
-    assert "tuned supervised without the clustering loss reaches" in finding(study, [off])
+    assert "tuned supervised without the clustering loss reaches" in headline(study, [off])
     host = row(overrides={**SETTING, "algorithm.name": "fixmatch"})
-    assert "tuned fixmatch with SuperCM reaches" in finding(study, [host])
+    assert "tuned fixmatch with SuperCM reaches" in headline(study, [host])
 
 
 def test_finding_without_tuned_rows(study: Study) -> None:
-    assert "nothing is known on the test split" in finding(study, [row(arm=BASELINE, gains=())])
+    assert "nothing is known on the test split" in headline(study, [row(arm=BASELINE, gains=())])
 
 
 def test_table_is_aligned_and_narrow(study: Study) -> None:

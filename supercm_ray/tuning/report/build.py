@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from supercm_ray.config import Study
-from supercm_ray.records import StudyFolder, write_atomically
+from supercm_ray.records import StudyFolder, read_text, write_atomically
 from supercm_ray.search import Row, StudyView
 from supercm_ray.tuning.report.draw import draw_plots
 from supercm_ray.tuning.report.page import render
 from supercm_ray.tuning.report.table_json import table_tree
-from supercm_ray.tuning.report.text import finding, table_text
+from supercm_ray.tuning.report.text import headline, table_text
 from supercm_ray.tuning.report.view import ReportData, gather
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Report:
 
     Attributes:
         rows: the table, by group and arm; empty before the first finalist's end.
-        text: the table and the finding, for a terminal.
+        text: the table and the headline, for a terminal.
         html: the page.
         table_json: the table's numbers.
         plots: PNG files.
@@ -38,7 +41,8 @@ class Report:
 
 
 def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Report:
-    """Writes the report of a study into its folder, however far the study has come.
+    """Writes the report of a study into its folder, however far the study has come. A page that shows more finalists
+    than the records hold, since some were lost, is not replaced, which is said.
 
     Args:
         study: as resolved.
@@ -46,14 +50,31 @@ def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Re
         plots: whether to draw any.
     """
     data = gather(StudyView.read(study, folder))
-    drawn = draw_plots(data, folder.path / "plots") if plots else []
     html, table_json = folder.path / "report.html", folder.path / "table.json"
+    best_run = data.best.record.key if data.best else None
+    former = _finalists_in(table_json)
+    if sum(row.num_runs for row in data.rows) < former:
+        logger.warning(
+            "%s shows %d finalists, more than the records in %s hold now; it is left as it is",
+            html,
+            former,
+            folder.path,
+        )
+        return Report(data.rows, _text(data), html, table_json, [], best_run)
+    drawn = draw_plots(data, folder.path / "plots") if plots else []
     write_atomically(html, render(data, drawn))
     write_atomically(table_json, json.dumps(table_tree(data), indent=1, ensure_ascii=False, allow_nan=False))
-    best_run = data.best.record.key if data.best else None
     return Report(data.rows, _text(data), html, table_json, [figure.png for figure in drawn], best_run)
+
+
+def _finalists_in(table_json: Path) -> int:
+    """Finalists that a former report shows."""
+    try:
+        return sum(int(row["num_runs"]) for row in json.loads(read_text(table_json) or "{}").get("rows", []))
+    except (ValueError, KeyError, TypeError):  # a damaged file shows none
+        return 0
 
 
 def _text(data: ReportData) -> str:
     labels = data.training_labels
-    return f"{table_text(data.study, data.rows, labels)}\n\n{finding(data.study, data.rows, labels)}"
+    return f"{table_text(data.study, data.rows, labels)}\n\n{headline(data.study, data.rows, labels)}"

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -43,7 +45,7 @@ def frontier(data: ReportData) -> Figure:
     """Accuracy against the group: both arms on the test split, all trials on the validation split."""
     figure, axes = new_axes()
     places = _place_levels(axes, data) if data.study.group_paths else _place_arms(axes)
-    handles: list[Any] = [
+    handles: list[Artist | ErrorbarContainer] = [
         _draw_arm(axes, arm, rows, places)
         for arm in ARM_STYLES
         if (rows := [row for row in data.rows if row.arm == arm])
@@ -78,7 +80,7 @@ def _place_levels(axes: Axes, data: ReportData) -> _Places:
     axes.set_xticks([], minor=True)
     room = 0.1 * (high - low) or 0.5
     axes.set_xlim(*((low / 1.25, high * 1.25) if is_log else (low - room, high + room)))
-    return _Places({group: float(group[0]) for group in groups}, is_log, 0.03 if is_log else 0.15 * room)
+    return _Places(dict(zip(groups, map(float, numbers), strict=True)), is_log, 0.03 if is_log else 0.15 * room)
 
 
 def _draw_trials(axes: Axes, data: ReportData, places: _Places) -> Line2D:
@@ -89,7 +91,7 @@ def _draw_trials(axes: Axes, data: ReportData, places: _Places) -> Line2D:
     return dots
 
 
-def _draw_arm(axes: Axes, arm: str, rows: Sequence[Row], places: _Places) -> Any:
+def _draw_arm(axes: Axes, arm: str, rows: Sequence[Row], places: _Places) -> ErrorbarContainer:
     means, stds = (100 * np.asarray(column) for column in zip(*(row.test_accuracy for row in rows), strict=True))
     label = f"{arm}, test/accuracy,\nmean ± std over seeds"
     return axes.errorbar(

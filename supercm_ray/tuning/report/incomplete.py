@@ -12,7 +12,7 @@ from supercm_ray.search.finalists import BASELINE, TUNED, Finalist, Row
 _ENDED = ("complete", "pruned", "failed")
 
 
-def missing(
+def incomplete(
     study: Study,
     *,
     trials: Sequence[RunRecord],

@@ -6,7 +6,6 @@ import importlib.metadata
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import yaml
 
@@ -14,7 +13,7 @@ from supercm_ray.records import RunView
 from supercm_ray.report.html import data_uri, fill
 from supercm_ray.search.finalists import BASELINE, Row
 from supercm_ray.tuning.report.draw import Drawn
-from supercm_ray.tuning.report.text import HEADINGS, finding, gain_text, percent, seeds_text, value_text
+from supercm_ray.tuning.report.text import HEADINGS, gain_text, headline, percent, seeds_text, value_text
 from supercm_ray.tuning.report.validators import rank_correlations
 from supercm_ray.tuning.report.view import ReportData
 
@@ -34,7 +33,7 @@ def render(data: ReportData, figures: Sequence[Drawn]) -> str:
         "page.html",
         data=data,
         study=study,
-        finding=finding(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
+        headline=headline(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
         headings=(*study.group_paths, *HEADINGS[:3], "setting", *HEADINGS[3:]),
         num_factors=len(study.group_paths),
         rows=[_row(data, row) for row in data.rows],
@@ -50,7 +49,7 @@ def render(data: ReportData, figures: Sequence[Drawn]) -> str:
     )
 
 
-def _row(data: ReportData, row: Row) -> dict[str, Any]:
+def _row(data: ReportData, row: Row) -> dict[str, object]:
     study = data.study
     labels = data.training_labels.get(row.group)
     shown = {path: value for path, value in row.overrides.items() if path not in study.group_paths}
@@ -67,7 +66,7 @@ def _row(data: ReportData, row: Row) -> dict[str, Any]:
     }
 
 
-def _run(view: RunView, paths: Sequence[str]) -> dict[str, Any]:
+def _run(view: RunView, paths: Sequence[str]) -> dict[str, object]:
     record = view.record
     test = record.summary.get("test/accuracy")
     return {

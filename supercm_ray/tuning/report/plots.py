@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import ColorType
 
-from supercm_ray.config import CategoricalDistribution, Study
+from supercm_ray.config import CategoricalDistribution, Leaf, Study
 from supercm_ray.records import RunView
 from supercm_ray.report.style import group_colors, new_axes, outer_legend, plain_log, styled
 from supercm_ray.search import Group
@@ -67,7 +68,7 @@ def value(data: ReportData, path: str) -> Figure:
     figure, axes = new_axes(5.6, 3.7)
     views = [view for view in data.trials if view.val_accuracy is not None]
     distribution, colors = data.study.space[path], _colors(data)
-    places: dict[Any, float] = {}
+    places: dict[Leaf, float] = {}
     if isinstance(distribution, CategoricalDistribution):
         places = {choice: float(i) for i, choice in enumerate(distribution.choices)}
         axes.set_xticks(list(places.values()), [value_text(choice) for choice in places])
@@ -76,10 +77,16 @@ def value(data: ReportData, path: str) -> Figure:
     for view in views:
         x = view.record.overrides[path]
         marker = _marker(view, colors[data.study.group(view.record.overrides)])
-        axes.plot(places.get(x, x), 100 * view.metrics["val/accuracy"], **marker)
+        axes.plot(places[x] if x in places else _number(x), 100 * view.metrics["val/accuracy"], **marker)
     axes.set(xlabel=path, ylabel="val/accuracy (%)")
     outer_legend(axes, [*_level_handles(data), *_status_handles(views)], ",\n".join(data.study.group_paths))
     return figure
+
+
+def _number(value: Leaf) -> float:
+    """Where a value stands on an axis of numbers."""
+    assert isinstance(value, int | float)
+    return float(value)
 
 
 def _best_so_far(data: ReportData, group: Group) -> tuple[list[int], list[float]]:
@@ -97,13 +104,13 @@ def _best_so_far(data: ReportData, group: Group) -> tuple[list[int], list[float]
     return numbers, values
 
 
-def _colors(data: ReportData) -> dict[Group, Any]:
+def _colors(data: ReportData) -> dict[Group, ColorType]:
     """The same in every figure of a report."""
     groups = data.groups
     return dict(zip(groups, group_colors(len(groups)), strict=True))
 
 
-def _marker(view: RunView, color: Any) -> dict[str, Any]:
+def _marker(view: RunView, color: ColorType) -> dict[str, Any]:
     filled = view.record.status in ("complete", "failed")
     marker = _MARKERS.get(view.record.status, _OPEN_MARKER)
     face = color if filled else "none"

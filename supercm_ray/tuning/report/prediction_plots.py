@@ -11,6 +11,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import ColorType
 
 from supercm_ray.report.style import class_colors, new_axes, outer_legend, rasterized, styled
 from supercm_ray.tuning.report.view import StoredPredictions
@@ -99,7 +100,9 @@ def _write_counts(axes: Axes, counts: Array, shares: Array) -> None:
         axes.text(column, row, str(int(count)), ha="center", va="center", color=color, fontsize=9)
 
 
-def _mark_centroids(axes: Axes, centroids: Array, seen: Array, class_names: Sequence[str], colors: list[Any]) -> None:
+def _mark_centroids(
+    axes: Axes, centroids: Array, seen: Array, class_names: Sequence[str], colors: Sequence[ColorType]
+) -> None:
     halo = [patheffects.withStroke(linewidth=3.5, foreground="white")]
     for k in np.flatnonzero(seen).tolist():
         x, y = centroids[k]
@@ -115,7 +118,7 @@ def _mark_centroids(axes: Axes, centroids: Array, seen: Array, class_names: Sequ
         )
 
 
-def _handles(class_names: Sequence[str], colors: list[Any], num_wrong: int, num_samples: int) -> list[Line2D]:
+def _handles(class_names: Sequence[str], colors: Sequence[ColorType], num_wrong: int, num_samples: int) -> list[Line2D]:
     if len(class_names) <= _MAX_CLASSES_WITH_COUNTS:
         classes = [
             Line2D([], [], linestyle="none", marker="o", color=color, label=name)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from supercm_ray.search.finalists import Row
-from supercm_ray.tuning.report.text import finding, gain
+from supercm_ray.tuning.report.text import gain, headline
 from supercm_ray.tuning.report.view import ReportData
 
 
-def table_tree(data: ReportData) -> dict[str, Any]:
+def table_tree(data: ReportData) -> dict[str, object]:
     """Every figure of the page's table, unrounded; a standard deviation of a single value is null."""
     return {
         "study": data.study.name,
         "study_id": data.folder.study_id,
         "identity": data.folder.identity,
-        "finding": finding(data.study, data.rows, data.training_labels),
+        "headline": headline(data.study, data.rows, data.training_labels),
         "best_run": data.best.record.key if data.best else None,
         "trials": data.statuses,
         "importances": data.importances,
-        "missing": list(data.missing),
+        "incomplete": list(data.incomplete),
         "rows": [_row(data, row) for row in data.rows],
     }
 
 
-def _row(data: ReportData, row: Row) -> dict[str, Any]:
+def _row(data: ReportData, row: Row) -> dict[str, object]:
     return {
         "group": dict(zip(data.study.group_paths, row.group, strict=True)),
         "arm": row.arm,

@@ -1,4 +1,4 @@
-"""The study's table and its finding in plain words."""
+"""The study's table and its headline in plain words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADINGS = ("labels", "all labels", "arm", "val %", "test %", "seeds", "gain, po
 """Columns of the table beside the group and the setting. `all labels` includes those for validation."""
 
 
-def finding(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, int] | None = None) -> str:
+def headline(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, int] | None = None) -> str:
     """What the study found, in one sentence, at its fewest labels.
 
     Args:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from supercm_ray.config import Study
 from supercm_ray.records import RunRecord, RunView, StudyFolder
 from supercm_ray.search import TUNED, Finalist, Group, Row, StudyView
-from supercm_ray.tuning.report.incomplete import missing
+from supercm_ray.tuning.report.incomplete import incomplete
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ReportData:
         best: the tuned run chosen by validation.
         predictions: what it predicted on the test split.
         class_names: by class number.
-        missing: what the study has not left yet, in words.
+        incomplete: what the study has not left yet, in words.
     """
 
     study: Study
@@ -64,7 +64,7 @@ class ReportData:
     best: RunView | None
     predictions: StoredPredictions | None
     class_names: tuple[str, ...]
-    missing: tuple[str, ...]
+    incomplete: tuple[str, ...]
 
     @property
     def failed(self) -> list[RunRecord]:
@@ -95,7 +95,7 @@ def gather(view: StudyView) -> ReportData:
         best=best,
         predictions=predictions,
         class_names=_class_names(view, predictions),
-        missing=missing(
+        incomplete=incomplete(
             study,
             trials=[trial.record for trial in view.trials],
             planned=view.plan,

@@ -15,7 +15,7 @@ import ray
 from ray import tune
 from ray.util.placement_group import placement_group_table
 
-from supercm_ray.runtime.group import TRIAL_RESOURCES, GroupRun, Workers
+from supercm_ray.runtime.worker_group import TRIAL_RESOURCES, WorkerGroupRun, Workers
 
 from . import toy_loops
 
@@ -28,7 +28,9 @@ class Trial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         workers = Workers(2, cpus_per_worker=0.5)
         given = {"folder": f"{config['folder']}/{self.trial_id}", "epochs": 10_000, "sleep_s": 0.01}
-        self._run = GroupRun(toy_loops.count, given, workers, name=self.trial_id, storage=f"{config['folder']}/ray")
+        self._run = WorkerGroupRun(
+            toy_loops.count, given, workers, name=self.trial_id, storage=f"{config['folder']}/ray"
+        )
         self._messages = iter(self._run)
 
     def step(self) -> dict[str, Any]:

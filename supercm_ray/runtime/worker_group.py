@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import logging
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
-from ray import train
+from ray import ObjectRef, train
+from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 from supercm_ray.execution.interruption import check_interrupt
-from supercm_ray.runtime import remote
+from supercm_ray.records import Message
+from supercm_ray.runtime import channel, loopback, worker_loop
+from supercm_ray.runtime.channel import NO_EPOCH, Channel, Item
 from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
+from supercm_ray.runtime.ray_version import check_ray_version
+
+if TYPE_CHECKING:
+    from supercm_ray.runtime.train_internals.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-Loop = Callable[[Any], Iterator[dict[str, Any]]]
+Loop = Callable[[Any], Iterator[Message]]
 """What every worker runs. Its messages hold `epoch`; begun again it gives those since its checkpoint, or all, again."""
 
 TRIAL_RESOURCES: dict[str, float] = {"memory": 1}
@@ -42,7 +52,7 @@ class Workers:
     """How many workers, and what each is given.
 
     Attributes:
-        num_workers: a number, or the least and the most for a run that goes on with what the cluster has.
+        num_workers: a number, or the smallest and the largest number for a run that uses what the cluster has.
         use_gpu: whether each has a GPU.
         cpus_per_worker: CPUs of each.
         placement: whether they are put on as few nodes as possible (PACK), or on as many (SPREAD).
@@ -56,13 +66,13 @@ class Workers:
     max_failures: int = 3
 
     @property
-    def least(self) -> int:
-        """Workers without which nothing starts."""
+    def min_workers(self) -> int:
+        """The smallest number of workers that a run starts with."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
 
     @property
-    def most(self) -> int:
-        """Workers that are wanted."""
+    def max_workers(self) -> int:
+        """The largest number of workers that a run starts with."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
     @property
@@ -75,19 +85,19 @@ def groups_that_fit(workers: Workers) -> int:
     """How many runs of so many workers the cluster holds at once, at least one.
 
     Raises:
-        StudyError: where not even the least number of workers fits, instead of waiting for ever.
+        StudyError: where not even the smallest number of workers fits, instead of waiting for ever.
     """
     room = workers_that_fit(workers.resources)
-    if room < workers.least:
+    if room < workers.min_workers:
         wanted = " and ".join(f"{amount:g} {name}" for name, amount in workers.resources.items())
         raise StudyError(
-            f"{workers.least} workers must fit the cluster at once, got room for {room} with {wanted} each; ask for "
-            "fewer workers, or for less for each, or add nodes"
+            f"{workers.min_workers} workers must fit the cluster at once, got room for {room} with {wanted} each; "
+            "ask for fewer workers, or for less for each, or add nodes"
         )
-    return max(1, room // workers.most)
+    return max(1, room // workers.max_workers)
 
 
-class GroupRun:
+class WorkerGroupRun:
     """Runs a loop on several workers, which torch.distributed connects, and gives what rank 0 yields.
 
     A worker, or a node with workers, that dies is replaced, and the loop begins again on all of them, from its own
@@ -112,12 +122,13 @@ class GroupRun:
         self._name, self._storage = f"{name}-{secrets.token_hex(4)}", str(storage)
         self.restarts = 0
         self._begun = False
-        self._trainer: remote.Trainer | None = None
-        self._channel: Any = None
+        self._trainer: Trainer | None = None
+        self._channel: ActorHandle | None = None
+        self._meeting_place: str | None = None
         self._waiting_since: float | None = None
         self._failure: tuple[int, str] | None = None
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Message]:
         """Yields the messages in order, each epoch once; a run is iterated once.
 
         Raises:
@@ -130,7 +141,7 @@ class GroupRun:
         self._begun = True
         return self._run()
 
-    def __enter__(self) -> GroupRun:
+    def __enter__(self) -> WorkerGroupRun:
         """Nothing is started yet."""
         return self
 
@@ -140,34 +151,38 @@ class GroupRun:
         """Closes the run."""
         self.close()
 
-    def _run(self) -> Iterator[dict[str, Any]]:
+    def _run(self) -> Iterator[Message]:
         groups_that_fit(self._workers)
-        last_epoch = remote.NOTHING_YET
+        last_epoch = NO_EPOCH
         try:
             trainer, channel = self._start()
             for payload in self._payloads(trainer, channel):
-                message: dict[str, Any] = ray.cloudpickle.loads(payload)
-                if message["epoch"] > last_epoch:
-                    last_epoch = message["epoch"]
+                message: Message = ray.cloudpickle.loads(payload)
+                if message.order > last_epoch:
+                    last_epoch = message.order
                     yield message
         finally:
             self.close()
 
-    def _start(self) -> tuple[remote.Trainer, Any]:
-        ray.cloudpickle.register_pickle_by_value(remote)
-        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-        self._channel = channel = ray.remote(num_cpus=0, label_selector=here)(remote.Channel).remote()
-        given = {
-            "channel": channel,
-            "loop": ray.cloudpickle.dumps(self._loop),
-            "argument": ray.put(self._argument),
-        }
+    def _start(self) -> tuple[Trainer, ActorHandle]:
+        check_ray_version()
+        from supercm_ray.runtime import train_internals
+        from supercm_ray.runtime.train_internals.trainer import Trainer
+
+        for module in (channel, loopback, worker_loop, train_internals):
+            ray.cloudpickle.register_pickle_by_value(module)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._channel = carrier = ray.remote(num_cpus=0, scheduling_strategy=here)(Channel).remote()
         local = _on_loopback()
-        self._trainer = trainer = remote.Trainer(
-            remote.work,
-            train_loop_config=given,
-            torch_config=remote.LoopbackTorchConfig() if local else None,
-            channel=channel,
+        self._trainer = trainer = Trainer(
+            worker_loop.run_loop,
+            train_loop_config={
+                "channel": carrier,
+                "loop": ray.cloudpickle.dumps(self._loop),
+                "argument": ray.put(self._argument),
+            },
+            torch_config=loopback.LoopbackTorchConfig(folder=self._make_meeting_place()) if local else None,
+            channel=carrier,
             max_failures=self._workers.max_failures,
             scaling_config=train.ScalingConfig(
                 num_workers=self._workers.num_workers,
@@ -178,15 +193,21 @@ class GroupRun:
             run_config=train.RunConfig(
                 name=self._name,
                 storage_path=self._storage,
+                failure_config=train.FailureConfig(max_failures=-1),
                 worker_runtime_env={"env_vars": {**HIDE_GPUS, **(_LOOPBACK if local else {})}},
                 logging_config=train.LoggingConfig(log_level="ERROR"),
             ),
         )
         self._waiting_since = time.monotonic()
         trainer.fit()
-        return trainer, channel
+        return trainer, carrier
 
-    def _payloads(self, trainer: remote.Trainer, channel: Any) -> Iterator[bytes]:
+    def _make_meeting_place(self) -> str:
+        """Makes a folder of this machine in which workers connect; `close` removes it."""
+        self._meeting_place = tempfile.mkdtemp(prefix="supercm-workers-")
+        return self._meeting_place
+
+    def _payloads(self, trainer: Trainer, channel: ActorHandle) -> Iterator[bytes]:
         while True:
             for kind, content in self._take(trainer, channel):
                 if kind == "message":
@@ -200,7 +221,7 @@ class GroupRun:
                 elif kind == "down":
                     self._note_down(*content)
 
-    def _take(self, trainer: remote.Trainer, channel: Any) -> list[tuple[str, Any]]:
+    def _take(self, trainer: Trainer, channel: ActorHandle) -> list[Item]:
         """What came over the channel, as soon as something does. Another thread may have closed the run."""
         arrived, finished = channel.take.remote(), trainer.finished
         while True:
@@ -214,13 +235,13 @@ class GroupRun:
                 return self._opened(arrived)
             if self._waiting_since is not None and time.monotonic() - self._waiting_since > _START_TIMEOUT_S:
                 raise WorkersError(
-                    f"{self._workers.least} workers must start within {_START_TIMEOUT_S:g} s, got none; see what else "
-                    "takes the resources of the cluster"
+                    f"{self._workers.min_workers} workers must start within {_START_TIMEOUT_S:g} s, got none; see "
+                    "what else takes the resources of the cluster"
                 )
 
-    def _opened(self, arrived: Any) -> list[tuple[str, Any]]:
+    def _opened(self, arrived: ObjectRef) -> list[Item]:
         try:
-            items: list[tuple[str, Any]] = ray.get(arrived)
+            items: list[Item] = ray.get(arrived)
         except RayActorError as error:
             raise WorkersError(
                 f"the process that carries the workers' messages died; {_last_line(str(error))}", str(error)
@@ -253,8 +274,14 @@ class GroupRun:
         """Frees every resource at once: workers, their placement group, and Ray's helpers. Does so once."""
         trainer, self._trainer = self._trainer, None
         channel, self._channel = self._channel, None
-        if not ray.is_initialized():
-            return
+        try:
+            if ray.is_initialized():
+                self._free(trainer, channel)
+        finally:
+            if self._meeting_place is not None:
+                shutil.rmtree(self._meeting_place, ignore_errors=True)
+
+    def _free(self, trainer: Trainer | None, channel: ActorHandle | None) -> None:
         try:
             if trainer is not None and hasattr(trainer, "controller"):
                 _abort(trainer.controller)
@@ -264,7 +291,7 @@ class GroupRun:
                 ray.kill(channel)
 
 
-def _unexpected_end(trainer: remote.Trainer) -> WorkersError:
+def _unexpected_end(trainer: Trainer) -> WorkersError:
     """Why the controller ended without a word."""
     try:
         ray.get(trainer.finished)
@@ -275,7 +302,7 @@ def _unexpected_end(trainer: remote.Trainer) -> WorkersError:
     return WorkersError(f"the process that controls the workers came to an end; {_last_line(text)}", text)
 
 
-def _abort(controller: Any) -> None:
+def _abort(controller: ActorHandle) -> None:
     """Has the controller take everything down, which it cannot while it starts workers; then it is killed."""
     try:
         ray.get(controller.abort.remote(), timeout=_ABORT_TIMEOUT_S)

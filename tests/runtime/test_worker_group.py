@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ import pytest
 import ray
 
 from supercm_ray.errors import DivergedError, StudyError, WorkersError
+from supercm_ray.execution import interruption
 from supercm_ray.execution.interruption import interruptible
-from supercm_ray.runtime import interrupt, ray_session
-from supercm_ray.runtime.group import GroupRun, Workers, groups_that_fit
+from supercm_ray.runtime.cluster import ray_session
+from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers, groups_that_fit
 
 from . import toy_loops
 from .processes import listening_addresses
@@ -43,8 +45,8 @@ def session() -> Iterator[float]:
         os.environ.update(before)
 
 
-def group(folder: Path, workers: Workers = TWO, **given: Any) -> GroupRun:
-    return GroupRun(
+def group(folder: Path, workers: Workers = TWO, **given: Any) -> WorkerGroupRun:
+    return WorkerGroupRun(
         toy_loops.count, {"folder": str(folder / "toy"), **given}, workers, name="toy", storage=folder / "ray"
     )
 
@@ -103,8 +105,11 @@ def test_room_is_counted_in_whole_groups(session: float) -> None:
 
 
 def test_an_error_of_the_loop_that_is_ours_arrives_as_it_is_and_is_not_tried_again(
-    session: float, tmp_path: Path
+    session: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(meeting))
     epochs = []
     with pytest.raises(DivergedError, match=r"^the loss is nan in epoch 3$"):
         for message in group(tmp_path, epochs=5, at=3, how="diverge"):
@@ -112,6 +117,7 @@ def test_an_error_of_the_loop_that_is_ours_arrives_as_it_is_and_is_not_tried_aga
     assert epochs == [1, 2]
     assert len(begun(tmp_path)) == 2
     assert seconds_until_free(session) < 10
+    assert not list(meeting.iterdir()), "the folder in which workers meet is removed"
 
 
 @pytest.mark.slow
@@ -145,7 +151,7 @@ def test_a_failure_that_repeats_ends_the_run_with_the_workers_own_account(
     if how == "raise":
         assert caught.value.worker_traceback.startswith("Traceback")
         assert "toy_loops.py" in caught.value.worker_traceback
-        assert "remote.py" not in caught.value.worker_traceback
+        assert "worker_loop.py" not in caught.value.worker_traceback
     assert len(begun(tmp_path)) == 4
     assert seconds_until_free(session) < 10
 
@@ -161,7 +167,7 @@ def test_an_interrupt_ends_the_wait_at_once(session: float, tmp_path: Path) -> N
                 for message in run:
                     if message["epoch"] == wait_for:
                         threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            interrupt._requested.clear()  # the session goes on here, which it does not elsewhere
+            interruption._requested.clear()  # the session goes on here, which it does not elsewhere
             assert seconds_until_free(session) < 10
 
 
