@@ -277,7 +277,3 @@ def _ways_in(result: TuneResult) -> list[str]:
         *_tracked(result.how_to_open),
         f"Optuna   optuna-dashboard '{result.folder.optuna_url}'",
     ]
-
-
-if __name__ == "__main__":
-    main()
