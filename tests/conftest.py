@@ -21,7 +21,7 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 SMALL_STUDY = """\
 base:
   data: {name: digits, label_ratio: 0.1}
-  model: {channels: [4, 8]}
+  model: {options: {channels: [4, 8]}}
   training:
     num_epochs: 3
     steps_per_epoch: 2

@@ -23,7 +23,7 @@ from supercm_ray.records import StudyFolder
 STUDY = {
     "base": {
         "data": {"name": "digits", "label_ratio": 0.02},
-        "model": {"channels": [4, 8]},
+        "model": {"options": {"channels": [4, 8]}},
         "training": {"num_epochs": 4, "steps_per_epoch": 4, "learning_rate": 1e-2},
     },
     "space": {

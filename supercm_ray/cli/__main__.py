@@ -1,4 +1,4 @@
-"""`python -m supercm_ray.cli`."""
+"""Runs the command line: `python -m supercm_ray.cli`."""
 
 from supercm_ray.cli.app import main
 

@@ -121,7 +121,7 @@ def test_ls_lists_study_files_broken_ones_too(tmp_path: Path) -> None:
 
 def test_train_runs_once_resumes_and_keeps_the_test_closed(tmp_path: Path, empty_mlflow: Path) -> None:
     shutil.copy(empty_mlflow, tmp_path)
-    words = ("training.num_epochs=3", "training.steps_per_epoch=3", "model.channels=[4,8]")
+    words = ("training.num_epochs=3", "training.steps_per_epoch=3", "model.options.channels=[4,8]")
     first = supercm_ray(tmp_path, "train", str(DIGITS), *words)
     assert first.returncode == 0, first.stderr
     assert "val/accuracy" in first.stdout

@@ -51,9 +51,9 @@ def test_worker_processes_are_reused_between_trials(
 
 ALGORITHM = """
 import torch
-from supercm_ray.algorithms import Step, Terms, register
+from supercm_ray.algorithms import ALGORITHMS, Step, Terms
 
-@register("entropy_minimisation")
+@ALGORITHMS.register("entropy_minimisation", requires={"unlabeled"})
 def entropy_minimisation(step: Step) -> Terms:
     probabilities = step.unlabeled_logits.softmax(dim=1)
     return {"entropy": -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1).mean()}
