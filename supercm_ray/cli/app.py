@@ -188,7 +188,6 @@ def scale(
     study = on_workers(load_study(file, [*(overrides or ()), *words]), None, gpu)
     check_scaling(study, scaling_of(study))
     if dry_run:
-        _check_names(study)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
