@@ -60,6 +60,7 @@ def validate(file: File, overrides: Overrides = None) -> None:
     study = load_study(file, overrides or ())
     if study.scaling is not None:
         check_scaling(study, study.scaling)
+    _check_trackers(study)
     searched = ", ".join(study.space) or "nothing"
     console.print(
         f"{file} is valid: study {study.name}, {study.budget.num_trials} trials over {searched}", markup=False
@@ -103,9 +104,10 @@ def train(
         if "/" in name:
             console.print(f"{name:20} {value:.4f}")
     console.print(f"checkpoint           {result.checkpoint}", markup=False)
-    console.print(
-        f"MLflow run           {result.run_id}\n\nOpen it with\n  {_mlflow(result.tracking_uri)}", markup=False
-    )
+    if result.run_id:
+        console.print(f"tracked run          {result.run_id}", markup=False)
+    if result.how_to_open:
+        console.print("\nOpen it with", *result.how_to_open.splitlines(), sep="\n  ", markup=False)
 
 
 @app.command()
@@ -188,6 +190,7 @@ def scale(
     study = on_workers(load_study(file, [*(overrides or ()), *words]), None, gpu)
     check_scaling(study, scaling_of(study))
     if dry_run:
+        _check_trackers(study)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -198,8 +201,9 @@ def scale(
         command = shlex.join(["supercm-ray", *sys.argv[1:]])
         result = api.scale(study, results=results, callback=view, command=command)
     console.print(f"\n{result.report.text}\n", markup=False)
-    console.print(f"report   {result.report.html}\nMLflow   {_mlflow(result.tracking_uri)}\n", markup=False)
-    console.print(str(result.report.measurements), markup=False)
+    for line in [f"report   {result.report.html}", *_tracked(result.how_to_open)]:
+        console.print(line, markup=False)
+    console.print(f"\n{result.report.measurements}", markup=False)
 
 
 @app.command()
@@ -231,6 +235,12 @@ def main() -> None:
         sys.exit(130)
 
 
+def _check_trackers(study: Study) -> None:
+    from supercm_ray.tracking import tracker_names  # seconds of imports
+
+    tracker_names(study)
+
+
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:
     """What `--workers` says."""
     if text is None:
@@ -253,11 +263,8 @@ def _print_yaml(tree: dict[str, object]) -> None:
     sys.stdout.write(yaml.safe_dump(tree, sort_keys=False))
 
 
-def _mlflow(uri: str) -> str:
-    from supercm_ray.tracking import without_credentials
-
-    shown = without_credentials(uri)
-    return f"open {shown}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
+def _tracked(how_to_open: str) -> list[str]:
+    return [f"tracking {line}" for line in how_to_open.splitlines()]
 
 
 def _ways_in(result: TuneResult) -> list[str]:
@@ -266,11 +273,7 @@ def _ways_in(result: TuneResult) -> list[str]:
         f"trials   {sum(result.counts.values())}: {trials}",
         *(f"failed   {key}: {reason}" for key, reason in sorted(result.failed_finalists.items())),
         f"report   {result.report.html}",
-        f"model    {result.model_uri}",
-        f"MLflow   {_mlflow(result.tracking_uri)}",
+        *([f"model    {result.model_uri}"] if result.model_uri else []),
+        *_tracked(result.how_to_open),
         f"Optuna   optuna-dashboard '{result.folder.optuna_url}'",
     ]
-
-
-if __name__ == "__main__":
-    main()

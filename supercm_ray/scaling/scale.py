@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from supercm_ray.config import ScalingConfig, Study, check_scaling, scaling_of
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import Status, StudyFolder, write_atomically
+from supercm_ray.records import StudyFolder, write_atomically
 from supercm_ray.scaling.analysis import analyse
 from supercm_ray.scaling.measure import ScalingRun
 from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance
@@ -20,10 +20,8 @@ from supercm_ray.scaling.measurements_file import MeasurementsFile
 from supercm_ray.scaling.plan import identity
 from supercm_ray.scaling.report import ScalingReport, build_scaling_report
 from supercm_ray.scaling.workers import ray_session
-from supercm_ray.tracking import BackgroundTracker, Tracker, background, provenance, tracking_uri
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker, provenance, tracker_names
 from supercm_ray.training.preflight import load_checked
-
-_VERSION_TAG = "supercm.version."
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,9 @@ class ScaleResult:
         measurements: everything that was measured, as it stands in the file `report.measurements`.
         report: the page and what is on it.
         folder: the scaling study's folder.
-        tracking_uri: of MLflow.
-        run_id: the parent run.
+        tracking_uri: where it is tracked; empty for nowhere.
+        run_id: the tracker's parent run.
+        how_to_open: the command or address that shows what is tracked, a line for each tracker.
     """
 
     measurements: Measurements
@@ -43,6 +42,7 @@ class ScaleResult:
     folder: StudyFolder
     tracking_uri: str
     run_id: str
+    how_to_open: str
 
 
 def scale(
@@ -72,55 +72,44 @@ def scale(
     scaling = scaling or scaling_of(study)
     study = study.model_copy(update={"scaling": scaling})
     check_scaling(study, scaling)
+    tracker_names(study)
     dataset = load_checked(study)
     key = identity(study, scaling)
     folder = StudyFolder.open(results / "scale", f"{study.name}-{scaling.mode}-{key[:8]}", key)
     with folder.lock(), interruptible():
         write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        tracker = Tracker(study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"}), folder)
-        with background(tracker) as writer:
-            recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
-
-            def on_end(status: Status) -> None:
-                writer.call(lambda: tracker.end_parent(status))
-                writer.flush()
-
-            with closing_on_error(recorder, on_end):
-                parent_id = tracker.open_parent()
+        named = study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"})
+        with background(make_tracker(named, folder)) as tracker:
+            recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
+            with closing_on_error(recorder, tracker.close_study):
+                run_id = tracker.open_study()
                 file = MeasurementsFile(folder.path / FILE_NAME, scaling, _provenance(study, command))
-                _measure(ScalingRun(scaling, recorder, file), writer, on_end)
+                run = ScalingRun(scaling, recorder, file)
+                if run.has_work():
+                    with ray_session(), closing_on_error(recorder, tracker.close_study):
+                        run.run()
                 report = build_scaling_report(file.path, plots=plots)
                 _log(tracker, report, file.content)
-                tracker.end_parent("complete")
-    return ScaleResult(file.content, report, folder, tracking_uri(), parent_id)
-
-
-def _measure(run: ScalingRun, writer: BackgroundTracker, on_end: Callable[[Status], None]) -> None:
-    if run.has_work():
-        writer.flush()
-        with ray_session(), closing_on_error(run.recorder, on_end):
-            run.run()
-    writer.flush()
+                tracker.close_study("complete")
+    return ScaleResult(file.content, report, folder, tracker.uri, run_id, tracker.how_to_open)
 
 
 def _provenance(study: Study, command: str) -> Provenance:
-    tags, training = provenance(), study.base.training
+    made_by, training = provenance(), study.base.training
     steps = training.num_epochs * training.steps_per_epoch
     return Provenance(
         study=study.name,
         objective=study.primary,
         job_samples=steps * (training.labeled_batch_size + training.unlabeled_batch_size),
         command=command,
-        commit=tags.get("mlflow.source.git.commit", ""),
-        versions={
-            name.removeprefix(_VERSION_TAG): value for name, value in tags.items() if name.startswith(_VERSION_TAG)
-        },
+        commit=made_by.commit,
+        versions=made_by.versions,
     )
 
 
-def _log(tracker: Tracker, report: ScalingReport, measured: Measurements) -> None:
+def _log(tracker: BackgroundTracker, report: ScalingReport, measured: Measurements) -> None:
     files = (report.measurements, report.html, report.table_json, report.measurements.with_name("study.yaml"))
-    tracker.log_artifacts({**dict.fromkeys(files, ""), **dict.fromkeys(report.plots, "plots")})
+    tracker.log_files({**dict.fromkeys(files, ""), **dict.fromkeys(report.plots, "plots")})
     tracker.log_metrics(dict(_metrics(measured)))
 
 
