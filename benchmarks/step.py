@@ -69,7 +69,7 @@ def config_of(settings: dict[str, Any], args: argparse.Namespace) -> Config:
     return Config(
         seed=args.seed,
         data=DataConfig(label_ratio=0.1),
-        model=ModelConfig(channels=(8, 16)) if args.quick else ModelConfig(name="wrn_28_2"),
+        model=ModelConfig(options={"channels": (8, 16)}) if args.quick else ModelConfig(name="wrn_28_2"),
         algorithm=AlgorithmConfig(
             clustering_weight=0.186,
             loss_reduction="all_samples",

@@ -38,50 +38,29 @@ Tree: TypeAlias = dict[str, Any]
 """A configuration as plain values, in mappings that may hold mappings."""
 
 
-class ArraysConfig(Frozen):
-    """Where the data set `arrays` finds its arrays: npz files, or mat files up to version 7."""
-
-    train_file: str
-    """File of the samples to split, relative to `data.root`."""
-    test_file: str | None = None
-    """File of the test samples; None to take them from the other file by `test_fraction`."""
-    input_key: str = "images"
-    """Name of the inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8 with 1 or 3 channels, vectors (N, D),
-    or, with `offsets_key`, the bytes of encoded images one after the other."""
-    offsets_key: str | None = None
-    """Name of the N + 1 places at which encoded images begin and the last one ends."""
-    label_key: str = "labels"
-    """Name of the labels, N whole numbers."""
-    first_label: int = 0
-    """The label of the first class."""
-    l2_normalise: bool = False
-    """Divide each vector by its Euclidean length."""
-
-
 class PlaceConfig(Frozen):
     """Which data set, and where it lies."""
 
     name: str = "digits"
-    """The data set, by its registered name: digits, digits_even, digits_odd_blurred, mnist, fashion_mnist, usps, svhn,
-    cifar10, cifar100, image_folder or arrays."""
+    """The data set, by its registered name."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """The data set's own options."""
     root: str | None = None
     """The folder where the data lie; by default what SUPERCM_DATA names. `digits` needs none."""
-    download: bool = False
-    """Fetch what is missing in `root`, for those sets that torchvision can fetch."""
-    image_size: int | None = Field(None, ge=1)
-    """Of `image_folder`: side to which images are scaled and cropped."""
-    skip_corrupt: bool = False
-    """Leave out images that cannot be decoded, with a warning that counts them, instead of refusing the data set."""
-    stream: Literal["auto", "on", "off"] = "auto"
-    """Of `image_folder`: `off` keeps all images decoded in memory; `on` leaves them in their files and decodes those of
-    the next batches in threads, with the same result; `auto` does so where they would take more than `memory_gib`. On
-    a cluster every node must reach the files then."""
-    memory_gib: float = Field(4.0, gt=0)
-    """Of `image_folder`: GiB that decoded images may take, at three bytes a pixel, before `auto` streams them."""
-    stream_threads: int = Field(4, ge=1)
-    """Threads that decode images, at the start and while they are streamed."""
-    arrays: ArraysConfig | None = None
-    """Of `arrays`: which files, and where in them."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name("data.name", name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options("data.name", info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options("data.name", cls.model_fields["name"].default, schema, handler)
 
 
 class DataConfig(PlaceConfig):
@@ -89,9 +68,9 @@ class DataConfig(PlaceConfig):
 
     target: PlaceConfig | None = None
     """The target domain, for domain adaptation: labeled and validation samples come from the data set above, the
-    source; unlabeled and test samples from this one. Its images are scaled to the source's size, and what it leaves
-    out of `root`, `download`, `skip_corrupt` and `image_size` is the source's. Samples that the source keeps for its
-    own test are left out."""
+    source; unlabeled and test samples from this one. Its images are scaled to the source's size. What it leaves out of
+    `root`, and of options such as `image_size`, is the source's. Samples that the source keeps for its own test are
+    left out."""
     label_ratio: float | None = Field(None, gt=0, lt=1)
     """Labeled samples as a share of the training samples (labeled and unlabeled). Set this or `labels_per_class`;
     with a `target` neither, to use all labels of the source."""
@@ -135,21 +114,26 @@ class ModelConfig(Frozen):
     """The backbone that maps images to features."""
 
     name: str = "small_cnn"
-    """The backbone: small_cnn, mlp, wrn_28_2, wrn_28_8 or a classification model of torchvision by its name."""
-    channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
-    """Of `small_cnn` and `mlp`: the width of each layer; the last is the feature dimension."""
+    """The backbone, by its registered name, or a classification model of torchvision by its name there."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """The backbone's own options."""
     bottleneck: int | None = Field(None, ge=1)
     """Width of a linear layer with BatchNorm and ReLU between backbone and head, whose output are the features; None
     for none."""
-    weights: str | None = None
-    """Of torchvision's models: a local file with their `state_dict`. Pixels are then standardised as for ImageNet. None
-    for random weights."""
 
-    @model_validator(mode="after")
-    def _check(self) -> ModelConfig:
-        if min(self.channels) < 1:
-            raise rule_error("`channels >= 1`", f"channels={list(self.channels)}", path="channels")
-        return self
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name("model.name", name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options("model.name", info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options("model.name", cls.model_fields["name"].default, schema, handler)
 
 
 class AlgorithmConfig(Frozen):
@@ -269,7 +253,11 @@ FREE_TO_CHANGE = tuple(
         *("device", "num_threads", "compile", "channels_last"),
         *("checkpoint_interval_epochs", "checkpoint_interval_s", "storage_path"),
     )
-) + tuple(f"{place}.{name}" for place in ("data", "data.target") for name in ("stream", "memory_gib", "stream_threads"))
+) + tuple(
+    f"{place}.options.{name}"
+    for place in ("data", "data.target")
+    for name in ("stream", "memory_gib", "stream_threads")
+)
 """Leaves that may differ between a run and its resumption."""
 
 
@@ -282,7 +270,7 @@ class Config(Frozen):
     """Python modules that register algorithms, backbones or data sets of your own, imported wherever the run is. They
     are found as by `import` in the directory where the command is given."""
     data: DataConfig
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
     algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
     training: TrainingConfig = TrainingConfig()
 
@@ -312,7 +300,7 @@ class Config(Frozen):
     def replace(self, overrides: Mapping[str, object]) -> Config:
         """A copy with the leaves at these dotted paths set, validated anew.
 
-        Where the name of an algorithm changes, its options are the defaults of that algorithm, except those set here.
+        Where a name changes, the options of what it names are the defaults, except those set here.
 
         Raises:
             KeyError: for a path that names no leaf.

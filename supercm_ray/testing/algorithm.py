@@ -56,7 +56,7 @@ class AlgorithmContract:
         """Makes the tests' configuration with these leaves set, of another algorithm where one is named."""
         base = Config(
             data=DataConfig(labels_per_class=3),
-            model=ModelConfig(channels=(4, 8)),
+            model=ModelConfig.model_validate({"options": {"channels": (4, 8)}}),
             training=TrainingConfig(
                 num_epochs=3, steps_per_epoch=3, labeled_batch_size=6, unlabeled_batch_size=10, device="cpu"
             ),

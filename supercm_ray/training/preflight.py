@@ -1,4 +1,4 @@
-"""What of a study can be checked only with the registries or the data at hand, and still before anything is started."""
+"""What of a study can be checked only with the data at hand, and still before anything is started."""
 
 from __future__ import annotations
 
@@ -7,25 +7,9 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from supercm_ray.config import Config, Leaf, Study
-from supercm_ray.data import Dataset, find_dataset, load_dataset, split_dataset
+from supercm_ray.data import Dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
-from supercm_ray.models import build_classifier, find_backbone
-
-
-def check_names(study: Study) -> None:
-    """Looks up every data set and backbone that a study names.
-
-    Raises:
-        StudyError: for a name that is not registered.
-    """
-    try:
-        for config in _variants(study, ("model.",)):
-            find_dataset(config.data.name)
-            if config.data.target is not None:
-                find_dataset(config.data.target.name)
-            find_backbone(config.model.name)
-    except StudyError as error:
-        raise StudyError(f"{error} (in {study.source})") from error
+from supercm_ray.models import build_classifier
 
 
 def load_checked(study: Study) -> Dataset:
@@ -33,9 +17,9 @@ def load_checked(study: Study) -> Dataset:
     baseline.
 
     Raises:
-        StudyError: for an unknown name, and where a class would lack a sample somewhere.
+        StudyError: for data that cannot be read, a network that does not take them, and a class that would lack a
+            sample somewhere.
     """
-    check_names(study)
     try:
         dataset = load_dataset(study.base.data)
         for config in _variants(study, ("model.", "algorithm.name")):

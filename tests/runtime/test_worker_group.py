@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -104,8 +105,11 @@ def test_room_is_counted_in_whole_groups(session: float) -> None:
 
 
 def test_an_error_of_the_loop_that_is_ours_arrives_as_it_is_and_is_not_tried_again(
-    session: float, tmp_path: Path
+    session: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(meeting))
     epochs = []
     with pytest.raises(DivergedError, match=r"^the loss is nan in epoch 3$"):
         for message in group(tmp_path, epochs=5, at=3, how="diverge"):
@@ -113,6 +117,7 @@ def test_an_error_of_the_loop_that_is_ours_arrives_as_it_is_and_is_not_tried_aga
     assert epochs == [1, 2]
     assert len(begun(tmp_path)) == 2
     assert seconds_until_free(session) < 10
+    assert not list(meeting.iterdir()), "the folder in which workers meet is removed"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from supercm_ray.training import TrainState
 
 TINY = Config(
     data=DataConfig(label_ratio=0.1),
-    model=ModelConfig(channels=(4, 8)),
+    model=ModelConfig(options={"channels": (4, 8)}),
     training=TrainingConfig(
         num_epochs=3, steps_per_epoch=3, labeled_batch_size=12, unlabeled_batch_size=12, device="cpu"
     ),

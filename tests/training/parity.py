@@ -35,7 +35,7 @@ NUM_STEPS, NUM_LABELED, NUM_UNLABELED = 5, 6, 12
 BASE = Config(
     seed=3,
     data=DataConfig(labels_per_class=3, shift_pixels=1, flip=True, noise_std=0.1),
-    model=ModelConfig(channels=(4, 8)),
+    model=ModelConfig(options={"channels": (4, 8)}),
     training=TrainingConfig(
         labeled_batch_size=NUM_LABELED, unlabeled_batch_size=NUM_UNLABELED, num_epochs=2, device="cpu"
     ),

@@ -13,8 +13,8 @@ from supercm_ray.training.preflight import load_checked
 
 STUDY = """\
 base:
-  data: {name: arrays, arrays: {train_file: vectors.npz}, labels_per_class: 3}
-  model: {name: mlp, channels: [8]}
+  data: {name: arrays, options: {train_file: vectors.npz}, labels_per_class: 3}
+  model: {name: mlp, options: {channels: [8]}}
 space:
   algorithm.name: {type: categorical, choices: [supervised, fixmatch]}
 """

@@ -1,8 +1,8 @@
 """A worker group without the process that synchronizes `ray.train.report`.
 
 Relies on (Ray 2.56 to 2.60): `WorkerGroup._init_train_context`, called with the workers and the actor.
-Why: loops here report over the channel and never call `ray.train.report`; the idle actor takes 190 MB and a hundredth
-of a core from the workers, and no setting leaves it out.
+Why: loops here report over the channel and never call `ray.train.report`; the idle actor takes 190 MB and half a
+percent of a core from the workers, and no setting leaves it out.
 """
 
 from __future__ import annotations
