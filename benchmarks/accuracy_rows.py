@@ -89,7 +89,7 @@ class Row:
                 "max_concurrent_trials": 1,
                 "gpus_per_worker": suite.gpus_per_trial,
             },
-            "sampler": {"name": "tpe", "num_startup_trials": 4},
+            "sampler": {"name": "tpe", "options": {"num_startup_trials": 4}},
             "scheduler": {
                 "name": "asha",
                 "options": {"grace_period": suite.training["num_epochs"] // 3, "reduction_factor": 3},
@@ -145,13 +145,13 @@ def _short(steps_per_epoch: int, **others: Any) -> dict[str, Any]:
 
 _OWN_FEATURES = {"centroid_rule": "ema", "centroid_source": "batch"}
 _BALANCED = {**_OWN_FEATURES, "balance_alpha": 1.03}
-_FOUR_LAYERS = {"name": "small_cnn", "channels": [16, 32, 32, 32]}
+_FOUR_LAYERS = {"name": "small_cnn", "options": {"channels": [16, 32, 32, 32]}}
 
 _DIGITS = Suite(
     name="digits",
     title="digits",
     data={"name": "digits"},
-    model={"name": "small_cnn", "channels": [16, 32, 32]},
+    model={"name": "small_cnn", "options": {"channels": [16, 32, 32]}},
     algorithm=_BALANCED,
     training=_short(75),
     num_seeds=5,
@@ -190,7 +190,7 @@ def _office_pairs() -> Iterator[Suite]:
             name=f"office-{source}-{target}",
             title=f"Office-Caltech10 features, {source} → {target}",
             data={**_office(source), "target": _office(target)},
-            model={"name": "mlp", "channels": [128]},
+            model={"name": "mlp", "options": {"channels": [128]}},
             algorithm=_OWN_FEATURES,
             training=_short(75),
             num_seeds=5,
@@ -200,7 +200,7 @@ def _office_pairs() -> Iterator[Suite]:
 def _office(domain: str) -> dict[str, Any]:
     file = f"OfficeCaltech10/features/GoogleNet1024_{domain}.mat"
     keys = {"input_key": "fts", "label_key": "labels", "first_label": 1, "l2_normalise": True}
-    return {"name": "arrays", "arrays": {"train_file": file, **keys}}
+    return {"name": "arrays", "options": {"train_file": file, **keys}}
 
 
 _CIFAR10 = Suite(
@@ -208,7 +208,7 @@ _CIFAR10 = Suite(
     title="CIFAR-10, JPEG q75",
     data={
         "name": "arrays",
-        "arrays": {
+        "options": {
             "train_file": "CIFAR10/cifar10_jpegq75_train.npz",
             "test_file": "CIFAR10/cifar10_jpegq75_test.npz",
             "input_key": "jpeg",

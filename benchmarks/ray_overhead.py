@@ -78,7 +78,7 @@ def make_job(arguments: argparse.Namespace, folder: Path) -> Job:
     """The run: SuperCM on handwritten digits, with its checkpoints in this folder."""
     config = Config(
         data=DataConfig(label_ratio=0.1),
-        model=ModelConfig(channels=(16, 32)),
+        model=ModelConfig(options={"channels": (16, 32)}),
         training=TrainingConfig(
             num_epochs=arguments.warm_up + arguments.epochs,
             steps_per_epoch=arguments.steps,

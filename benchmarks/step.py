@@ -69,7 +69,7 @@ def config_of(settings: dict[str, Any], args: argparse.Namespace) -> Config:
     return Config(
         seed=args.seed,
         data=DataConfig(label_ratio=0.1),
-        model=ModelConfig(channels=(8, 16)) if args.quick else ModelConfig(name="wrn_28_2"),
+        model=ModelConfig(options={"channels": (8, 16)}) if args.quick else ModelConfig(name="wrn_28_2"),
         algorithm=AlgorithmConfig(
             clustering_weight=0.186,
             loss_reduction="all_samples",
@@ -96,7 +96,9 @@ def toy_data(args: argparse.Namespace) -> tuple[Dataset, Batch]:
     dataset = Dataset("random", images, labels, tuple("abcdefghij"), (0.5,) * 3, (0.29,) * 3)
     pixels = (torch.from_numpy(images).float() / 255).to(device)
     labeled, unlabeled = pixels[:rows], pixels[rows:]
-    return dataset, Batch(labeled, labeled, torch.from_numpy(labels[:rows]).to(device), unlabeled, unlabeled)
+    places = torch.arange(rows, device=device)
+    of_labeled = torch.from_numpy(labels[:rows]).to(device)
+    return dataset, Batch(labeled, labeled, of_labeled, unlabeled, unlabeled, places, places)
 
 
 def stepper(name: str, args: argparse.Namespace) -> Callable[[], torch.Tensor]:

@@ -1,9 +1,32 @@
-"""Host algorithms, by name."""
+"""Algorithms, by name. Importing this package registers the built-in ones."""
 
-from supercm_ray.algorithms import adversarial as _adversarial  # noqa: F401 (registers its hosts)
-from supercm_ray.algorithms import consistency as _consistency  # noqa: F401 (registers its hosts)
-from supercm_ray.algorithms import pseudo_labels as _pseudo_labels  # noqa: F401 (registers its hosts)
-from supercm_ray.algorithms import supervised as _supervised  # noqa: F401 (registers itself)
-from supercm_ray.algorithms.base import ALGORITHMS, Host, Step, Terms, build_algorithm, find_algorithm, register
+from supercm_ray.algorithms import adversarial as _adversarial  # noqa: F401
+from supercm_ray.algorithms import consistency as _consistency  # noqa: F401
+from supercm_ray.algorithms import flexmatch as _flexmatch  # noqa: F401
+from supercm_ray.algorithms import freematch as _freematch  # noqa: F401
+from supercm_ray.algorithms import pseudo_labels as _pseudo_labels  # noqa: F401
+from supercm_ray.algorithms import softmatch as _softmatch  # noqa: F401
+from supercm_ray.algorithms import supervised as _supervised  # noqa: F401
+from supercm_ray.algorithms.base import (
+    ALGORITHMS,
+    NEEDS,
+    Algorithm,
+    Context,
+    FunctionAlgorithm,
+    Step,
+    Terms,
+    build_algorithm,
+    frozen_statistics,
+)
 
-__all__ = ["ALGORITHMS", "Host", "Step", "Terms", "build_algorithm", "find_algorithm", "register"]
+__all__ = [
+    "ALGORITHMS",
+    "NEEDS",
+    "Algorithm",
+    "Context",
+    "FunctionAlgorithm",
+    "Step",
+    "Terms",
+    "build_algorithm",
+    "frozen_statistics",
+]

@@ -1,4 +1,4 @@
-"""Hosts for domain adaptation: labeled samples are the source, unlabeled samples the target. Shapes: B source
+"""Algorithms for domain adaptation: labeled samples are the source, unlabeled samples the target. Shapes: B source
 samples, U target samples, D features, K classes.
 """
 
@@ -8,13 +8,13 @@ import math
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms, register
-from supercm_ray.config import AlgorithmConfig
+from supercm_ray.algorithms.base import ALGORITHMS, Context, Step, Terms
+from supercm_ray.config import OptionsModel
 from supercm_ray.core import all_reduce_sum, world_size
-from supercm_ray.models import Classifier
 
 _MAX_MAP = 4096  # values of a multilinear map; beyond it CDAN takes random projections of this size
 _MCC_TEMPERATURE = 2.5
@@ -50,24 +50,42 @@ def _discriminator(num_inputs: int, width: int) -> nn.Sequential:
     )
 
 
+class DannOptions(OptionsModel):
+    """Options of `dann`."""
+
+    discriminator_width: int = Field(128, ge=1)
+    """Units of each of the discriminator's two hidden layers."""
+
+
+@ALGORITHMS.register("dann", options=DannOptions, requires={"unlabeled", "target"})
 class DANN(nn.Module):
     """Domain-adversarial training: a discriminator tells source from target features, the network learns to prevent it.
 
     Source: Ganin et al. 2016, "Domain-adversarial training of neural networks" (arXiv 1505.07818).
     """
 
-    def __init__(self, model: Classifier, config: AlgorithmConfig) -> None:
-        """Args: the network, for its number of features, and the discriminator's width."""
+    def __init__(self, context: Context) -> None:
+        """Args: the context, for the number of features."""
         super().__init__()
-        self.discriminator = _discriminator(model.clustering.head.in_features, config.discriminator_width)
+        self.discriminator = _discriminator(context.num_features, context.options(DannOptions).discriminator_width)
 
     def forward(self, step: Step) -> Terms:
-        """Binary cross-entropy of the discriminator, a mean over source and one over target samples, averaged."""
+        """Computes the discriminator's binary cross-entropy: the average of a mean over source and one over target
+        samples.
+        """
         features = reverse_gradient(step.outputs.features, warm_start(step.progress))
         loss = _domain_loss(self.discriminator(features), len(step.batch.labels), weight=None)
         return {"adversarial": loss}
 
 
+class CdanOptions(DannOptions):
+    """Options of `cdan`."""
+
+    entropy_conditioning: bool = True
+    """Count samples that are predicted with certainty for more (CDAN+E)."""
+
+
+@ALGORITHMS.register("cdan", options=CdanOptions, requires={"unlabeled", "target"})
 class CDAN(nn.Module):
     """Conditional domain-adversarial training: the discriminator sees features and predictions multiplied, and samples
     that are predicted with certainty count for more (`entropy_conditioning`).
@@ -78,25 +96,24 @@ class CDAN(nn.Module):
     of_features: Tensor
     of_classes: Tensor
 
-    def __init__(self, model: Classifier, config: AlgorithmConfig) -> None:
-        """Args: the network, for its numbers of features and classes, and the discriminator's width."""
+    def __init__(self, context: Context) -> None:
+        """Args: the context, for the numbers of features and classes."""
         super().__init__()
-        head = model.clustering.head
-        size = head.in_features * head.out_features
+        size = context.num_features * context.num_classes
         self.projects = size > _MAX_MAP
         if self.projects:
-            self.register_buffer("of_features", torch.randn(head.in_features, _MAX_MAP))
-            self.register_buffer("of_classes", torch.randn(head.out_features, _MAX_MAP))
-        self.discriminator = _discriminator(min(size, _MAX_MAP), config.discriminator_width)
+            self.register_buffer("of_features", torch.randn(context.num_features, _MAX_MAP))
+            self.register_buffer("of_classes", torch.randn(context.num_classes, _MAX_MAP))
+        self.discriminator = _discriminator(min(size, _MAX_MAP), context.options(CdanOptions).discriminator_width)
 
     def forward(self, step: Step) -> Terms:
-        """Binary cross-entropy of the discriminator, a weighted mean over source and one over target samples,
-        averaged.
+        """Computes the discriminator's binary cross-entropy: the average of a weighted mean over source and one over
+        target samples.
         """
         coefficient, assignments = warm_start(step.progress), step.outputs.assignments
         joint = self._multilinear(step.outputs.features, assignments.detach())
         weight = None
-        if step.config.algorithm.entropy_conditioning:
+        if step.options(CdanOptions).entropy_conditioning:
             weight = 1.0 + torch.exp(-reverse_gradient(_entropy(assignments), coefficient))
         logits = self.discriminator(reverse_gradient(joint, coefficient))
         return {"adversarial": _domain_loss(logits, len(step.batch.labels), weight)}
@@ -108,7 +125,7 @@ class CDAN(nn.Module):
         return (assignments.unsqueeze(2) * features.unsqueeze(1)).flatten(1)
 
 
-@register("mcc")
+@ALGORITHMS.register("mcc", requires={"unlabeled", "target"})
 def mcc(step: Step) -> Terms:
     """Minimum class confusion: target samples, the certain ones first, shall not waver between classes.
 
@@ -121,10 +138,6 @@ def mcc(step: Step) -> Terms:
     confusion_KK = confusion_KK / confusion_KK.sum(dim=1, keepdim=True).clamp_min(torch.finfo(confusion_KK.dtype).tiny)
     num_classes = len(confusion_KK)
     return {"confusion": (confusion_KK.sum() - confusion_KK.trace()) / num_classes}
-
-
-ALGORITHMS["dann"] = DANN
-ALGORITHMS["cdan"] = CDAN
 
 
 def _entropy(probability: Tensor) -> Tensor:

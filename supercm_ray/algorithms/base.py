@@ -1,5 +1,5 @@
-"""What a host algorithm is: named loss terms beside cross-entropy and clustering. Shapes: B labeled samples, U
-unlabeled samples, K classes.
+"""What an algorithm is: named loss terms beside cross-entropy and clustering. Shapes: B labeled samples, U unlabeled
+samples, K classes.
 """
 
 from __future__ import annotations
@@ -7,26 +7,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supercm_ray.config import AlgorithmConfig, Config
+from supercm_ray.config import Config, OptionsModel, Registry
 from supercm_ray.data import Batch, SampleDraws, strong_view, weak_view
-from supercm_ray.errors import StudyError, nearest
 from supercm_ray.models import Classifier, Outputs
 
 Terms = dict[str, Tensor]
+O = TypeVar("O", bound=OptionsModel)  # noqa: E741 (the options of an algorithm)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a host sees of a step.
+    """What an algorithm sees of a step.
 
     Attributes:
         model: the network in training.
-        batch: the step's images and labels.
+        batch: the step's images, labels and sample indices.
         outputs: of the network on the B labeled samples, then the U unlabeled ones, weakly augmented.
         config: the run's.
         generator: for further views and noise.
@@ -45,6 +46,10 @@ class Step:
         """Random numbers for the unlabeled samples, which do not depend on the number of workers."""
         return SampleDraws(self.generator, len(self.batch.unlabeled))
 
+    def options(self, model: type[O]) -> O:
+        """The algorithm's options, which are of this model."""
+        return _options(self.config, model)
+
     def weak_view(self) -> Tensor:
         """The unlabeled images (U, C, H, W), weakly augmented anew."""
         return weak_view(self.batch.unlabeled_clean, self.config.data, self.draws)
@@ -59,12 +64,43 @@ class Step:
         return self.outputs.logits[len(self.batch.labels) :]
 
 
-class Host(nn.Module):
-    """A host without state of its own: a function from a step to its terms.
+@dataclass(frozen=True)
+class Context:
+    """What an algorithm with a state is made from.
 
-    A host with state is a module like this one, made from (model, config); its parameters are trained and its state
-    is saved with the run.
+    Attributes:
+        model: the network as it starts.
+        config: the run's.
+        num_unlabeled: unlabeled samples of the data set. `Batch.unlabeled_indices` lie in [0, num_unlabeled).
     """
+
+    model: Classifier
+    config: Config
+    num_unlabeled: int
+
+    @property
+    def num_features(self) -> int:
+        """Dimension of the features."""
+        return self.model.clustering.head.in_features
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return self.model.clustering.head.out_features
+
+    def options(self, model: type[O]) -> O:
+        """The algorithm's options, which are of this model."""
+        return _options(self.config, model)
+
+
+def _options(config: Config, model: type[O]) -> O:
+    options = config.algorithm.options
+    assert isinstance(options, model), f"{config.algorithm.name} has options of {type(options).__name__}"
+    return options
+
+
+class FunctionAlgorithm(nn.Module):
+    """An algorithm without a state: a function from a step to its terms."""
 
     def __init__(self, terms: Callable[[Step], Terms]) -> None:
         """Args: the function."""
@@ -72,40 +108,53 @@ class Host(nn.Module):
         self._terms = terms
 
     def forward(self, step: Step) -> Terms:
-        """Scalar terms by name, each a mean over samples; they are added up and multiplied by the consistency
-        weight.
-        """
+        """Computes the terms."""
         return self._terms(step)
 
 
-ALGORITHMS: dict[str, Callable[[Classifier, AlgorithmConfig], nn.Module]] = {}
-"""Hosts by name: functions that make one for a network."""
+Algorithm = Callable[[Step], Terms] | type[nn.Module]
+
+ALGORITHMS: Registry[Algorithm] = Registry("algorithm", "algorithm.name", "supercm_ray.algorithms")
+"""Algorithms by name, each with the model of its options and what it requires.
+
+One is a function from a `Step` to its terms or, where it has a state, a module made from a `Context` whose `forward` is
+such a function. A module's parameters are trained and its buffers are saved with the run; on several workers every
+worker must come to the same buffers, which sums over all of them (`all_reduce_sum`, `all_gather`) see to.
+
+Terms are scalars by name, each this worker's part of a mean over samples. All are added up and multiplied by
+`algorithm.consistency_weight`, so one that weighs several terms multiplies each by an option of its own.
+
+`requires` is made of these words, each of which implies unlabeled samples:
+
+- `unlabeled`: unlabeled samples in every batch;
+- `two_views`: augmentation that makes two views of a sample differ;
+- `indices`: `Context.num_unlabeled` and `Batch.unlabeled_indices`, for what is kept of each unlabeled sample;
+- `target`: a target domain.
+"""
+
+NEEDS = frozenset({"unlabeled", "two_views", "indices", "target"})
+"""The words of `requires`."""
 
 
-def register(name: str) -> Callable[[Callable[[Step], Terms]], Callable[[Step], Terms]]:
-    """Registers a function from a step to its terms as the host of this name."""
+def build_algorithm(model: Classifier, config: Config, num_unlabeled: int = 0) -> nn.Module:
+    """The algorithm that the configuration names.
 
-    def keep(terms: Callable[[Step], Terms]) -> Callable[[Step], Terms]:
-        ALGORITHMS[name] = lambda model, config: Host(terms)
-        return terms
-
-    return keep
-
-
-def build_algorithm(model: Classifier, config: AlgorithmConfig) -> nn.Module:
-    """The host that the configuration names."""
-    return find_algorithm(config.name)(model, config)
-
-
-def find_algorithm(name: str) -> Callable[[Classifier, AlgorithmConfig], nn.Module]:
-    """What makes the host of this name.
+    Args:
+        model: the network as it starts.
+        config: the run's.
+        num_unlabeled: unlabeled samples of the data set, for an algorithm that requires `indices`.
 
     Raises:
         StudyError: for a name that is not registered.
+        ValueError: where the algorithm requires `indices` and no number is given.
     """
-    if name not in ALGORITHMS:
-        raise StudyError(f"`algorithm.name` must be a known algorithm, got {name!r}; {nearest(name, ALGORITHMS)}")
-    return ALGORITHMS[name]
+    entry = ALGORITHMS.find(config.algorithm.name)
+    if "indices" in entry.requires and num_unlabeled < 1:
+        raise ValueError(f"`num_unlabeled >= 1` must hold for {entry.name}, got {num_unlabeled}")
+    if isinstance(entry.make, type):
+        module: nn.Module = entry.make(Context(model, config, num_unlabeled))
+        return module
+    return FunctionAlgorithm(entry.make)
 
 
 @contextmanager

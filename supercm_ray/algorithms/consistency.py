@@ -1,20 +1,23 @@
-"""Hosts that want the same prediction for two views of an unlabeled image. Shapes: U unlabeled samples, K classes."""
+"""Algorithms that want the same prediction for two views of an unlabeled image. Shapes: U unlabeled samples, K
+classes.
+"""
 
 from __future__ import annotations
 
 import copy
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms, frozen_statistics, register
-from supercm_ray.config import AlgorithmConfig
+from supercm_ray.algorithms.base import ALGORITHMS, Context, Step, Terms, frozen_statistics
+from supercm_ray.config import OptionsModel
 from supercm_ray.core import update_ema
 from supercm_ray.models import Classifier
 
 
-@register("pi_model")
+@ALGORITHMS.register("pi_model", requires={"unlabeled", "two_views"})
 def pi_model(step: Step) -> Terms:
     """Pi-model: mean squared difference between the softmaxes of two weak views; the second is the target.
 
@@ -25,37 +28,52 @@ def pi_model(step: Step) -> Terms:
     return {"consistency": functional.mse_loss(step.unlabeled_logits.softmax(dim=1), target_UK)}
 
 
+class MeanTeacherOptions(OptionsModel):
+    """Options of `mean_teacher`."""
+
+    decay: float = Field(0.95, ge=0, lt=1)
+    """Decay per step of the teacher's parameters."""
+
+
+@ALGORITHMS.register("mean_teacher", options=MeanTeacherOptions, requires={"unlabeled", "two_views"})
 class MeanTeacher(nn.Module):
     """Mean Teacher: like the Pi-model, the target from a moving average of the network.
 
     Source: Tarvainen and Valpola 2017, "Mean teachers are better role models" (arXiv 1703.01780).
     """
 
-    def __init__(self, model: Classifier, config: AlgorithmConfig) -> None:
-        """Args: the network, from which the teacher starts, and the decay of the ema_model."""
+    def __init__(self, context: Context) -> None:
+        """Args: the context, for the network from which the teacher starts."""
         super().__init__()
-        self.teacher = copy.deepcopy(model).requires_grad_(False)
+        self.teacher = copy.deepcopy(context.model).requires_grad_(False)
 
     def forward(self, step: Step) -> Terms:
-        """The term, after the teacher has followed the network's last step."""
-        update_ema(self.teacher, step.model, step.config.algorithm.teacher_decay)
+        """Computes the term, after the teacher has followed the network's last step."""
+        update_ema(self.teacher, step.model, step.options(MeanTeacherOptions).decay)
         with torch.no_grad(), frozen_statistics(self.teacher):
             target_UK = self.teacher(step.weak_view()).assignments
         return {"consistency": functional.mse_loss(step.unlabeled_logits.softmax(dim=1), target_UK)}
 
 
-ALGORITHMS["mean_teacher"] = MeanTeacher
+class VatOptions(OptionsModel):
+    """Options of `vat`."""
+
+    epsilon: float = Field(6.0, gt=0)
+    """L2 length of the perturbation of an image, in standardised pixels."""
+    xi: float = Field(0.1, gt=0)
+    """L2 length of the step by which the perturbation's direction is found, in standardised pixels. The published 1e-6
+    vanishes in fp32."""
 
 
-@register("vat")
+@ALGORITHMS.register("vat", options=VatOptions, requires={"unlabeled"})
 def vat(step: Step) -> Terms:
-    """Virtual adversarial training: KL(p(x + r) || p(x)) for the direction r of length `vat_epsilon` that changes
+    """Virtual adversarial training: KL(p(x + r) || p(x)) for the direction r of length `epsilon` that changes
     the prediction most, found by one power iteration in fp32. Lengths are in units of standardised pixels.
 
     Source: Miyato et al. 2018, "Virtual adversarial training" (arXiv 1704.03976); the direction of the divergence is
     that of the published SuperCM code.
     """
-    images, model = step.batch.unlabeled, step.model
+    images, model, options = step.batch.unlabeled, step.model, step.options(VatOptions)
     noise = step.draws.normal(*images.shape)
     with frozen_statistics(model):
         with (
@@ -63,8 +81,8 @@ def vat(step: Step) -> Terms:
         ):  # a pass of the same samples, so that without a perturbation BatchNorm makes no difference
             clean_UK = model(images).logits
             reference_UK = _in_full_precision(model, images) if model.low_precision else clean_UK
-        direction = _steepest(model, images, reference_UK, _unit(noise), step.config.algorithm.vat_xi)
-        perturbed_UK = model(images + step.config.algorithm.vat_epsilon * direction * model.std).logits
+        direction = _steepest(model, images, reference_UK, _unit(noise), options.xi)
+        perturbed_UK = model(images + options.epsilon * direction * model.std).logits
     return {"consistency": _kl(perturbed_UK, clean_UK)}
 
 

@@ -1,14 +1,23 @@
-"""Hosts that take confident predictions for labels. Shapes: U unlabeled samples, K classes."""
+"""Algorithms that take confident predictions for labels. Shapes: U unlabeled samples, K classes."""
 
 from __future__ import annotations
 
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from supercm_ray.algorithms.base import Step, Terms, frozen_statistics, register
+from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms, frozen_statistics
+from supercm_ray.config import OptionsModel
 
 
-@register("pseudo_label")
+class ThresholdOptions(OptionsModel):
+    """Options of `pseudo_label` and `fixmatch`."""
+
+    threshold: float = Field(0.95, ge=0, le=1)
+    """Probability from which a prediction is taken for a label."""
+
+
+@ALGORITHMS.register("pseudo_label", options=ThresholdOptions, requires={"unlabeled"})
 def pseudo_label(step: Step) -> Terms:
     """Pseudo-label: cross-entropy of a view against its own prediction, where that is confident.
 
@@ -17,19 +26,28 @@ def pseudo_label(step: Step) -> Terms:
     return {"consistency": _confident_cross_entropy(step.unlabeled_logits, step)}
 
 
-@register("fixmatch")
+@ALGORITHMS.register("fixmatch", options=ThresholdOptions, requires={"unlabeled", "two_views"})
 def fixmatch(step: Step) -> Terms:
     """FixMatch: cross-entropy of a strong view against the prediction for the weak one, where that is confident.
 
     Source: Sohn et al. 2020, "FixMatch" (arXiv 2001.07685).
     """
+    return {"consistency": _confident_cross_entropy(strong_logits(step), step)}
+
+
+def strong_logits(step: Step) -> Tensor:
+    """Logits (U, K) of a strong view, with gradient and without a trace in BatchNorm's running statistics."""
     with frozen_statistics(step.model):
-        strong_UK = step.model(step.strong_view()).logits
-    return {"consistency": _confident_cross_entropy(strong_UK, step)}
+        logits_UK: Tensor = step.model(step.strong_view()).logits
+    return logits_UK
+
+
+def weighted_cross_entropy(logits_UK: Tensor, labels_U: Tensor, weight_U: Tensor) -> Tensor:
+    """The mean over all unlabeled samples of weight times cross-entropy."""
+    return (functional.cross_entropy(logits_UK, labels_U, reduction="none") * weight_U).mean()
 
 
 def _confident_cross_entropy(logits_UK: Tensor, step: Step) -> Tensor:
-    """Mean over all unlabeled samples, those below the confidence threshold counting as 0."""
+    """Mean over all unlabeled samples, those below the threshold counting as 0."""
     confidence_U, labels_U = step.unlabeled_logits.detach().softmax(dim=1).max(dim=1)
-    loss_U = functional.cross_entropy(logits_UK, labels_U, reduction="none")
-    return (loss_U * (confidence_U >= step.config.algorithm.confidence_threshold)).mean()
+    return weighted_cross_entropy(logits_UK, labels_U, confidence_U >= step.options(ThresholdOptions).threshold)

@@ -1,13 +1,13 @@
-"""Cross-entropy alone: the host adds nothing. With the clustering loss this is SuperCM on its own; with a target domain
-it is what the field calls source only.
+"""Cross-entropy alone. With the clustering loss this is SuperCM on its own; with a target domain and without the
+clustering loss it is what the field calls source only.
 """
 
 from __future__ import annotations
 
-from supercm_ray.algorithms.base import Step, Terms, register
+from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms
 
 
-@register("supervised")
+@ALGORITHMS.register("supervised")
 def supervised(step: Step) -> Terms:
-    """No term."""
+    """Adds no term."""
     return {}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 
-from supercm_ray.config.run import Config
 from supercm_ray.errors import StudyError
 
 
-def import_plugins(config: Config) -> None:
-    """Imports the modules that a configuration names, each once in a process.
+def import_plugins(names: Iterable[str]) -> None:
+    """Imports the modules of these names, each once in a process.
 
     Raises:
         StudyError: for one that cannot be imported.
     """
-    for name in config.plugins:
+    for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:  # a module can raise anything while it is imported

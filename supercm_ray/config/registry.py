@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from supercm_ray.errors import StudyError, nearest
 
@@ -70,15 +72,17 @@ class Entry(Generic[T]):
 class Registry(Generic[T]):
     """Things of one kind by name."""
 
-    def __init__(self, kind: str, path: str, home: str) -> None:
+    def __init__(self, kind: str, path: str, home: str, *, late: Callable[[], None] | None = None) -> None:
         """Makes an empty registry.
 
         Args:
             kind: what it holds, in words, such as `algorithm`.
             path: the dotted path that names one in a study file, such as `algorithm.name`.
             home: the package that registers the built-in ones when it is imported.
+            late: registers names that take long to find, such as those of another library. It is called once, when a
+                name is asked for that is not registered.
         """
-        self.kind, self._path, self._home = kind, path, home
+        self.kind, self._path, self._home, self._late = kind, path, home, late
         self._entries: dict[str, Entry[T]] = {}
         REGISTRIES[path] = self  # type: ignore[assignment]  # of any kind of thing
 
@@ -109,10 +113,16 @@ class Registry(Generic[T]):
         Raises:
             StudyError: for a name that is not registered.
         """
-        entries = self.entries()
-        if name not in entries:
+        if name not in self:
             raise StudyError(f"`{self._path}` must be a known {self.kind}, got {name!r}; {nearest(name, self.names())}")
-        return entries[name]
+        return self._entries[name]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether this name is registered."""
+        if name not in self.entries() and self._late is not None:
+            late, self._late = self._late, None
+            late()
+        return name in self._entries
 
     def names(self) -> list[str]:
         """All names, in order."""
@@ -127,7 +137,14 @@ class Registry(Generic[T]):
 REGISTRIES: dict[str, Registry[object]] = {}
 """Every registry by the path that names its things."""
 
-_HOMES = {"scheduler.name": "supercm_ray.runtime.schedulers"}
+_HOMES = {
+    "algorithm.name": "supercm_ray.algorithms",
+    "data.name": "supercm_ray.data",
+    "model.name": "supercm_ray.models",
+    "objective.metric": "supercm_ray.training",
+    "sampler.name": "supercm_ray.search",
+    "scheduler.name": "supercm_ray.runtime.schedulers",
+}
 """The package that holds the registry of a path."""
 
 
@@ -144,7 +161,7 @@ def find_options(path: str, name: object, given: object) -> OptionsModel:
         PydanticCustomError: for an unknown name, an unknown option, or a value that breaks a rule.
     """
     registry = registry_of(path)
-    if not isinstance(name, str) or name not in registry.names():
+    if not isinstance(name, str) or name not in registry:
         return OptionsModel()  # the name has an error of its own
     return parse_options(registry.find(name).options, given)
 
@@ -155,10 +172,30 @@ def check_name(path: str, name: str) -> str:
     Raises:
         PydanticCustomError: where not.
     """
-    names = registry_of(path).names()
-    if name not in names:
-        raise rule_error(f"a known {registry_of(path).kind}", repr(name), remedy=nearest(name, names))
+    registry = registry_of(path)
+    if name not in registry:
+        raise rule_error(f"a known {registry.kind}", repr(name), remedy=nearest(name, registry.names()))
     return name
+
+
+def schema_of_options(path: str, default: str, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """The JSON Schema of a model with `name` and `options`, where each registered name admits its own options.
+
+    Args:
+        path: the path that names the thing.
+        default: the name where a study file gives none.
+        schema: of the model.
+        handler: makes the JSON Schema of a model.
+    """
+    found = handler.resolve_ref_schema(handler(schema))
+    found["allOf"] = [
+        {
+            "if": {"properties": {"name": {"const": name}}, "required": [] if name == default else ["name"]},
+            "then": {"properties": {"options": handler(entry.options.__pydantic_core_schema__)}},
+        }
+        for name, entry in sorted(registry_of(path).entries().items())
+    ]
+    return found
 
 
 def parse_options(model: type[OptionsModel], given: object) -> OptionsModel:
@@ -172,13 +209,22 @@ def parse_options(model: type[OptionsModel], given: object) -> OptionsModel:
     try:
         return model.model_validate_json(json.dumps(given))
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise rule_error(
-                "a known option", repr(first["input"]), path=path, remedy=nearest(path, model.model_fields)
-            ) from error
-        context = first.get("ctx", {})
-        rule = str(context["rule"]) if first["type"] == "rule" else first["msg"]
-        got, remedy = str(context.get("got", repr(first["input"]))), str(context.get("remedy", ""))
-        raise rule_error(rule, got, path=path, remedy=remedy) from error
+        raise _broken_rule(model, error.errors()[0]) from error
+
+
+def _broken_rule(model: type[OptionsModel], detail: ErrorDetails) -> PydanticCustomError:
+    """What pydantic says of an option, as a rule with its place, the value and the remedy."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])[1:]
+    context = detail.get("ctx", {})
+    if detail["type"] == "rule":
+        inner = ".".join(part for part in (place, context["path"]) if part)
+        return rule_error(context["rule"], context["got"], path=inner, remedy=context["remedy"])
+    if detail["type"] == "extra_forbidden":
+        return rule_error(
+            "a known option", repr(detail["input"]), path=place, remedy=nearest(place, model.model_fields)
+        )
+    if detail["type"] == "missing":
+        field = model.model_fields.get(place)
+        return rule_error("a value", "nothing", path=place, remedy=(field.description if field else None) or "add it")
+    rule = re.sub(r"^\w+ should be ", "a value that is ", detail["msg"])
+    return rule_error(re.sub(r"^\w+ should ", "a value to ", rule), repr(detail["input"]), path=place)

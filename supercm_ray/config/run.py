@@ -11,59 +11,54 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from supercm_ray.config.registry import Frozen, rule_error
-
-_HOSTS_WITH_TARGET = ("dann", "cdan", "mcc")
+from supercm_ray.config.plugins import import_plugins
+from supercm_ray.config.registry import (
+    Frozen,
+    OptionsModel,
+    check_name,
+    find_options,
+    registry_of,
+    rule_error,
+    schema_of_options,
+)
 
 Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
-
-
-class ArraysConfig(Frozen):
-    """Where the data set `arrays` finds its arrays: npz files, or mat files up to version 7."""
-
-    train_file: str
-    """File of the samples to split, relative to `data.root`."""
-    test_file: str | None = None
-    """File of the test samples; None to take them from the other file by `test_fraction`."""
-    input_key: str = "images"
-    """Name of the inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8 with 1 or 3 channels, vectors (N, D),
-    or, with `offsets_key`, the bytes of encoded images one after the other."""
-    offsets_key: str | None = None
-    """Name of the N + 1 places at which encoded images begin and the last one ends."""
-    label_key: str = "labels"
-    """Name of the labels, N whole numbers."""
-    first_label: int = 0
-    """The label of the first class."""
-    l2_normalise: bool = False
-    """Divide each vector by its Euclidean length."""
 
 
 class PlaceConfig(Frozen):
     """Which data set, and where it lies."""
 
     name: str = "digits"
-    """The data set, by its registered name: digits, digits_even, digits_odd_blurred, mnist, fashion_mnist, usps, svhn,
-    cifar10, cifar100, image_folder or arrays."""
+    """The data set, by its registered name."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """The data set's own options."""
     root: str | None = None
     """The folder where the data lie; by default what SUPERCM_DATA names. `digits` needs none."""
-    download: bool = False
-    """Fetch what is missing in `root`, for those sets that torchvision can fetch."""
-    image_size: int | None = Field(None, ge=1)
-    """Of `image_folder`: side to which images are scaled and cropped."""
-    skip_corrupt: bool = False
-    """Leave out images that cannot be decoded, with a warning that counts them, instead of refusing the data set."""
-    stream: Literal["auto", "on", "off"] = "auto"
-    """Of `image_folder`: `off` keeps all images decoded in memory; `on` leaves them in their files and decodes those of
-    the next batches in threads, with the same result; `auto` does so where they would take more than `memory_gib`. On
-    a cluster every node must reach the files then."""
-    memory_gib: float = Field(4.0, gt=0)
-    """Of `image_folder`: GiB that decoded images may take, at three bytes a pixel, before `auto` streams them."""
-    stream_threads: int = Field(4, ge=1)
-    """Threads that decode images, at the start and while they are streamed."""
-    arrays: ArraysConfig | None = None
-    """Of `arrays`: which files, and where in them."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name("data.name", name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options("data.name", info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options("data.name", cls.model_fields["name"].default, schema, handler)
 
 
 class DataConfig(PlaceConfig):
@@ -71,9 +66,9 @@ class DataConfig(PlaceConfig):
 
     target: PlaceConfig | None = None
     """The target domain, for domain adaptation: labeled and validation samples come from the data set above, the
-    source; unlabeled and test samples from this one. Its images are scaled to the source's size, and what it leaves
-    out of `root`, `download`, `skip_corrupt` and `image_size` is the source's. Samples that the source keeps for its
-    own test are left out."""
+    source; unlabeled and test samples from this one. Its images are scaled to the source's size. What it leaves out of
+    `root`, and of options such as `image_size`, is the source's. Samples that the source keeps for its own test are
+    left out."""
     label_ratio: float | None = Field(None, gt=0, lt=1)
     """Labeled samples as a share of the training samples (labeled and unlabeled). Set this or `labels_per_class`;
     with a `target` neither, to use all labels of the source."""
@@ -117,59 +112,57 @@ class ModelConfig(Frozen):
     """The backbone that maps images to features."""
 
     name: str = "small_cnn"
-    """The backbone: small_cnn, mlp, wrn_28_2, wrn_28_8 or a classification model of torchvision by its name."""
-    channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
-    """Of `small_cnn` and `mlp`: the width of each layer; the last is the feature dimension."""
+    """The backbone, by its registered name, or a classification model of torchvision by its name there."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """The backbone's own options."""
     bottleneck: int | None = Field(None, ge=1)
     """Width of a linear layer with BatchNorm and ReLU between backbone and head, whose output are the features; None
     for none."""
-    weights: str | None = None
-    """Of torchvision's models: a local file with their `state_dict`. Pixels are then standardised as for ImageNet. None
-    for random weights."""
 
-    @model_validator(mode="after")
-    def _check(self) -> ModelConfig:
-        if min(self.channels) < 1:
-            raise rule_error("`channels >= 1`", f"channels={list(self.channels)}", path="channels")
-        return self
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name("model.name", name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options("model.name", info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options("model.name", cls.model_fields["name"].default, schema, handler)
 
 
 class AlgorithmConfig(Frozen):
-    """The loss: a host algorithm plus `clustering_weight` times the clustering loss."""
+    """The loss: that of an algorithm plus `clustering_weight` times the clustering loss."""
 
     name: str = "supervised"
-    """The host algorithm, by its registered name. `supervised` with the clustering loss is SuperCM on its own."""
+    """The algorithm, by its registered name. The default, cross-entropy alone, is SuperCM on its own with the
+    clustering loss."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """The algorithm's own options."""
     clustering_weight: float = Field(1.0, ge=0)
     """Weight of the clustering loss. 0 switches it off."""
     temperature: float = Field(1.0, gt=0)
     """Divides the logits everywhere."""
     consistency_weight: float = Field(1.0, ge=0)
-    """Weight of the host's own terms beside the cross-entropy."""
+    """Weight of the algorithm's own terms beside the cross-entropy."""
     consistency_warmup_steps: int = Field(0, ge=0)
     """Steps over which the consistency weight rises to its value."""
-    confidence_threshold: float = Field(0.95, ge=0, le=1)
-    """Of `pseudo_label` and `fixmatch`: the probability from which a prediction is taken for a label."""
-    teacher_decay: float = Field(0.95, ge=0, lt=1)
-    """Of `mean_teacher`: decay per step of the teacher's parameters."""
-    discriminator_width: int = Field(128, ge=1)
-    """Of `dann` and `cdan`: units of each of the discriminator's two hidden layers."""
-    entropy_conditioning: bool = True
-    """Of `cdan`: count samples that are predicted with certainty for more (CDAN+E)."""
-    vat_epsilon: float = Field(6.0, gt=0)
-    """Of `vat`: L2 length of the perturbation of an image, in standardised pixels."""
-    vat_xi: float = Field(0.1, gt=0)
-    """Of `vat`: L2 length of the step by which its direction is found. The published 1e-6 vanishes in fp32."""
     loss_reduction: Literal["own_samples", "all_samples"] = "own_samples"
-    """What the cross-entropy and the host's terms are averaged over: each over its own samples, labeled or
+    """What the cross-entropy and the algorithm's terms are averaged over: each over its own samples, labeled or
     unlabeled; or, as published, both over all samples of the batch, which makes a clustering weight count the more.
-    Terms over both domains, of `dann` and `cdan`, are scaled like the others then."""
+    Terms over the samples of both domains are scaled like the others then."""
     balance_alpha: float = Field(1.0, gt=0)
     """Dirichlet parameter of the balance prior; 1 switches it off, above 1 favours balanced clusters."""
     clustering_warmup_steps: int = Field(0, ge=0)
     """Steps over which the clustering weight rises to its value; 0, as published, for none."""
     centroid_mode: Literal["labeled", "pseudo_labeled", "learned"] = "labeled"
     """What centroids are made of: labeled samples; these and unlabeled samples that are predicted with confidence
-    (`confidence_threshold`); or parameters that the clustering loss trains."""
+    (`centroid_threshold`); or parameters that the clustering loss trains."""
+    centroid_threshold: float = Field(0.95, ge=0, le=1)
+    """Probability above which the mode `pseudo_labeled` takes a prediction for a label."""
     centroid_rule: Literal["running_mean", "class_count", "ema"] = "running_mean"
     """How centroids follow the class means; `running_mean` is the published rule."""
     centroid_decay: float = Field(0.99, ge=0, lt=1)
@@ -177,6 +170,25 @@ class AlgorithmConfig(Frozen):
     centroid_source: Literal["eval_pass", "batch"] = "eval_pass"
     """Features the centroids follow: those of an extra forward of the clean samples in eval mode (as published), or the
     step's own, which saves that forward."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name("algorithm.name", name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options("algorithm.name", info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options("algorithm.name", cls.model_fields["name"].default, schema, handler)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the algorithm needs of a configuration, by the words of `supercm_ray.algorithms`."""
+        return registry_of("algorithm.name").find(self.name).requires
 
 
 class TrainingConfig(Frozen):
@@ -239,7 +251,11 @@ FREE_TO_CHANGE = tuple(
         *("device", "num_threads", "compile", "channels_last"),
         *("checkpoint_interval_epochs", "checkpoint_interval_s", "storage_path"),
     )
-) + tuple(f"{place}.{name}" for place in ("data", "data.target") for name in ("stream", "memory_gib", "stream_threads"))
+) + tuple(
+    f"{place}.options.{name}"
+    for place in ("data", "data.target")
+    for name in ("stream", "memory_gib", "stream_threads")
+)
 """Leaves that may differ between a run and its resumption."""
 
 
@@ -252,20 +268,27 @@ class Config(Frozen):
     """Python modules that register algorithms, backbones or data sets of your own, imported wherever the run is. They
     are found as by `import` in the directory where the command is given."""
     data: DataConfig
-    model: ModelConfig = ModelConfig()
-    algorithm: AlgorithmConfig = AlgorithmConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
     training: TrainingConfig = TrainingConfig()
+
+    @field_validator("plugins")
+    @classmethod
+    def _import(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Imports them before the fields below, which may name what they register, are validated."""
+        import_plugins(names)
+        return names
 
     @model_validator(mode="after")
     def _check(self) -> Config:
-        if self.algorithm.name != "supervised" and self.training.unlabeled_batch_size == 0:
-            got = f"unlabeled_batch_size=0 with algorithm.name={self.algorithm.name}"
-            remedy = "raise it, or take the host `supervised`"
+        name, needs = self.algorithm.name, self.algorithm.requires
+        if needs and self.training.unlabeled_batch_size == 0:  # every need is about unlabeled samples
+            got = f"unlabeled_batch_size=0 with algorithm.name={name}"
+            remedy = "raise it, or take an algorithm of labeled samples alone, such as the default"
             raise rule_error("`unlabeled_batch_size >= 1`", got, path="training.unlabeled_batch_size", remedy=remedy)
-        if self.algorithm.name in _HOSTS_WITH_TARGET and self.data.target is None:
-            got = f"none with algorithm.name={self.algorithm.name}"
-            remedy = "give data.target, or take another host"
-            raise rule_error("a host for domain adaptation needs a target", got, path="data.target", remedy=remedy)
+        if "target" in needs and self.data.target is None:
+            rule, got = "an algorithm for domain adaptation needs a target", f"none with algorithm.name={name}"
+            raise rule_error(rule, got, path="data.target", remedy="give data.target, or take another algorithm")
         return self
 
     def leaves(self) -> dict[str, Leaf]:
@@ -275,13 +298,14 @@ class Config(Frozen):
     def replace(self, overrides: Mapping[str, Any]) -> Config:
         """A copy with the leaves at these dotted paths set, validated anew.
 
+        Where a name changes, the options of what it names are the defaults, except those set here.
+
         Raises:
             KeyError: for a path that names no leaf.
             pydantic.ValidationError: for a value that breaks a rule.
         """
         tree = self.model_dump(mode="json")
-        for path, value in overrides.items():
-            set_leaf(tree, path, value)
+        set_leaves(tree, overrides)
         return Config.model_validate_json(to_json(tree))
 
 
@@ -294,13 +318,36 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
+def set_leaves(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Sets leaves by their dotted paths, names before options, whatever the order in which they are given.
+
+    Raises:
+        KeyError: for a path that names no leaf.
+    """
+    for path in sorted(values, key=is_option):
+        set_leaf(tree, path, values[path])
+
+
+def is_option(path: str) -> bool:
+    """Whether a dotted path names an option of a registered thing."""
+    return ".options." in path
+
+
 def set_leaf(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Sets the leaf at a dotted path that must exist in the tree (KeyError)."""
+    """Sets the leaf at a dotted path. A new name takes the options of the former one away; an option need not be in
+    the tree, since the model of the options knows which there are.
+
+    Raises:
+        KeyError: for a path that names no leaf.
+    """
     *parents, last = path.split(".")
     for name in parents:
         tree = tree[name]
-    if not isinstance(tree, dict) or last not in tree or isinstance(tree[last], dict):
+    is_new_option = parents[-1:] == ["options"] and isinstance(tree, dict) and last not in tree
+    if not is_new_option and (not isinstance(tree, dict) or last not in tree or isinstance(tree[last], dict)):
         raise KeyError(path)
+    if last == "name" and "options" in tree and tree[last] != value:
+        tree["options"] = {}
     tree[last] = value
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
+    GetJsonSchemaHandler,
     PrivateAttr,
     SerializeAsAny,
     ValidationError,
@@ -21,10 +22,21 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
-from supercm_ray.config.registry import Frozen, OptionsModel, check_name, find_options, rule_error
-from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf
+from supercm_ray.config.registry import (
+    Frozen,
+    OptionsModel,
+    check_name,
+    find_options,
+    registry_of,
+    rule_error,
+    schema_of_options,
+)
+from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf, is_option
+from supercm_ray.config.scaling import ScalingConfig
 from supercm_ray.errors import nearest
 
 _VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std", "cutout_fraction", "strength")
@@ -44,11 +56,14 @@ def why_fixed(path: str) -> str | None:
     return None
 
 
-TARGET_METRICS = ("target/entropy", "target/information_maximisation", "target/snd", "target/distortion")
-"""What a trial may be selected by where there is a target domain: figures that need none of its labels."""
+_VAL_METRICS = ("val/accuracy", "val/loss")
 
-SELECTABLE_METRICS = ("val/accuracy", "val/loss", *TARGET_METRICS)
-"""What a trial may be selected by. Test and oracle figures never are."""
+
+def selectable_metrics() -> tuple[str, ...]:
+    """What a trial may be selected by: validation metrics and the registered validators. Test and oracle metrics never
+    are.
+    """
+    return (*_VAL_METRICS, *registry_of("objective.metric").names())
 
 
 class Objective(Frozen):
@@ -96,12 +111,28 @@ class Budget(Frozen):
 
 
 class Sampler(Frozen):
-    """Who proposes settings: an Optuna sampler."""
+    """Who proposes parameters: an Optuna sampler."""
 
-    name: Literal["tpe", "random", "qmc", "gp"] = "tpe"
+    name: str = "tpe"
+    """The sampler, by its registered name."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """The sampler's own options."""
     seed: int = Field(0, ge=0, lt=2**32)
-    num_startup_trials: int = Field(10, ge=1)
-    """Random trials before `tpe` or `gp` begins to model."""
+    """Decides what it draws."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name("sampler.name", name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options("sampler.name", info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options("sampler.name", cls.model_fields["name"].default, schema, handler)
 
 
 class Scheduler(Frozen):
@@ -121,6 +152,10 @@ class Scheduler(Frozen):
     @classmethod
     def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
         return find_options("scheduler.name", info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options("scheduler.name", cls.model_fields["name"].default, schema, handler)
 
 
 def _as_list(value: Any) -> Any:
@@ -145,7 +180,7 @@ class Study(Frozen):
     ] = Field((Objective(metric="val/accuracy", direction="maximize"),), min_length=1, strict=False)
     """One or several. The first that is a metric decides early stopping and finalists."""
     budget: Budget = Budget()
-    sampler: Sampler = Sampler()
+    sampler: Sampler = Field(default_factory=Sampler)
     scheduler: Scheduler = Field(default_factory=Scheduler)
     enqueued_trials: tuple[dict[str, bool | int | float | str], ...] = ()
     """Known good settings, tried first; what a point omits is sampled."""
@@ -153,6 +188,8 @@ class Study(Frozen):
     """Overrides of the best setting that make the arm to compare it with."""
     num_seeds: int = Field(3, ge=1)
     """Fresh seeds on which the best setting of each group and its baseline are run at the end."""
+    scaling: ScalingConfig | None = None
+    """What `scale` measures; `train` and `tune` do not read it."""
     tracking: Annotated[tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...])] = (
         Field(("mlflow",), strict=False)
     )
@@ -168,20 +205,49 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Study:
-        known = self.base.leaves()
-        for path in self.space:
-            _check_varied(path, known, f"space.{path}")
-        for path, distribution in self.space.items():
-            for key, value in distribution.ends().items():
-                _check_fits(self.base, path, value, f"space.{path}.{key}")
+        for is_wanted in (_is_leaf, is_option):  # names, which options depend on, first
+            self._check_space(filter(is_wanted, self.space))
+            self._check_baseline(filter(is_wanted, self.baseline))
         self._check_enqueued_trials()
-        for path, value in self.baseline.items():
-            _check_varied(path, known, f"baseline.{path}")
-            _check_fits(self.base, path, value, f"baseline.{path}")
         self._check_objectives()
         self._check_batches()
         self.scheduler.options.check(self)
         return self
+
+    def _check_space(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            for base in self._bases(path, f"space.{path}"):
+                for key, value in self.space[path].ends().items():
+                    _check_fits(base, path, value, f"space.{path}.{key}")
+
+    def _check_baseline(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            for base in self._bases(path, f"baseline.{path}"):
+                _check_fits(base, path, self.baseline[path], f"baseline.{path}")
+
+    def _bases(self, path: str, place: str) -> list[Config]:
+        """The configurations that a varied path is tried in: the base, or for an option the base with each name that
+        its owner may have, all of which must have the option.
+        """
+        bases = [self.base]
+        if is_option(path):
+            name_path = f"{path.partition('.options.')[0]}.name"
+            bases = [self.base.replace({name_path: name}) for name in self._names(name_path, place)]
+        _check_varied(path, [leaf for base in bases for leaf in base.leaves()], place)
+        for base in bases:
+            if path not in base.leaves():
+                name = base.leaves()[name_path]
+                remedy = f"leave it out, or leave {name!r} out of `{name_path}`"
+                got = f"none with {name_path}={name}"
+                raise rule_error("an option of every name that is searched or compared", got, path=place, remedy=remedy)
+        return bases
+
+    def _names(self, name_path: str, place: str) -> list[Leaf]:
+        """The names that a registered thing may have where an option of it is set."""
+        searched = self.space.get(name_path)
+        names = [self.base.leaves()[name_path]] if searched is None else list(searched.ends().values())
+        compared: list[Leaf] = [self.baseline[name_path]] if name_path in self.baseline else []
+        return compared if compared and place.startswith("baseline.") else [*names, *compared]
 
     def _check_enqueued_trials(self) -> None:
         for i, point in enumerate(self.enqueued_trials):
@@ -216,26 +282,13 @@ class Study(Frozen):
 
     def _check_objectives(self) -> None:
         for i, objective in enumerate(self.objective):
-            place = f"objective[{i}].metric"
-            if objective.metric.startswith(("test/", "oracle/")):
-                remedy = "select by validation: " + ", ".join(f"`{m}`" for m in SELECTABLE_METRICS)
-                raise rule_error(
-                    "selection never sees test or oracle figures", repr(objective.metric), path=place, remedy=remedy
-                )
-            if objective.metric in TARGET_METRICS and self.base.data.target is None:
-                remedy = "give base.data.target, or select by `val/accuracy`"
-                raise rule_error(
-                    "a figure of the target needs a target", repr(objective.metric), path=place, remedy=remedy
-                )
-            if objective.metric not in SELECTABLE_METRICS and objective.metric not in self.space:
-                rule = "an objective is a metric or a searched path"
-                known = [*SELECTABLE_METRICS, *self.space]
-                raise rule_error(rule, repr(objective.metric), path=place, remedy=nearest(objective.metric, known))
+            if objective.metric not in (*_VAL_METRICS, *self.space):
+                self._check_metric(objective.metric, f"objective[{i}].metric")
         names = [objective.metric for objective in self.objective]
         if len(set(names)) != len(names):
             raise rule_error("each objective once", repr(names), path="objective")
         if not self.metrics:
-            remedy = "add one of " + ", ".join(f"`{m}`" for m in SELECTABLE_METRICS)
+            remedy = "add one of " + ", ".join(f"`{m}`" for m in selectable_metrics())
             raise rule_error("at least one objective is a metric", repr(names), path="objective", remedy=remedy)
         for path in self.group_paths:
             values = self.space[path].ends().values()
@@ -249,6 +302,19 @@ class Study(Frozen):
                 raise rule_error(
                     "a searched objective has groups", "a float distribution", path=f"space.{path}", remedy=remedy
                 )
+
+    def _check_metric(self, metric: str, place: str) -> None:
+        """Sees that a metric beside those of validation is registered, and has what it requires."""
+        if metric.startswith(("test/", "oracle/")):
+            remedy = "select by validation: " + ", ".join(f"`{m}`" for m in selectable_metrics())
+            raise rule_error("selection never sees test or oracle figures", repr(metric), path=place, remedy=remedy)
+        validators = registry_of("objective.metric")
+        if metric not in validators:
+            remedy = nearest(metric, [*selectable_metrics(), *self.space])
+            raise rule_error("an objective is a metric or a searched path", repr(metric), path=place, remedy=remedy)
+        if "target" in validators.find(metric).requires and self.base.data.target is None:
+            remedy = "give base.data.target, or select by `val/accuracy`"
+            raise rule_error("a figure of the target needs a target", repr(metric), path=place, remedy=remedy)
 
     @property
     def metrics(self) -> tuple[Objective, ...]:
@@ -270,15 +336,19 @@ class Study(Frozen):
         return tuple(overrides[path] for path in self.group_paths)
 
     def identity(self) -> str:
-        """A hash of all that a result depends on. The budget, the number of seeds, the name, the trackers, and where
-        and how a run is trained and kept may change.
+        """A hash of all that a result depends on. The budget, the number of seeds, the name, the scaling section, the
+        trackers, and where and how a run is trained and kept may change.
         """
-        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name", "tracking"})
+        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name", "scaling", "tracking"})
         tree["base"] = {path: value for path, value in self.base.leaves().items() if path not in FREE_TO_CHANGE}
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
-def _check_varied(path: str, known: Mapping[str, Leaf], place: str) -> None:
+def _is_leaf(path: str) -> bool:
+    return not is_option(path)
+
+
+def _check_varied(path: str, known: Collection[str], place: str) -> None:
     if path not in known:
         raise rule_error("a varied path is a leaf of base", repr(path), path=place, remedy=nearest(path, known))
     reason = why_fixed(path)

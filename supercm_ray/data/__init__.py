@@ -4,7 +4,7 @@ from supercm_ray.data import arrays as _arrays  # noqa: F401 (registers its data
 from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
 from supercm_ray.data.augment import SampleDraws, strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices
-from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, find_dataset, join_domains, load_dataset
+from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, channel_statistics, join_domains, load_dataset
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
 
 __all__ = [
@@ -16,9 +16,9 @@ __all__ = [
     "SampleDraws",
     "Splits",
     "as_floats",
+    "channel_statistics",
     "draw_batch",
     "epoch_indices",
-    "find_dataset",
     "join_domains",
     "load_dataset",
     "make_splits",

@@ -10,47 +10,83 @@ from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from supercm_ray.config import ArraysConfig, PlaceConfig
+from supercm_ray.config import PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
-from supercm_ray.data.images import Array, ImageFiles, Pixels, StreamedImages, decode_all
+from supercm_ray.data.images import Array, DecodingOptions, ImageFiles, Pixels, Source, StreamedImages, decode_all
 from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
 
 logger = logging.getLogger(__name__)
 
 Labels = npt.NDArray[np.int64]
+Member = npt.NDArray[np.generic]
 
 _LARGEST_WHOLE = 2**53
 """Up to here floats hold every whole number."""
 
 
-def _load_arrays(data: PlaceConfig) -> Dataset:
-    if data.arrays is None:
-        raise StudyError("`data.arrays` must say which files `arrays` reads, got nothing; give at least train_file")
-    train, train_labels = _read_part(data, data.arrays, data.arrays.train_file)
-    if data.arrays.test_file is None:
-        return _dataset(data, train, train_labels, num_train=None)
-    test, test_labels = _read_part(data, data.arrays, data.arrays.test_file)
+class ArraysOptions(DecodingOptions):
+    """Options of `arrays`: which files to read, npz or mat files up to version 7, and what stands where in them. The
+    options of decoding are for encoded images.
+    """
+
+    train_file: str
+    """File of the samples to split, relative to `root`."""
+    test_file: str | None = None
+    """File of the test samples; None to take them from the other file by `test_fraction`."""
+    input_key: str = "images"
+    """Name of the inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8 with 1 or 3 channels, vectors (N, D),
+    or, with `offsets_key`, the bytes of encoded images one after the other."""
+    offsets_key: str | None = None
+    """Name of the N + 1 places at which encoded images begin and the last one ends."""
+    label_key: str = "labels"
+    """Name of the labels, N whole numbers."""
+    first_label: int = 0
+    """The label of the first class."""
+    l2_normalise: bool = False
+    """Divide each vector by its Euclidean length."""
+
+
+class ImageFolderOptions(DecodingOptions):
+    """Options of `image_folder`."""
+
+    stream: Literal["auto", "on", "off"] = "auto"
+    """`off` keeps all images decoded in memory; `on` leaves them in their files and decodes those of the next batches
+    in threads, with the same result; `auto` does so where they would take more than `memory_gib`. On a cluster every
+    node must reach the files then."""
+    memory_gib: float = Field(4.0, gt=0)
+    """GiB that decoded images may take, at three bytes a pixel, before `auto` streams them."""
+
+
+@DATASETS.register("arrays", options=ArraysOptions)
+def _load_arrays(data: PlaceConfig, options: ArraysOptions) -> Dataset:
+    train, train_labels = _read_part(data, options, options.train_file)
+    if options.test_file is None:
+        return _dataset(data.name, train, train_labels, num_train=None, first_label=options.first_label)
+    test, test_labels = _read_part(data, options, options.test_file)
     if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise StudyError(
-            f"`data.arrays` must give inputs of one shape and type, got {train.shape[1:]} {train.dtype} in "
-            f"{data.arrays.train_file} and {test.shape[1:]} {test.dtype} in {data.arrays.test_file}"
+            f"`data.options` must give inputs of one shape and type, got {train.shape[1:]} {train.dtype} in "
+            f"{options.train_file} and {test.shape[1:]} {test.dtype} in {options.test_file}"
         )
-    return _dataset(
-        data, np.concatenate([train, test]), np.concatenate([train_labels, test_labels]), num_train=len(train)
-    )
+    inputs, labels = np.concatenate([train, test]), np.concatenate([train_labels, test_labels])
+    return _dataset(data.name, inputs, labels, num_train=len(train), first_label=options.first_label)
 
 
-def _load_image_folder(data: PlaceConfig) -> Dataset:
+@DATASETS.register("image_folder", options=ImageFolderOptions)
+def _load_image_folder(data: PlaceConfig, options: ImageFolderOptions) -> Dataset:
     root = data_root(data)
-    if data.image_size is None:
-        raise StudyError("`data.image_size` must be given for image_folder, got nothing; all images get this side")
+    if options.image_size is None:
+        raise StudyError(
+            "`data.options.image_size` must be given for image_folder, got nothing; all images get this side"
+        )
     if not root.is_dir():
         raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; image_folder cannot be fetched")
     classes = _in_order([path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")])
@@ -60,15 +96,15 @@ def _load_image_folder(data: PlaceConfig) -> Dataset:
         raise StudyError(
             f"`data.root` must hold a folder of images for each class, got {len(classes)} folders in {root}"
         )
-    take = _streamed if _is_streamed(data, len(files)) else _stacked
-    images, kept = take([(path, str(path)) for path, _ in files], data)
+    take = _streamed if _is_streamed(options, len(files)) else _stacked
+    images, kept = take([(path, str(path)) for path, _ in files], data.name, options)
     labels = np.array([k for _, k in files], dtype=np.int64)[kept]
     empty = np.setdiff1d(np.arange(len(classes)), labels)
     if len(empty):
         raise StudyError(
             f"every class must have an image for data.root, got none in {root / classes[empty[0]]}; add some"
         )
-    return _dataset(data, images, labels, num_train=None, class_names=tuple(classes))
+    return _dataset(data.name, images, labels, num_train=None, class_names=tuple(classes))
 
 
 def _in_order(names: list[str]) -> list[str]:
@@ -89,25 +125,22 @@ def _warn_of_what_is_left_out(root: Path, classes: Sequence[str]) -> None:
             logger.warning("left out %d %s, the first is %s", len(paths), what, paths[0])
 
 
-DATASETS["arrays"] = _load_arrays
-DATASETS["image_folder"] = _load_image_folder
-
-
 def _dataset(
-    data: PlaceConfig,
+    name: str,
     inputs: Pixels | StreamedImages,
     labels: Labels,
     *,
     num_train: int | None,
     class_names: tuple[str, ...] = (),
+    first_label: int = 0,
 ) -> Dataset:
-    num_classes = _num_classes(data, labels)
+    num_classes = _num_classes(name, labels, first_label)
     pixels = inputs.dtype == np.uint8
     # without test samples of its own, what standardises must not come from what is yet to become the test split
     statistics = channel_statistics(inputs[:num_train]) if pixels and num_train else None  # type: ignore[arg-type]
     mean, std = statistics or ((0.5,) * inputs.shape[1], (0.5,) * inputs.shape[1]) if pixels else ((0.0,), (1.0,))
     return Dataset(
-        name=data.name,
+        name=name,
         images=inputs,
         labels=labels,
         class_names=class_names or tuple(str(k) for k in range(num_classes)),
@@ -118,35 +151,32 @@ def _dataset(
     )
 
 
-def _num_classes(data: PlaceConfig, labels: Labels) -> int:
-    """How many classes there are, each of which must have a sample."""
-    first = data.arrays.first_label if data.arrays is not None else 0
+def _num_classes(name: str, labels: Labels, first: int) -> int:
+    """How many classes there are, each of which must have a sample; `first` is the label of the first in its file."""
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(labels):
         raise StudyError(
-            f"labels of {data.name} must be whole numbers from data.arrays.first_label={first} on, of no more classes "
+            f"labels of {name} must be whole numbers from data.options.first_label={first} on, of no more classes "
             f"than samples, got the label {(low if low < 0 else high) + first} in {len(labels)} samples; mend it, or "
             f"set "
-            "data.arrays.first_label"
+            "data.options.first_label"
         )
     missing = np.setdiff1d(np.arange(high + 1), labels)
     if len(missing):
         raise StudyError(
-            f"labels of {data.name} must count the classes from {first} to {high + first}, got no sample of class "
-            f"{missing[0] + first}; number the classes without a gap, or set data.arrays.first_label"
+            f"labels of {name} must count the classes from {first} to {high + first}, got no sample of class "
+            f"{missing[0] + first}; number the classes without a gap, or set data.options.first_label"
         )
     if high < 1:
-        raise StudyError(
-            f"at least two classes must be told apart in {data.name}, got {high + 1}; add samples of others"
-        )
+        raise StudyError(f"at least two classes must be told apart in {name}, got {high + 1}; add samples of others")
     return high + 1
 
 
-def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Pixels, Labels]:
+def _read_part(data: PlaceConfig, arrays: ArraysOptions, file: str) -> tuple[Pixels, Labels]:
     if abs(arrays.first_label) > _LARGEST_WHOLE:
         raise StudyError(
-            f"`data.arrays.first_label` must be a label of {file} of at most 2^53, got {arrays.first_label}; set it to "
-            "the label of the first class"
+            f"`data.options.first_label` must be a label of {file} of at most 2^53, got {arrays.first_label}; set it "
+            "to the label of the first class"
         )
     found = _read_file(data_root(data) / file)
     labels = _whole_numbers(found, "labels", arrays.label_key, file)
@@ -154,7 +184,7 @@ def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Pixe
     kept = np.arange(len(labels))
     if arrays.offsets_key is not None:
         offsets = _whole_numbers(found, "places", arrays.offsets_key, file)
-        inputs, kept = _stacked(_encoded(inputs, offsets, len(labels), arrays, file), data)
+        inputs, kept = _stacked(_encoded(inputs, offsets, len(labels), arrays, file), data.name, arrays)
     if inputs.ndim == 0 or len(inputs) != len(kept):
         got = f"{len(labels)} and " + (f"a single {inputs.dtype}" if inputs.ndim == 0 else str(len(inputs)))
         raise StudyError(
@@ -164,7 +194,7 @@ def _read_part(data: PlaceConfig, arrays: ArraysConfig, file: str) -> tuple[Pixe
     return _as_images(inputs, arrays, file), labels[kept] - arrays.first_label
 
 
-def _whole_numbers(found: dict[str, Any], what: str, key: str, file: str) -> Labels:
+def _whole_numbers(found: dict[str, object], what: str, key: str, file: str) -> Labels:
     values = _member(found, key, file).ravel()
     if not len(values) or values.dtype.kind not in "iufb":
         raise StudyError(
@@ -182,7 +212,7 @@ def _whole_numbers(found: dict[str, Any], what: str, key: str, file: str) -> Lab
 
 
 def _encoded(
-    inputs: npt.NDArray[Any], offsets: Labels, num_labels: int, arrays: ArraysConfig, file: str
+    inputs: Member, offsets: Labels, num_labels: int, arrays: ArraysOptions, file: str
 ) -> list[tuple[BytesIO, str]]:
     """The bytes of each image, and how messages name it."""
     inputs = inputs.ravel()
@@ -195,7 +225,7 @@ def _encoded(
     if inputs.dtype.itemsize != 1:
         raise StudyError(
             f"inputs must be the bytes of encoded images for {arrays.input_key} in {file}, got {inputs.dtype}; save "
-            f"them in uint8, or leave out data.arrays.offsets_key={key}"
+            f"them in uint8, or leave out data.options.offsets_key={key}"
         )
     if offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(inputs):
         raise StudyError(
@@ -205,7 +235,7 @@ def _encoded(
     return [(BytesIO(inputs[a:b].tobytes()), f"sample {i} of {file}") for i, (a, b) in enumerate(pairwise(offsets))]
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path) -> dict[str, object]:
     try:
         if path.suffix == ".mat":
             from scipy.io import loadmat  # needed for such files alone
@@ -215,20 +245,20 @@ def _read_file(path: Path) -> dict[str, Any]:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # damaged archives let out errors of zipfile, zlib, numpy and scipy alike
         raise StudyError(
-            f"`data.arrays` must name npz or mat files, got {str(path)!r}: {reason(error)}; save it anew"
+            f"`data.options` must name npz or mat files, got {str(path)!r}: {reason(error)}; save it anew"
         ) from error
 
 
-def _member(found: dict[str, Any], key: str, file: str) -> npt.NDArray[Any]:
+def _member(found: dict[str, object], key: str, file: str) -> Member:
     if key not in found:
         known = ", ".join(f"`{name}`" for name in sorted(found) if not name.startswith("__"))
-        raise StudyError(f"the array `{key}` must stand in {file}, got {known}; set data.arrays to one of these")
+        raise StudyError(f"the array `{key}` must stand in {file}, got {known}; set data.options to one of these")
     if hasattr(found[key], "toarray"):
         raise StudyError(f"arrays must be dense, got a sparse matrix for {key} in {file}; save it as a full array")
     return np.asarray(found[key])
 
 
-def _as_images(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> Pixels:
+def _as_images(inputs: Member, arrays: ArraysOptions, file: str) -> Pixels:
     """(N, C, H, W) from the layouts that are in use."""
     is_vectors = inputs.ndim == 2 and inputs.dtype.kind in "iufb"
     is_images = inputs.ndim in (3, 4) and inputs.dtype == np.uint8
@@ -239,10 +269,11 @@ def _as_images(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> Pix
         )
     if is_vectors:
         return _as_vectors(inputs, arrays, file)
-    return inputs[:, None] if inputs.ndim == 3 else _channels_first(inputs, arrays, file)
+    images = inputs.astype(np.uint8, copy=False)
+    return images[:, None] if images.ndim == 3 else _channels_first(images, arrays, file)
 
 
-def _channels_first(images: Array, arrays: ArraysConfig, file: str) -> Array:
+def _channels_first(images: Array, arrays: ArraysOptions, file: str) -> Array:
     """(N, C, H, W) from that or (N, H, W, C), told apart by the axis that has 1 or 3 channels."""
     second, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
     if second == last and images.shape[1:] != (1, 1, 1):
@@ -254,7 +285,7 @@ def _channels_first(images: Array, arrays: ArraysConfig, file: str) -> Array:
     return images if second else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> npt.NDArray[np.float32]:
+def _as_vectors(inputs: Member, arrays: ArraysOptions, file: str) -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
         vectors = inputs.astype(np.float32)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
@@ -269,25 +300,27 @@ def _as_vectors(inputs: npt.NDArray[Any], arrays: ArraysConfig, file: str) -> np
     return vectors[:, :, None, None]
 
 
-def _stacked(sources: Sequence[tuple[Any, str]], data: PlaceConfig) -> tuple[Array, Labels]:
+def _stacked(sources: Sequence[tuple[Source, str]], name: str, options: DecodingOptions) -> tuple[Array, Labels]:
     """Images (N, C, H, W) and the numbers of those that could be decoded."""
-    images, kept = decode_all(sources, data, keep=lambda image: image)
+    images, kept = decode_all(sources, name, options, keep=lambda image: image)
     channels = max(len(image) for image in images)
     images = [np.repeat(image, channels, axis=0) if len(image) < channels else image for image in images]
     shapes = {image.shape for image in images}
     if len(shapes) != 1:
-        raise StudyError(f"all images must have one size for {data.name}, got {len(shapes)} sizes; set data.image_size")
+        raise StudyError(
+            f"all images must have one size for {name}, got {len(shapes)} sizes; set data.options.image_size"
+        )
     return np.stack(images), kept
 
 
-def _streamed(files: Sequence[tuple[Path, str]], data: PlaceConfig) -> tuple[ImageFiles, Labels]:
+def _streamed(files: Sequence[tuple[Path, str]], name: str, options: DecodingOptions) -> tuple[ImageFiles, Labels]:
     """Images that stay in their files, each decoded once to see that it can be, and the numbers of those that can."""
-    assert data.image_size is not None
-    channels, kept = decode_all(files, data, keep=len)
-    return ImageFiles(tuple(files[i][0] for i in kept), max(channels), data.image_size, data.stream_threads), kept
+    assert options.image_size is not None
+    channels, kept = decode_all(files, name, options, keep=len)
+    return ImageFiles(tuple(files[i][0] for i in kept), max(channels), options.image_size, options.stream_threads), kept
 
 
-def _is_streamed(data: PlaceConfig, num_images: int) -> bool:
-    assert data.image_size is not None
-    size_gib = num_images * 3 * data.image_size**2 / 2**30
-    return data.stream == "on" or (data.stream == "auto" and size_gib > data.memory_gib)
+def _is_streamed(options: ImageFolderOptions, num_images: int) -> bool:
+    assert options.image_size is not None
+    size_gib = num_images * 3 * options.image_size**2 / 2**30
+    return options.stream == "on" or (options.stream == "auto" and size_gib > options.memory_gib)

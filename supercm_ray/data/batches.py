@@ -24,6 +24,10 @@ from supercm_ray.data.streaming import Stream
 class Batch:
     """One step's samples: labeled images (B, C, H, W) as they are and weakly augmented, their labels (B,), and
     unlabeled images (U, C, H, W) likewise; fp32 in [0, 1].
+
+    Attributes:
+        labeled_indices: (B,) the place of each labeled sample among all labeled samples, from 0.
+        unlabeled_indices: (U,) the place of each unlabeled sample among all unlabeled samples, from 0.
     """
 
     labeled_clean: Tensor
@@ -31,12 +35,14 @@ class Batch:
     labels: Tensor
     unlabeled_clean: Tensor
     unlabeled: Tensor
+    labeled_indices: Tensor
+    unlabeled_indices: Tensor
 
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A data set on the device, uint8 until a batch is drawn, with the sample numbers of each split. Streamed images
-    come to the device by the batch.
+    """A data set on the device, uint8 until a batch is drawn, with the sample numbers of each split in ascending
+    order. Streamed images come to the device by the batch.
     """
 
     images: Tensor | Stream
@@ -91,7 +97,8 @@ def draw_batch(
     clean = data.pixels(torch.cat([labeled, unlabeled]))
     count = len(labeled)
     weak = weak_view(clean, config.data, SampleDraws(generator, count, len(unlabeled)))
-    return Batch(clean[:count], weak[:count], data.labels[labeled], clean[count:], weak[count:])
+    places = (torch.searchsorted(data.labeled, labeled), torch.searchsorted(data.unlabeled, unlabeled))
+    return Batch(clean[:count], weak[:count], data.labels[labeled], clean[count:], weak[count:], *places)
 
 
 def _shared(array: npt.NDArray[np.generic]) -> Tensor:

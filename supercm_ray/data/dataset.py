@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from supercm_ray.config import DataConfig, PlaceConfig
+from supercm_ray.config import FREE_TO_CHANGE, DataConfig, OptionsModel, PlaceConfig, Registry
 from supercm_ray.data.images import JoinedImages, MaskedImages, Pixels, StreamedImages, in_shape
-from supercm_ray.errors import StudyError, nearest
+from supercm_ray.errors import StudyError
 
 HIDDEN_LABEL = -1
 """Stands where a label is not to be seen."""
@@ -69,35 +69,31 @@ class Dataset:
         return replace(self, images=images, labels=labels)
 
 
-DATASETS: dict[str, Callable[[PlaceConfig], Dataset]] = {}
-"""Data sets by name. A new one is a function registered here."""
-
-
-def find_dataset(name: str) -> Callable[[PlaceConfig], Dataset]:
-    """What loads the data set of this name.
-
-    Raises:
-        StudyError: for a name that is not registered.
-    """
-    if name not in DATASETS:
-        raise StudyError(f"`data.name` must be a known data set, got {name!r}; {nearest(name, DATASETS)}")
-    return DATASETS[name]
+DATASETS: Registry[Callable[..., Dataset]] = Registry("data set", "data.name", "supercm_ray.data")
+"""Data sets by name: functions of the place in the configuration and the data set's options, to a `Dataset`. Options
+that a target takes from its source where it leaves them out, as None or False, stand in their class attribute
+`inherited`.
+"""
 
 
 def load_dataset(data: DataConfig) -> Dataset:
     """The data set that a configuration names, or the two domains that it names as one.
 
     Raises:
-        StudyError: for a name that is not registered, missing or damaged files, and values that are no numbers.
+        StudyError: for missing or damaged files, and values that are no numbers.
     """
-    source = find_dataset(data.name)(data)
+    source = _load(data)
     if data.target is None:
         return source
     place = target_place(data, data.target)
     try:
-        return join_domains(source, find_dataset(place.name)(place))
+        return join_domains(source, _load(place))
     except StudyError as error:
         raise StudyError(f"{error} (of data.target)") from error
+
+
+def _load(place: PlaceConfig) -> Dataset:
+    return DATASETS.find(place.name).make(place, place.options)
 
 
 def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
@@ -106,12 +102,28 @@ def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
     Raises:
         StudyError: where source and target are the same.
     """
-    inherited = {name: getattr(data, name) for name in ("root", "image_size") if getattr(target, name) is None}
-    switches = {name: getattr(target, name) or getattr(data, name) for name in ("download", "skip_corrupt")}
-    place = target.model_copy(update={**inherited, **switches})
-    if all(getattr(place, name) == getattr(data, name) for name in ("name", "root", "arrays")):
+    taken = {
+        name: getattr(data.options, name)
+        for name in _inherited(target.options) & set(type(data.options).model_fields)
+        if getattr(target.options, name) is None or getattr(target.options, name) is False
+    }
+    root = data.root if target.root is None else target.root
+    place = target.model_copy(update={"root": root, "options": target.options.model_copy(update=taken)})
+    if (place.name, place.root, _what_is_read(place)) == (data.name, data.root, _what_is_read(data)):
         raise StudyError(f"source and target must differ for data.target, got {data.name} for both; name another")
     return place
+
+
+def _inherited(options: OptionsModel) -> frozenset[str]:
+    """Options that a target takes from its source where it leaves them out."""
+    names: frozenset[str] = getattr(options, "inherited", frozenset())
+    return names
+
+
+def _what_is_read(place: PlaceConfig) -> dict[str, object]:
+    """The options that say which samples there are, without those that say how they are read."""
+    how = _inherited(place.options) | {path.split(".")[-1] for path in FREE_TO_CHANGE if path.startswith("data.")}
+    return place.options.model_dump(exclude=set(how))
 
 
 def join_domains(source: Dataset, target: Dataset) -> Dataset:
@@ -203,6 +215,6 @@ def _half_of_digits(first: int, *, blurred: bool) -> Dataset:
     return replace(digits, images=images, labels=labels)
 
 
-DATASETS["digits"] = lambda data: _load_digits()
-DATASETS["digits_even"] = lambda data: _half_of_digits(0, blurred=False)
-DATASETS["digits_odd_blurred"] = lambda data: _half_of_digits(1, blurred=True)
+DATASETS.add("digits", lambda place, options: _load_digits())
+DATASETS.add("digits_even", lambda place, options: _half_of_digits(0, blurred=False))
+DATASETS.add("digits_odd_blurred", lambda place, options: _half_of_digits(1, blurred=True))

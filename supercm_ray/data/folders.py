@@ -11,11 +11,11 @@ from supercm_ray.errors import StudyError
 ROOT_VARIABLE = "SUPERCM_DATA"
 
 
-def data_root(data: PlaceConfig) -> Path:
+def data_root(data: PlaceConfig, *, may_be_missing: bool = False) -> Path:
     """The folder of the data sets: `data.root`, or what SUPERCM_DATA names.
 
     Raises:
-        StudyError: where neither is set, or the folder does not exist.
+        StudyError: where neither is set, or the folder does not exist and must.
     """
     named = data.root or os.environ.get(ROOT_VARIABLE)
     if not named:
@@ -23,6 +23,6 @@ def data_root(data: PlaceConfig) -> Path:
             f"`data.root` must name the folder of the data for {data.name}, got nothing; set it, or {ROOT_VARIABLE}"
         )
     root = Path(named).expanduser()
-    if not root.is_dir() and not data.download:
+    if not root.is_dir() and not may_be_missing:
         raise StudyError(f"`data.root` must be a folder, got {str(root)!r}; make it, or set data.root to another")
     return root

@@ -12,15 +12,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
+from pydantic import Field
 from torch.nn import functional
 
-from supercm_ray.config import PlaceConfig
+from supercm_ray.config import OptionsModel
 from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
 
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 Array = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64] | slice
+Source = Path | BinaryIO
+"""A file with an encoded image, by its path or opened."""
 T = TypeVar("T")
 
 _UNREADABLE = (
@@ -36,6 +39,19 @@ _UNREADABLE = (
     *(LookupError, ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error),
 )
 """What damaged images have Pillow raise."""
+
+
+class DecodingOptions(OptionsModel):
+    """Options of data sets that hold encoded images."""
+
+    inherited: ClassVar[frozenset[str]] = frozenset({"image_size", "skip_corrupt"})
+
+    image_size: int | None = Field(None, ge=1)
+    """Side in pixels to which images are scaled and cropped."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be decoded, with a warning that counts them, instead of refusing the data set."""
+    stream_threads: int = Field(4, ge=1)
+    """Threads that decode images, at the start and while they are streamed."""
 
 
 class StreamedImages(ABC):
@@ -145,7 +161,7 @@ class MaskedImages(StreamedImages):
         into[is_open] = self.images[indices[is_open]]
 
 
-def decode(source: Any, side: int | None) -> Array:
+def decode(source: Source, side: int | None) -> Array:
     """(C, H, W) with C = 1 for grey; with a side, scaled so that the shorter side fits and cropped in the middle."""
     with Image.open(source) as opened:
         if opened.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
@@ -168,45 +184,46 @@ def _to_side(image: Image.Image, side: int) -> Image.Image:
 
 
 def decode_all(
-    sources: Sequence[tuple[Any, str]], data: PlaceConfig, keep: Callable[[Array], T]
+    sources: Sequence[tuple[Source, str]], name: str, options: DecodingOptions, keep: Callable[[Array], T]
 ) -> tuple[list[T], npt.NDArray[np.int64]]:
     """What `keep` makes of each image that can be decoded, and the numbers of these.
 
     Args:
         sources: files or streams, each with how messages name it.
-        data: the side of the images, and whether to leave out what cannot be decoded.
+        name: of the data set, for messages.
+        options: the side of the images, and whether to leave out what cannot be decoded.
         keep: called in threads.
 
     Raises:
         StudyError: for an image that cannot be decoded and is not to be left out, and where none can.
     """
 
-    def attempt(source: tuple[Any, str]) -> T | Exception:
+    def attempt(source: tuple[Source, str]) -> T | Exception:
         try:
-            return keep(decode(source[0], data.image_size))
+            return keep(decode(source[0], options.image_size))
         except _UNREADABLE as error:
             return error
 
     made: list[T] = []
     kept: list[int] = []
     skipped: list[str] = []
-    with ThreadPoolExecutor(data.stream_threads) as pool:
+    with ThreadPoolExecutor(options.stream_threads) as pool:
         for i, ((_, place), found) in enumerate(zip(sources, pool.map(attempt, sources), strict=True)):
             if not isinstance(found, Exception):
                 made.append(found)
                 kept.append(i)
-            elif data.skip_corrupt:
+            elif options.skip_corrupt:
                 skipped.append(place)
             else:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise StudyError(
-                    f"every image must be readable for {data.name}, got {place}: {reason(found)}; mend it, or "
-                    "set data.skip_corrupt=true to leave such images out"
+                    f"every image must be readable for {name}, got {place}: {reason(found)}; mend it, or "
+                    "set data.options.skip_corrupt=true to leave such images out"
                 ) from found
     if skipped:
         logger.warning("left out %d images that cannot be decoded, the first is %s", len(skipped), skipped[0])
     if not made:
-        raise StudyError(f"at least one image must be readable for {data.name}, got {len(skipped)} that are not")
+        raise StudyError(f"at least one image must be readable for {name}, got {len(skipped)} that are not")
     return made, np.array(kept, dtype=np.int64)
 
 

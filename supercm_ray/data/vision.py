@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from supercm_ray.config import PlaceConfig
+from supercm_ray.config import OptionsModel, PlaceConfig
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
 from supercm_ray.data.reasons import reason
 from supercm_ray.errors import StudyError
+
+
+class DownloadOptions(OptionsModel):
+    """Options of torchvision's data sets."""
+
+    inherited: ClassVar[frozenset[str]] = frozenset({"download"})
+
+    download: bool = False
+    """Fetch what is missing in `root`."""
+
+
+class _Part(Protocol):
+    """Training or test samples of a data set of torchvision."""
+
+    classes: list[str]
+    data: npt.NDArray[np.uint8]
+    targets: npt.ArrayLike
+    labels: npt.ArrayLike
+    """What SVHN has in place of `targets`."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +43,12 @@ class _Source:
 
     cls: str
     folder: str
-    parts: tuple[dict[str, Any], dict[str, Any]]
+    parts: tuple[Mapping[str, object], Mapping[str, object]]
     citation: str
     of_digits: bool = False
 
-    def __call__(self, data: PlaceConfig) -> Dataset:
-        train, test = (self._read(data, part) for part in self.parts)
+    def __call__(self, data: PlaceConfig, options: DownloadOptions) -> Dataset:
+        train, test = (self._read(data, part, download=options.download) for part in self.parts)
         images = np.concatenate([_images(train), _images(test)])
         labels = np.concatenate([_labels(train), _labels(test)])
         mean, std = channel_statistics(_images(train))
@@ -43,17 +63,17 @@ class _Source:
             test_indices=np.arange(len(_images(train)), len(images)),
         )
 
-    def _read(self, data: PlaceConfig, part: dict[str, Any]) -> Any:
+    def _read(self, data: PlaceConfig, part: Mapping[str, object], *, download: bool) -> _Part:
         import torchvision.datasets  # seconds of import, which only these sets need
 
-        folder = data_root(data) / self.folder
+        folder = data_root(data, may_be_missing=download) / self.folder
         try:
-            found = getattr(torchvision.datasets, self.cls)(root=str(folder), download=data.download, **part)
+            found: _Part = getattr(torchvision.datasets, self.cls)(root=str(folder), download=download, **part)
             _check_samples(_images(found), _labels(found))
         except Exception as error:  # damaged files let out errors of torchvision, numpy, bz2, struct and assert alike
             raise StudyError(
                 f"`data.name: {data.name}` must be found whole in {folder}, got {reason(error)!r}; put its files there "
-                "in place of damaged ones, or remove these and set data.download=true where there is a network"
+                "in place of damaged ones, or remove these and set data.options.download=true where there is a network"
             ) from error
         return found
 
@@ -68,7 +88,8 @@ _SOURCES = {
     "cifar10": _Source("CIFAR10", "", _TRAIN_TEST, "Krizhevsky 2009"),
     "cifar100": _Source("CIFAR100", "", _TRAIN_TEST, "Krizhevsky 2009"),
 }
-DATASETS.update(_SOURCES)
+for _name, _source in _SOURCES.items():
+    DATASETS.add(_name, _source, options=DownloadOptions)
 
 
 def _check_samples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
@@ -77,7 +98,7 @@ def _check_samples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64])
         raise ValueError(f"{len(images)} images and {len(labels)} labels of {len(classes)} classes")
 
 
-def _images(part: Any) -> npt.NDArray[np.uint8]:
+def _images(part: _Part) -> npt.NDArray[np.uint8]:
     """(N, C, H, W); torchvision keeps (N, H, W), (N, H, W, C) or, for SVHN, (N, C, H, W)."""
     images = np.asarray(part.data, dtype=np.uint8)
     if images.ndim == 3:
@@ -85,5 +106,5 @@ def _images(part: Any) -> npt.NDArray[np.uint8]:
     return images if images.shape[1] in (1, 3) else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _labels(part: Any) -> npt.NDArray[np.int64]:
+def _labels(part: _Part) -> npt.NDArray[np.int64]:
     return np.asarray(part.targets if hasattr(part, "targets") else part.labels, dtype=np.int64)

@@ -1,6 +1,6 @@
 """Backbones and the classifier built on them."""
 
-from supercm_ray.models.backbones import BACKBONES, SmallCNN, build_backbone, find_backbone
+from supercm_ray.models.backbones import BACKBONES, SmallCNN, build_backbone
 from supercm_ray.models.classifier import Classifier, Outputs, build_classifier
 from supercm_ray.models.predictor import Predictor
 from supercm_ray.models.sync_batch_norm import synchronise_batch_norm
@@ -13,6 +13,5 @@ __all__ = [
     "SmallCNN",
     "build_backbone",
     "build_classifier",
-    "find_backbone",
     "synchronise_batch_norm",
 ]

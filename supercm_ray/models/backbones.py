@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from supercm_ray.config import ModelConfig
-from supercm_ray.errors import StudyError, nearest
-from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, torchvision_names
+from supercm_ray.config import ModelConfig, OptionsModel, Registry, rule_error
+from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, WeightsOptions, torchvision_names
 from supercm_ray.models.wide_resnet import WideResNet
 
 Shape = tuple[int, int, int]
@@ -24,6 +24,7 @@ class Bottleneck(nn.Module):
         self.backbone = backbone
         self.layers = nn.Sequential(nn.Linear(num_inputs, width), nn.BatchNorm1d(width), nn.ReLU())
         self.num_features = width
+        self.pixel_statistics = getattr(backbone, "pixel_statistics", None)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D)."""
@@ -73,46 +74,68 @@ class MLP(nn.Module):
         return features
 
 
-def _wide_resnet(shape: Shape, config: ModelConfig, *, width: int) -> nn.Module:
-    return WideResNet(shape[0], depth=28, width=width)
+def _register_torchvision() -> None:
+    """Adds the classification models of torchvision, but for names that are taken."""
+    taken = BACKBONES.entries()
+    for name in torchvision_names():
+        if name not in taken:
+            BACKBONES.add(name, partial(_torchvision, name), options=WeightsOptions)
 
 
-BACKBONES: dict[str, Callable[[Shape, ModelConfig], nn.Module]] = {
-    "small_cnn": lambda shape, config: SmallCNN(shape, config.channels),
-    "mlp": lambda shape, config: MLP(shape[0] * shape[1] * shape[2], config.channels),
-    "wrn_28_2": partial(_wide_resnet, width=2),
-    "wrn_28_8": partial(_wide_resnet, width=8),
-}
-"""Backbones by name: functions of the shape (C, H, W) of an image and the configuration, to a module with
-`num_features`. Classification models of torchvision are known by their own names besides."""
+BACKBONES: Registry[Callable[..., nn.Module]] = Registry(
+    "backbone", "model.name", "supercm_ray.models", late=_register_torchvision
+)
+"""Backbones by name: functions of the shape (C, H, W) of an image and the backbone's options, to a module that maps
+images (B, C, H, W) to features (B, num_features) and has the attribute `num_features`. Where its attribute
+`pixel_statistics` is a pair, mean and standard deviation by channel, pixels are standardised by it instead of by the
+data set's own.
+"""
 
 
-def find_backbone(name: str) -> Callable[[Shape, ModelConfig], nn.Module]:
-    """What builds the backbone of this name.
+class ChannelsOptions(OptionsModel):
+    """Options of networks whose layers have widths of one's choice."""
 
-    Raises:
-        StudyError: for a name that is not known.
-    """
-    if name in BACKBONES:
-        return BACKBONES[name]
-    if name in torchvision_names():
-        return lambda shape, config: TorchvisionBackbone(name, config.weights)
-    known = [*BACKBONES, *torchvision_names()]
-    raise StudyError(f"`model.name` must be a known backbone, got {name!r}; {nearest(name, known)}")
+    channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
+    """The width of each layer; the last is the feature dimension."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ChannelsOptions:
+        if min(self.channels) < 1:
+            raise rule_error("`channels >= 1`", f"channels={list(self.channels)}", path="channels")
+        return self
+
+
+@BACKBONES.register("small_cnn", options=ChannelsOptions)
+def _small_cnn(shape: Shape, options: ChannelsOptions) -> nn.Module:
+    return SmallCNN(shape, options.channels)
+
+
+@BACKBONES.register("mlp", options=ChannelsOptions)
+def _mlp(shape: Shape, options: ChannelsOptions) -> nn.Module:
+    return MLP(shape[0] * shape[1] * shape[2], options.channels)
+
+
+@BACKBONES.register("wrn_28_2")
+def _wrn_28_2(shape: Shape, options: OptionsModel) -> nn.Module:
+    return WideResNet(shape[0], depth=28, width=2)
+
+
+@BACKBONES.register("wrn_28_8")
+def _wrn_28_8(shape: Shape, options: OptionsModel) -> nn.Module:
+    return WideResNet(shape[0], depth=28, width=8)
+
+
+def _torchvision(name: str, shape: Shape, options: WeightsOptions) -> nn.Module:
+    return TorchvisionBackbone(name, options.weights)
 
 
 def build_backbone(shape: Shape, config: ModelConfig) -> nn.Module:
     """The backbone that the configuration names, for images of this shape (C, H, W).
 
     Raises:
-        StudyError: for a name that is not known, weights that do not fit, or weights for a backbone that takes none.
+        StudyError: for weights that do not fit.
     """
-    if config.name in BACKBONES and config.weights is not None:
-        raise StudyError(
-            f"`model.weights` must be left out for {config.name}, got {config.weights!r}; only models of torchvision "
-            "take them"
-        )
-    backbone = find_backbone(config.name)(shape, config)
+    backbone = BACKBONES.find(config.name).make(shape, config.options)
     if config.bottleneck is None:
         return backbone
     return Bottleneck(backbone, int(backbone.num_features), config.bottleneck)  # type: ignore[arg-type]

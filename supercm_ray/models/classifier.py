@@ -14,9 +14,6 @@ from supercm_ray.core import ClusteringModule
 from supercm_ray.data import Dataset
 from supercm_ray.models.backbones import build_backbone
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""By which torchvision's weights want pixels standardised."""
-
 
 class Outputs(NamedTuple):
     """features (B, D), logits (B, K), assignments (B, K)."""
@@ -74,6 +71,5 @@ def build_classifier(config: Config, dataset: Dataset) -> Classifier:
     backbone = build_backbone(dataset.shape, config.model)
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
     module = ClusteringModule(num_features, dataset.num_classes, temperature=config.algorithm.temperature)
-    pretrained = config.model.weights is not None
-    mean, std = (_IMAGENET_MEAN, _IMAGENET_STD) if pretrained else (dataset.mean, dataset.std)
+    mean, std = getattr(backbone, "pixel_statistics", None) or (dataset.mean, dataset.std)
     return Classifier(backbone, module, mean, std)

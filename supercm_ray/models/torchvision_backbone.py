@@ -8,7 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from supercm_ray.config import OptionsModel
 from supercm_ray.errors import StudyError
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation by channel, by which torchvision's weights want pixels standardised."""
+
+
+class WeightsOptions(OptionsModel):
+    """Options of torchvision's models."""
+
+    weights: str | None = None
+    """A local file with the model's `state_dict`. Pixels are then standardised as for ImageNet. None for random
+    weights."""
 
 
 def torchvision_names() -> list[str]:
@@ -45,6 +57,7 @@ class TorchvisionBackbone(nn.Module):
         if weights is not None:
             _load_weights(self.model, name, Path(weights).expanduser())
         self.num_features = _take_off_head(self.model, name)
+        self.pixel_statistics = None if weights is None else _IMAGENET
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D); an image of one channel is repeated for the three that these models take."""
@@ -79,5 +92,6 @@ def _load_weights(model: nn.Module, name: str, path: Path) -> None:
     except (OSError, RuntimeError, pickle.UnpicklingError, TypeError, EOFError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StudyError(
-            f"`model.weights` must be a file with the state_dict of torchvision's {name}, got {str(path)!r}: {reason}"
+            f"`model.options.weights` must be a file with the state_dict of torchvision's {name}, got {str(path)!r}: "
+            f"{reason}"
         ) from error

@@ -2,7 +2,7 @@
 
 from supercm_ray.search.finalists import BASELINE, TUNED, Finalist, Row, load_plan, plan_finalists, save_plan, table
 from supercm_ray.search.optuna_storage import OptunaStore
-from supercm_ray.search.space import build_sampler, to_optuna
+from supercm_ray.search.space import SAMPLERS, build_sampler, to_optuna
 from supercm_ray.search.study_view import StudyView
 from supercm_ray.search.trial_source import Proposal, TrialSource
 from supercm_ray.search.trials import REASON, Group, best_by_group, importances, objective_values
@@ -10,6 +10,7 @@ from supercm_ray.search.trials import REASON, Group, best_by_group, importances,
 __all__ = [
     "BASELINE",
     "REASON",
+    "SAMPLERS",
     "TUNED",
     "Finalist",
     "Group",

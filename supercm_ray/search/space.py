@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 from optuna.distributions import (
     BaseDistribution,
@@ -12,8 +13,10 @@ from optuna.distributions import (
 )
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from pydantic import Field
 
 from supercm_ray import config as schema
+from supercm_ray.config import OptionsModel, Registry
 
 
 def to_optuna(study: schema.Study) -> dict[str, BaseDistribution]:
@@ -21,20 +24,48 @@ def to_optuna(study: schema.Study) -> dict[str, BaseDistribution]:
     return {path: _distribution(d) for path, d in study.space.items()}
 
 
+class StartupOptions(OptionsModel):
+    """Options of samplers that begin with random trials."""
+
+    num_startup_trials: int = Field(10, ge=1)
+    """Random trials before the sampler begins to model."""
+
+
+SAMPLERS: Registry[Callable[..., BaseSampler]] = Registry("sampler", "sampler.name", "supercm_ray.search")
+"""Samplers by name: functions of the sampler's options and a seed. One that requires `fixed_seed` is given the study's
+seed after a resumption too, since it goes on by the trials that it finds.
+"""
+
+
+@SAMPLERS.register("tpe", options=StartupOptions)
+def _tpe(options: StartupOptions, seed: int) -> BaseSampler:
+    return TPESampler(seed=seed, n_startup_trials=options.num_startup_trials)
+
+
+@SAMPLERS.register("gp", options=StartupOptions)
+def _gp(options: StartupOptions, seed: int) -> BaseSampler:
+    return GPSampler(seed=seed, n_startup_trials=options.num_startup_trials)
+
+
+@SAMPLERS.register("random")
+def _random(options: OptionsModel, seed: int) -> BaseSampler:
+    return RandomSampler(seed=seed)
+
+
+@SAMPLERS.register("qmc", requires={"fixed_seed"})
+def _qmc(options: OptionsModel, seed: int) -> BaseSampler:
+    with warnings.catch_warnings():  # Optuna calls it experimental each time
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return QMCSampler(seed=seed, scramble=True)
+
+
 def build_sampler(sampler: schema.Sampler, num_begun: int = 0) -> BaseSampler:
     """The sampler that proposes settings, for a study of which this many trials have begun: each resumption goes on
     with random numbers of its own, so that it does not propose the first settings again.
     """
-    seed = (sampler.seed + num_begun) % 2**32
-    if sampler.name == "random":
-        return RandomSampler(seed=seed)
-    if sampler.name == "qmc":
-        with warnings.catch_warnings():  # Optuna calls it experimental each time
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return QMCSampler(seed=sampler.seed, scramble=True)
-    if sampler.name == "gp":
-        return GPSampler(seed=seed, n_startup_trials=sampler.num_startup_trials)
-    return TPESampler(seed=seed, n_startup_trials=sampler.num_startup_trials)
+    entry = SAMPLERS.find(sampler.name)
+    seed = sampler.seed if "fixed_seed" in entry.requires else (sampler.seed + num_begun) % 2**32
+    return entry.make(sampler.options, seed)
 
 
 def _distribution(distribution: schema.Distribution) -> BaseDistribution:

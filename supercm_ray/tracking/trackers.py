@@ -45,7 +45,7 @@ def tracker_names(study: Study) -> tuple[str, ...]:
     Raises:
         StudyError: for a name that is not registered, after the study's plug-ins were imported.
     """
-    import_plugins(study.base)
+    import_plugins(study.base.plugins)
     given = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
     place = VARIABLE if given else "tracking"
     names = tuple(dict.fromkeys(given or study.tracking)) or ("none",)

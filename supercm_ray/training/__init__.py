@@ -5,11 +5,14 @@ from supercm_ray.training.evaluate import Evaluation, evaluate, predict
 from supercm_ray.training.job import Job, train_job
 from supercm_ray.training.loop import fit, train_epoch, train_step
 from supercm_ray.training.state import TrainState, choose_device
+from supercm_ray.training.validators import VALIDATORS, Validator
 
 __all__ = [
+    "VALIDATORS",
     "Evaluation",
     "Job",
     "TrainState",
+    "Validator",
     "choose_device",
     "deserialize",
     "deserialize_ema_model",

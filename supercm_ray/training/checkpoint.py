@@ -25,15 +25,18 @@ def serialize(state: TrainState) -> bytes:
     return content.getvalue()
 
 
-def deserialize(content: bytes, place: str, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
-    """The run whose checkpoint has this content. `place` is where it lies, for messages.
+def deserialize(
+    content: bytes, place: str, config: Config, dataset: Dataset, device: torch.device, num_unlabeled: int = 0
+) -> TrainState:
+    """The run whose checkpoint has this content. `place` is where it lies, for messages; `num_unlabeled` is as of
+    `TrainState.create`.
 
     Raises:
         CheckpointError: for content that is truncated, holds anything but tensors and plain values, or belongs to
             another configuration.
     """
     saved = _checked(content, place, config)
-    state = TrainState.create(config, dataset, device)
+    state = TrainState.create(config, dataset, device, num_unlabeled)
     with _fitting(place):
         state.load_state_dict(saved)
     return state

@@ -67,7 +67,7 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
 
 def prepare_process(config: Config) -> torch.device:
     """Sets this process up to train, plug-ins with it, and returns the device it trains on."""
-    import_plugins(config)
+    import_plugins(config.plugins)
     torch.set_num_threads(config.training.num_threads)
     return choose_device(config.training.device)
 
@@ -88,9 +88,10 @@ class _Checkpointer:
 
     def resume(self, device: torch.device) -> TrainState:
         content = broadcast_object(self._store.read() if self._store else None)
+        config, dataset, num_unlabeled = self._job.config, self._job.dataset, len(self._job.splits.unlabeled)
         if content is None:
-            return TrainState.create(self._job.config, self._job.dataset, device)
-        return deserialize(content, f"{self._job.storage}/{LAST}", self._job.config, self._job.dataset, device)
+            return TrainState.create(config, dataset, device, num_unlabeled)
+        return deserialize(content, f"{self._job.storage}/{LAST}", config, dataset, device, num_unlabeled)
 
     def after_epoch(self, state: TrainState) -> None:
         if self._store is None:

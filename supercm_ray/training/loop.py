@@ -17,9 +17,9 @@ from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_indices
 from supercm_ray.errors import DivergedError
 from supercm_ray.training.evaluate import class_means, evaluate, predict
 from supercm_ray.training.state import TrainState
-from supercm_ray.training.validators import target_metrics
+from supercm_ray.training.validators import applicable, unlabeled_metrics
 
-_TARGET_SAMPLES = 2000
+_UNLABELED_SAMPLES = 2000
 
 
 def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
@@ -78,20 +78,24 @@ def _agree_on_statistics(state: TrainState) -> None:
 
 def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     """Figures of the moving average by which a run may be judged and, with a target domain, `oracle/accuracy`, which
-    nothing may be selected by. Those of the target come from at most 2000 of its unlabeled samples, evenly taken,
-    and the centroids among them from as many labeled samples, under the moving average too, unless they are learned.
+    nothing may be selected by. Those of validators come from at most 2000 unlabeled samples, evenly taken, and the
+    centroids among them from as many labeled samples, under the moving average too, unless they are learned.
     """
     val = evaluate(state.ema_model, data, data.val)
     figures = {"val/accuracy": val.accuracy, "val/loss": val.loss}
-    if state.config.data.target is None:
+    has_target = state.config.data.target is not None
+    if not applicable(has_target=has_target):
         return figures
-    indices = data.unlabeled[:: -(-len(data.unlabeled) // _TARGET_SAMPLES)]
+    indices = data.unlabeled[:: -(-len(data.unlabeled) // _UNLABELED_SAMPLES)]
     outputs = predict(state.ema_model, data, indices)
-    oracle = (outputs.logits.argmax(dim=1) == data.labels[indices]).double().mean().item()
     is_learned = isinstance(state.centroids, LearnedCentroids)
     learned = (state.centroids.value, state.centroids.seen)
-    centroids, seen = learned if is_learned else class_means(state.ema_model, data, _TARGET_SAMPLES)
-    return {**figures, **target_metrics(outputs, centroids, seen), "oracle/accuracy": oracle}
+    centroids, seen = learned if is_learned else class_means(state.ema_model, data, _UNLABELED_SAMPLES)
+    measured = unlabeled_metrics(outputs, centroids, seen, has_target=has_target)
+    if not has_target:
+        return {**measured, **figures}
+    oracle = (outputs.logits.argmax(dim=1) == data.labels[indices]).double().mean().item()
+    return {**measured, **figures, "oracle/accuracy": oracle}
 
 
 def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What of a study can be checked only with the registries or the data at hand, and still before anything is started."""
+"""What of a study can be checked only with the data at hand, and still before anything is started."""
 
 from __future__ import annotations
 
@@ -6,31 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from supercm_ray.algorithms import find_algorithm
-from supercm_ray.config import Config, Leaf, Study, import_plugins
-from supercm_ray.data import Dataset, find_dataset, load_dataset, split_dataset
+from supercm_ray.config import Config, Leaf, Study
+from supercm_ray.data import Dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
-from supercm_ray.models import build_classifier, find_backbone
-
-_HOSTS_OF_VIEWS = ("pi_model", "mean_teacher", "fixmatch")
-
-
-def check_names(study: Study) -> None:
-    """Imports the plug-ins of a study and looks up every data set, algorithm and backbone that it names.
-
-    Raises:
-        StudyError: for a name that is not registered, and a plug-in that cannot be imported.
-    """
-    try:
-        import_plugins(study.base)
-        for config in _variants(study, ("algorithm.", "model.")):
-            find_dataset(config.data.name)
-            if config.data.target is not None:
-                find_dataset(config.data.target.name)
-            find_algorithm(config.algorithm.name)
-            find_backbone(config.model.name)
-    except StudyError as error:
-        raise StudyError(f"{error} (in {study.source})") from error
+from supercm_ray.models import build_classifier
 
 
 def load_checked(study: Study) -> Dataset:
@@ -38,9 +17,9 @@ def load_checked(study: Study) -> Dataset:
     baseline.
 
     Raises:
-        StudyError: for an unknown name, and where a class would lack a sample somewhere.
+        StudyError: for data that cannot be read, a network that does not take them, and a class that would lack a
+            sample somewhere.
     """
-    check_names(study)
     try:
         dataset = load_dataset(study.base.data)
         for config in _variants(study, ("model.", "algorithm.name")):
@@ -67,21 +46,25 @@ def _try_model(config: Config, dataset: Dataset) -> None:
 
 
 def _check_views(config: Config, dataset: Dataset) -> None:
-    """Sees that hosts which compare two views of a sample get two."""
+    """Sees that an algorithm that compares two views of a sample gets two."""
     alike = dataset.shape[1:] == (1, 1) and not config.data.noise_std
-    if alike and config.algorithm.name in _HOSTS_OF_VIEWS:
+    if alike and "two_views" in config.algorithm.requires:
         raise StudyError(
             f"`data.noise_std > 0` must hold for algorithm.name={config.algorithm.name} on vectors, all of whose views "
-            "are alike without noise, got 0; set it, or take another host"
+            "are alike without noise, got 0; set it, or take another algorithm"
         )
 
 
 def _variants(study: Study, prefixes: tuple[str, ...]) -> Iterator[Config]:
-    """The base and each end of the searched paths with these prefixes, each also with the baseline's overrides."""
+    """The base, and a trial at each end of the searched paths with these prefixes, with and without the baseline's
+    overrides. Where names are searched, a trial has the first of each unless its end gives another.
+    """
+    names = {path: next(iter(found.ends().values())) for path, found in study.space.items() if path.endswith(".name")}
     ends: list[Mapping[str, Leaf]] = [{}]
     for path, distribution in study.space.items():
         if path.startswith(prefixes):
             ends += [{path: value} for value in distribution.ends().values()]
+    yield study.base
     for end in ends:
-        yield study.base.replace(end)
-        yield study.base.replace({**end, **study.baseline})
+        yield study.base.replace({**names, **end})
+        yield study.base.replace({**names, **end, **study.baseline})

@@ -44,10 +44,16 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
-    def create(cls, config: Config, dataset: Dataset, device: torch.device) -> TrainState:
+    def create(cls, config: Config, dataset: Dataset, device: torch.device, num_unlabeled: int = 0) -> TrainState:
         """A fresh run: weights, batches and augmentation follow from `config.seed` alone.
 
         Where torch.distributed is initialised the run is one of all its workers, who must all call this.
+
+        Args:
+            config: of the run.
+            dataset: for the shape of its images and its number of classes.
+            device: to train on.
+            num_unlabeled: samples of the unlabeled split, for an algorithm that keeps something for each.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -56,7 +62,7 @@ class TrainState:
                 synchronise_batch_norm(model)
             if config.training.channels_last:
                 model.to(memory_format=torch.channels_last)
-            algorithm = build_algorithm(model, config.algorithm).to(device)
+            algorithm = build_algorithm(model, config, num_unlabeled).to(device)
             centroids = _centroids(model, config.algorithm).to(device)
         generator = torch.Generator(device).manual_seed(config.seed)
         speed = choose_speed(config, model, dataset.shape, device)

@@ -36,10 +36,10 @@ class Hyperparameters:
 
 
 class StepLoss(nn.Module):
-    """Network, centroids and host as one module, from a batch to its loss, in which all that is trained lies.
+    """Network, centroids and algorithm as one module, from a batch to its loss, in which all that is trained lies.
 
-    On several workers DistributedDataParallel wraps it. All passes through the network, the host's too, happen inside,
-    so the reducer sees one forward and one backward a step, whatever the host does.
+    On several workers DistributedDataParallel wraps it. All passes through the network, the algorithm's too, happen
+    inside, so the reducer sees one forward and one backward a step, whatever the algorithm does.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class StepLoss(nn.Module):
         labels = batch.labels
         if self.config.algorithm.centroid_mode == "pseudo_labeled":
             confidence, predicted = outputs.assignments[len(labels) :].detach().max(dim=1)
-            confident = confidence > self.config.algorithm.confidence_threshold
+            confident = confidence > self.config.algorithm.centroid_threshold
             labels = torch.cat([labels, predicted.where(confident, torch.full_like(predicted, HIDDEN_LABEL))])
         self.centroids.update(outputs.features[: len(labels)], labels)
 

@@ -1,42 +1,79 @@
-"""Figures that judge a model on the target domain without its labels. Shapes: N samples, D features, K classes."""
+"""Metrics that judge a model on unlabeled samples without their labels. Shapes: N samples, D features, K classes."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from supercm_ray.config import Registry
 from supercm_ray.core import clustering_loss
 from supercm_ray.models import Outputs
 
 _SND_TEMPERATURE = 0.05
 
 
-@torch.no_grad()
-def target_metrics(outputs: Outputs, centroids: Tensor, seen: Tensor) -> dict[str, float]:
-    """The figures by name, from outputs on unlabeled target samples and centroids (K, D) of the same network's
-    features, with `seen` (K,).
+class Validator(Protocol):
+    """Judges a network without labels."""
 
-    - `target/entropy`: mean entropy of a prediction in nats; less is surer.
-    - `target/information_maximisation`: entropy of the mean prediction minus that mean entropy; more is better.
-    - `target/snd`: soft neighbourhood density, entropy of the similarities of a prediction to the others at temperature
-      0.05; more is denser. Source: Saito et al. 2021 (arXiv 2108.10860).
-    - `target/distortion`: the clustering loss without its prior; less is tighter.
-    """
+    def __call__(self, outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor | float:
+        """A scalar, from outputs on N unlabeled samples and centroids (K, D) of the same network's features, with
+        `seen` (K,), the classes that have a centroid.
+        """
+
+
+VALIDATORS: Registry[Validator] = Registry("metric", "objective.metric", "supercm_ray.training")
+"""Metrics by name, such as `target/entropy`, by which a trial may be selected. Each is measured after every epoch; one
+that requires `target` only where there is a target domain, and on its samples.
+"""
+
+
+@torch.no_grad()
+def unlabeled_metrics(outputs: Outputs, centroids: Tensor, seen: Tensor, *, has_target: bool) -> dict[str, float]:
+    """All registered metrics by name, see `Validator`; without a target domain those that require none."""
+    entries = applicable(has_target=has_target)
+    values = [
+        torch.as_tensor(VALIDATORS.find(name).make(outputs, centroids, seen), dtype=torch.float64, device=seen.device)
+        for name in entries
+    ]
+    return dict(zip(entries, torch.stack(values).tolist(), strict=True)) if values else {}
+
+
+def applicable(*, has_target: bool) -> list[str]:
+    """The names of the registered metrics that can be measured with, or without, a target domain."""
+    return [name for name, entry in VALIDATORS.entries().items() if has_target or "target" not in entry.requires]
+
+
+@VALIDATORS.register("target/entropy", requires={"target"})
+def _mean_entropy(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
+    """Mean entropy of a prediction in nats; less is surer."""
+    return _entropy(outputs.assignments).mean()
+
+
+@VALIDATORS.register("target/information_maximisation", requires={"target"})
+def _information_maximisation(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
+    """Entropy of the mean prediction minus the mean entropy; more is better."""
     p_NK = outputs.assignments
-    entropy = _entropy(p_NK).mean()
-    diversity = _entropy(p_NK.mean(dim=0, keepdim=True))[0]
-    distortion = clustering_loss(outputs.features, p_NK, centroids, seen=seen)
-    figures = torch.stack([entropy, diversity - entropy, _neighbourhood_density(p_NK), distortion])
-    names = ("target/entropy", "target/information_maximisation", "target/snd", "target/distortion")
-    return dict(zip(names, figures.tolist(), strict=True))
+    return _entropy(p_NK.mean(dim=0, keepdim=True))[0] - _entropy(p_NK).mean()
+
+
+@VALIDATORS.register("target/snd", requires={"target"})
+def _neighbourhood_density(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
+    """Soft neighbourhood density, entropy of the similarities of a prediction to the others at temperature 0.05; more
+    is denser. Source: Saito et al. 2021 (arXiv 2108.10860).
+    """
+    unit_NK = functional.normalize(outputs.assignments, dim=1)
+    similarity_NN = (unit_NK @ unit_NK.T).fill_diagonal_(-torch.inf) / _SND_TEMPERATURE
+    return _entropy(similarity_NN.softmax(dim=1)).mean()
+
+
+@VALIDATORS.register("target/distortion", requires={"target"})
+def _distortion(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
+    """The clustering loss without its prior; less is tighter."""
+    return clustering_loss(outputs.features, outputs.assignments, centroids, seen=seen)
 
 
 def _entropy(p_NK: Tensor) -> Tensor:
     return -torch.xlogy(p_NK, p_NK).sum(dim=1)
-
-
-def _neighbourhood_density(p_NK: Tensor) -> Tensor:
-    unit_NK = functional.normalize(p_NK, dim=1)
-    similarity_NN = (unit_NK @ unit_NK.T).fill_diagonal_(-torch.inf) / _SND_TEMPERATURE
-    return _entropy(similarity_NN.softmax(dim=1)).mean()

@@ -17,7 +17,15 @@ from supercm_ray.errors import StudyError
 from supercm_ray.execution.executor import Executor
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
-from supercm_ray.execution.phases import describe_data, has_work, read, reconcile_optuna, run_finalists, run_search
+from supercm_ray.execution.phases import (
+    describe_data,
+    find_best,
+    has_work,
+    read,
+    reconcile_optuna,
+    run_finalists,
+    run_search,
+)
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import CheckpointStore, StudyFolder, write_atomically
 from supercm_ray.search import Row
@@ -77,6 +85,7 @@ def tune(
                 view = read(recorder)
                 if not has_work(view):
                     reconcile_optuna(view)
+                    find_best(view)
                 else:
                     with executor.session(study.budget), closing_on_error(recorder, tracker.close_study):
                         run_search(recorder, executor)

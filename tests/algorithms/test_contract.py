@@ -1,16 +1,15 @@
-"""Every registered host keeps the contract, and so does one that a user adds."""
+"""Every registered algorithm keeps the contract, and so does one that a user adds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
+import flexmatch_plugin
 import pytest
 from torch.nn import functional
 
-from supercm_ray.algorithms import ALGORITHMS, Step, Terms, register
-
-from .contract import TARGET, AlgorithmContract
+from supercm_ray.algorithms import ALGORITHMS, Step, Terms
+from supercm_ray.testing.algorithm import AlgorithmContract
 
 
 class TestSupervised(AlgorithmContract):
@@ -31,43 +30,64 @@ class TestVat(AlgorithmContract):
 
 class TestPseudoLabel(AlgorithmContract):
     name = "pseudo_label"
+    overrides = {"algorithm.options.threshold": 0.0}
 
 
 class TestFixMatch(AlgorithmContract):
     name = "fixmatch"
+    overrides = {"algorithm.options.threshold": 0.0}
+
+
+class TestFlexMatch(AlgorithmContract):
+    name = "flexmatch"
+    overrides = {"algorithm.options.threshold": 0.35}
+
+
+class TestFlexMatchWithoutWarmUp(AlgorithmContract):
+    name = "flexmatch"
+    overrides = {"algorithm.options.threshold": 0.35, "algorithm.options.warm_up": False}
+
+
+class TestFlexMatchAsAPlugin(AlgorithmContract):
+    name = "my_flexmatch"
+    overrides = {"algorithm.options.threshold": 0.35}
+
+
+class TestFreeMatch(AlgorithmContract):
+    name = "freematch"
+    overrides = {"algorithm.options.decay": 0.9, "algorithm.options.fairness_weight": 0.5}
+
+
+class TestSoftMatch(AlgorithmContract):
+    name = "softmatch"
+    overrides = {"algorithm.options.decay": 0.9}
 
 
 class TestDann(AlgorithmContract):
     name = "dann"
-    settings: ClassVar[dict[str, object]] = TARGET
 
 
 class TestCdan(AlgorithmContract):
     name = "cdan"
-    settings: ClassVar[dict[str, object]] = TARGET
 
 
 class TestCdanWithoutEntropy(AlgorithmContract):
     name = "cdan"
-    settings: ClassVar[dict[str, object]] = {**TARGET, "algorithm.entropy_conditioning": False}
+    overrides = {"algorithm.options.entropy_conditioning": False}
 
 
 class TestMcc(AlgorithmContract):
     name = "mcc"
-    settings: ClassVar[dict[str, object]] = TARGET
 
 
 class TestPseudoLabeledCentroids(AlgorithmContract):
     name = "supervised"
-    settings: ClassVar[dict[str, object]] = {
-        "algorithm.centroid_mode": "pseudo_labeled",
-        "algorithm.confidence_threshold": 0.3,
-    }
+    overrides = {"algorithm.centroid_mode": "pseudo_labeled", "algorithm.centroid_threshold": 0.3}
 
 
 class TestLearnedCentroids(AlgorithmContract):
     name = "supervised"
-    settings: ClassVar[dict[str, object]] = {"algorithm.centroid_mode": "learned"}
+    overrides = {"algorithm.centroid_mode": "learned"}
 
 
 class TestAddedByAUser(AlgorithmContract):
@@ -75,15 +95,16 @@ class TestAddedByAUser(AlgorithmContract):
 
     @pytest.fixture(autouse=True)
     def registered(self) -> Iterator[None]:
-        @register(self.name)
+        @ALGORITHMS.register(self.name, requires={"unlabeled"})
         def entropy_minimisation(step: Step) -> Terms:
             log_p = functional.log_softmax(step.unlabeled_logits, dim=1)
             return {"consistency": -(log_p.exp() * log_p).sum(dim=1).mean()}
 
         yield
-        del ALGORITHMS[self.name]
+        ALGORITHMS.remove(self.name)
 
 
-def test_every_host_is_under_contract() -> None:
+def test_every_algorithm_is_under_contract() -> None:
     covered = {cls.name for cls in AlgorithmContract.__subclasses__()}
-    assert covered >= set(ALGORITHMS)
+    assert covered >= set(ALGORITHMS.names())
+    assert ALGORITHMS.find("my_flexmatch").make is flexmatch_plugin.FlexMatch

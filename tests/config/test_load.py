@@ -53,10 +53,10 @@ def test_primary_and_factors_follow_from_the_objectives(write) -> None:
 
 def test_overrides_reach_base_and_study(small_study: Path) -> None:
     overrides = ["algorithm.temperature=2", "budget.num_trials=9", "budget.max_concurrent_trials=1", "num_seeds=1"]
-    study = load_study(small_study, [*overrides, "model.channels=[4, 6]", "seed=8", "name=other"])
+    study = load_study(small_study, [*overrides, "model.options.channels=[4, 6]", "seed=8", "name=other"])
     assert study.base.algorithm.temperature == 2.0
     assert (study.budget.num_trials, study.budget.max_concurrent_trials, study.num_seeds) == (9, 1, 1)
-    assert (study.base.model.channels, study.base.seed, study.name) == ((4, 6), 8, "other")
+    assert (study.base.model.options.channels, study.base.seed, study.name) == ((4, 6), 8, "other")
     plain = load_study(small_study)
     assert study.space == plain.space
     assert study.base.training == plain.base.training
@@ -122,10 +122,10 @@ def test_a_study_is_frozen(small_study: Path) -> None:
 
 def test_replace_sets_leaves_and_leaves_the_original(small_study: Path) -> None:
     base = load_study(small_study).base
-    other = base.replace({"algorithm.temperature": 3, "model.channels": [2, 3], "seed": 5})
-    assert (other.algorithm.temperature, other.model.channels, other.seed) == (3.0, (2, 3), 5)
+    other = base.replace({"algorithm.temperature": 3, "model.options.channels": [2, 3], "seed": 5})
+    assert (other.algorithm.temperature, other.model.options.channels, other.seed) == (3.0, (2, 3), 5)
     changed = {path for path, value in base.leaves().items() if other.leaves()[path] != value}
-    assert changed == {"algorithm.temperature", "model.channels", "seed"}
+    assert changed == {"algorithm.temperature", "model.options.channels", "seed"}
     assert base == load_study(small_study).base
 
 
@@ -152,7 +152,7 @@ def test_replace_refuses_what_is_no_leaf(small_study: Path, path: str) -> None:
 def test_leaves_name_every_setting_by_its_dotted_path(small_study: Path) -> None:
     leaves = load_study(small_study).base.leaves()
     assert leaves["training.learning_rate"] == 0.01
-    assert leaves["model.channels"] == (4, 8)
+    assert leaves["model.options.channels"] == (4, 8)
     assert leaves["seed"] == 0
     assert {path.partition(".")[0] for path in leaves} == set(Config.model_fields)
     assert not any(isinstance(value, dict) for value in leaves.values())
@@ -198,7 +198,7 @@ def test_labels_and_augmentation_of_the_data_may_be_varied(path: str) -> None:
         "data.name",
         "data.root",
         "data.target.name",
-        "data.arrays.train_file",
+        "data.options.train_file",
         "data.num_val",
     ],
 )
@@ -206,23 +206,25 @@ def test_what_all_trials_share_may_not(path: str) -> None:
     assert why_fixed(path)
 
 
-def test_a_host_of_unlabeled_samples_needs_some(write) -> None:
+def test_an_algorithm_of_unlabeled_samples_needs_some(write) -> None:
     load_study(write(BASE), ["training.unlabeled_batch_size=0"])
     with pytest.raises(StudyError, match=r"`unlabeled_batch_size >= 1` must hold for base\.training"):
         load_study(write(BASE), ["training.unlabeled_batch_size=0", "algorithm.name=fixmatch"])
 
 
-@pytest.mark.parametrize("host", ["dann", "cdan", "mcc"])
-def test_a_host_for_domain_adaptation_needs_a_target(write, host: str) -> None:
-    load_study(write(BASE), [f"algorithm.name={host}", "data.target={name: mnist}"])
-    rule = r"a host for domain adaptation needs a target must hold for base\.data\.target"
-    with pytest.raises(StudyError, match=rf"{rule} in broken\.yaml.*, got none with algorithm\.name={host}; give"):
-        load_study(write(BASE), [f"algorithm.name={host}"])
+@pytest.mark.parametrize("algorithm", ["dann", "cdan", "mcc"])
+def test_an_algorithm_for_domain_adaptation_needs_a_target(write, algorithm: str) -> None:
+    load_study(write(BASE), [f"algorithm.name={algorithm}", "data.target={name: mnist}"])
+    rule = r"an algorithm for domain adaptation needs a target must hold for base\.data\.target"
+    with pytest.raises(StudyError, match=rf"{rule} in broken\.yaml.*, got none with algorithm\.name={algorithm}; give"):
+        load_study(write(BASE), [f"algorithm.name={algorithm}"])
 
 
 def test_on_and_off_are_words(write) -> None:
-    study = load_study(write(BASE), ["training.compile=on", "data.stream=off", "data.flip=true"])
-    assert (study.base.training.compile, study.base.data.stream, study.base.data.flip) == ("on", "off", True)
+    study = load_study(
+        write(BASE), ["training.compile=on", "data.name=image_folder", "data.options.stream=off", "data.flip=true"]
+    )
+    assert (study.base.training.compile, study.base.data.options.stream, study.base.data.flip) == ("on", "off", True)
 
 
 def test_credentials_have_no_place_in_a_study_and_are_not_repeated(write) -> None:

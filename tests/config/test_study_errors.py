@@ -88,9 +88,12 @@ BROKEN = {
         "'emaa'",
         "'running_mean', 'class_count' or 'ema'",
     ),
-    "unknown sampler": Broken(f"{BASE}sampler: {{name: tpee}}\n", "`sampler.name`", "'tpee'", "'tpe', 'random'"),
+    "unknown sampler": Broken(f"{BASE}sampler: {{name: tpee}}\n", "sampler.name", "'tpee'", "did you mean `tpe`?"),
     "item of a list": Broken(
-        "base: {data: {label_ratio: 0.1}, model: {channels: [4, x]}}\n", "`base.model.channels[1]`", "'x'", "integer"
+        "base: {data: {label_ratio: 0.1}, model: {options: {channels: [4, x]}}}\n",
+        "base.model.options.channels[1]",
+        "'x'",
+        "integer",
     ),
     "both label settings": Broken(
         "base: {data: {label_ratio: 0.1, labels_per_class: 3}}\n",
@@ -106,8 +109,8 @@ BROKEN = {
         "leave samples to train on",
     ),
     "channels": Broken(
-        "base: {data: {label_ratio: 0.1}, model: {channels: [4, 0]}}\n",
-        "base.model.channels",
+        "base: {data: {label_ratio: 0.1}, model: {options: {channels: [4, 0]}}}\n",
+        "base.model.options.channels",
         "channels=[4, 0]",
         "`channels >= 1`",
     ),
@@ -169,8 +172,8 @@ BROKEN = {
         "at least 1 item",
     ),
     "a list for a choice": Broken(
-        space("model.channels", "{type: categorical, choices: [[4, 8]]}"),
-        "space.model.channels.choices[0]",
+        space("model.options.channels", "{type: categorical, choices: [[4, 8]]}"),
+        "space.model.options.channels.choices[0]",
         "[4, 8]",
         "",
     ),

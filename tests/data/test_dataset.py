@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from supercm_ray.config import DataConfig
-from supercm_ray.data import HIDDEN_LABEL, Dataset, load_dataset
+from supercm_ray.data import DATASETS, HIDDEN_LABEL, Dataset
 from supercm_ray.errors import StudyError
 
 
@@ -39,5 +38,5 @@ def test_seal_blanks_exactly_these_samples(digits: Dataset) -> None:
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(StudyError, match=r"`data\.name` .* got 'digit'; did you mean `digits`") as caught:
-        load_dataset(DataConfig(name="digit", label_ratio=0.1))
+        DATASETS.find("digit")
     assert caught.value.exit_code == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supercm_ray.config import ArraysConfig, Config, DataConfig, PlaceConfig
+from supercm_ray.config import Config, DataConfig, PlaceConfig
 from supercm_ray.data import Dataset, join_domains, load_dataset, split_dataset
 from supercm_ray.data.dataset import target_place
 from supercm_ray.errors import StudyError
@@ -138,7 +138,7 @@ def test_real_pairs_of_digits_fit_and_others_do_not(source: str, target: str, di
         shutil.copytree(REAL / folder, tmp_path / folder, copy_function=shutil.copyfile)
         for path in (tmp_path / folder, *(tmp_path / folder).rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-    data = DataConfig(name=source, root=str(tmp_path), download=True, target=PlaceConfig(name=target))
+    data = DataConfig(name=source, root=str(tmp_path), options={"download": True}, target=PlaceConfig(name=target))
     if not differing:
         assert load_dataset(data).class_names == tuple("0123456789")
         return
@@ -153,7 +153,7 @@ def test_a_real_pair_of_features_fits() -> None:
         PlaceConfig(
             name="arrays",
             root=str(REAL),
-            arrays=ArraysConfig(train_file=f"OfficeCaltech10/features/GoogleNet1024_{domain}.mat", **keys),
+            options={"train_file": f"OfficeCaltech10/features/GoogleNet1024_{domain}.mat", **keys},
         )
         for domain in ("webcam", "dslr")
     )
@@ -171,9 +171,9 @@ def test_samples_that_the_source_keeps_for_its_test_are_left_out() -> None:
 
 def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() -> None:
     place = target_place(
-        DataConfig(name="usps", root="here", download=True, label_ratio=0.1), PlaceConfig(name="mnist")
+        DataConfig(name="usps", root="here", options={"download": True}, label_ratio=0.1), PlaceConfig(name="mnist")
     )
-    assert (place.name, place.root, place.download) == ("mnist", "here", True)
+    assert (place.name, place.root, place.options.download) == ("mnist", "here", True)
     assert (
         target_place(
             DataConfig(name="usps", root="here", label_ratio=0.1), PlaceConfig(name="mnist", root="there")
@@ -182,6 +182,29 @@ def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() ->
     )
     with pytest.raises(StudyError, match="source and target must differ"):
         target_place(DataConfig(name="digits", label_ratio=0.1), PlaceConfig(name="digits"))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, (8, True, 4, "auto")), ({"image_size": 6, "stream": "on", "stream_threads": 2}, (6, True, 2, "on"))],
+)
+def test_the_target_takes_options_that_say_what_its_images_become(given: dict[str, object], expected: tuple) -> None:
+    source = {"image_size": 8, "skip_corrupt": True, "stream": "off", "stream_threads": 3}
+    data = DataConfig(name="image_folder", root="here", label_ratio=0.1, options=source)
+    options = target_place(data, PlaceConfig(name="image_folder", root="there", options=given)).options
+    assert (options.image_size, options.skip_corrupt, options.stream_threads, options.stream) == expected
+    with pytest.raises(StudyError, match="source and target must differ"):
+        target_place(data, PlaceConfig(name="image_folder", options=given))
+
+
+def test_two_files_of_a_folder_are_two_domains() -> None:
+    data = DataConfig(
+        name="arrays", root="here", label_ratio=0.1, options={"train_file": "a.npz", "test_file": "t.npz"}
+    )
+    place = target_place(data, PlaceConfig(name="arrays", options={"train_file": "b.npz"}))
+    assert (place.root, place.options.train_file, place.options.test_file) == ("here", "b.npz", None)
+    with pytest.raises(StudyError, match="source and target must differ"):
+        target_place(data, PlaceConfig(name="arrays", options=data.options))
 
 
 def test_hidden_labels_of_the_target_decide_nothing() -> None:

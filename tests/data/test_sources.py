@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csr_matrix
 
-from supercm_ray.config import ArraysConfig, DataConfig
+from supercm_ray.config import DataConfig
 from supercm_ray.data import Dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
 
@@ -26,7 +26,7 @@ needs_real_data = pytest.mark.skipif(
 
 
 def arrays(root: Path, **settings: object) -> DataConfig:
-    return DataConfig(name="arrays", root=str(root), label_ratio=0.3, arrays=ArraysConfig(**settings))
+    return DataConfig(name="arrays", root=str(root), label_ratio=0.3, options=settings)
 
 
 def refusal(data: DataConfig) -> str:
@@ -113,9 +113,11 @@ def test_a_corrupt_image_is_refused_or_counted_and_left_out(
     np.savez(tmp_path / "a.npz", png=data, at=places, labels=labels)
     config = arrays(tmp_path, train_file="a.npz", input_key="png", offsets_key="at")
     assert "sample 7 of a.npz" in refusal(config)
-    assert "data.skip_corrupt=true" in refusal(config)
+    assert "data.options.skip_corrupt=true" in refusal(config)
     with caplog.at_level(logging.WARNING):
-        dataset = load_dataset(config.model_copy(update={"skip_corrupt": True}))
+        dataset = load_dataset(
+            config.model_copy(update={"options": config.options.model_copy(update={"skip_corrupt": True})})
+        )
     assert "left out 1 images" in caplog.text
     assert np.array_equal(dataset.labels, np.delete(labels, 7))
     assert np.array_equal(dataset.images[7], images[8].transpose(2, 0, 1))
@@ -182,7 +184,7 @@ def test_labels_are_named_as_they_stand_in_the_file(labels: np.ndarray, tmp_path
     np.savez(tmp_path / "zero.npz", images=vectors, labels=labels)
     assert "got 1" + 30 * "0" in refusal(arrays(tmp_path, train_file="zero.npz", first_label=10**30))
     message = refusal(arrays(tmp_path, train_file="zero.npz", first_label=1))
-    assert "data.arrays.first_label=1 on" in message
+    assert "data.options.first_label=1 on" in message
     assert "the label 0" in message
 
 
@@ -272,21 +274,21 @@ def test_a_folder_of_images_is_scaled_and_cropped(tmp_path: Path) -> None:
         for i, size in enumerate([(20, 30), (30, 20), (16, 16)]):
             pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
-    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    data = DataConfig(name="image_folder", root=str(tmp_path), options={"image_size": 8}, labels_per_class=1)
     dataset = load_dataset(data)
     assert dataset.images.shape == (6, 3, 8, 8)
     assert dataset.class_names == ("cat", "dog")
     assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
     (tmp_path / "dog" / "broken.png").write_bytes(b"no image")
     assert "broken.png" in refusal(data)
-    assert "data.image_size" in refusal(data.model_copy(update={"image_size": None}))
+    assert "data.options.image_size" in refusal(DataConfig(name="image_folder", root=str(tmp_path), labels_per_class=1))
 
 
 def test_folders_that_are_numbers_are_ordered_by_number(tmp_path: Path) -> None:
     for k in range(12):
         (tmp_path / str(k)).mkdir()
         Image.fromarray(np.full((8, 8), k, dtype=np.uint8)).save(tmp_path / str(k) / "0.png")
-    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    data = DataConfig(name="image_folder", root=str(tmp_path), options={"image_size": 8}, labels_per_class=1)
     dataset = load_dataset(data)
     assert dataset.class_names == tuple(map(str, range(12)))
     assert np.array_equal(dataset.images[:, 0, 0, 0], dataset.labels)
@@ -299,7 +301,7 @@ def test_broken_links_and_files_further_down_are_counted(tmp_path: Path, caplog:
         (tmp_path / name).mkdir(parents=True)
         Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / name / "0.png")
     shutil.copy(tmp_path / "cat" / "0.png", tmp_path / "dog" / "0.png")
-    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    data = DataConfig(name="image_folder", root=str(tmp_path), options={"image_size": 8}, labels_per_class=1)
     assert len(load_dataset(data).labels) == 2
     assert "left out 1 files in folders within those of classes" in caplog.text
     assert str(tmp_path / "dog" / "more" / "still" / "0.png") in caplog.text
@@ -317,7 +319,7 @@ def test_grey_and_colour_images_may_be_mixed_and_hidden_folders_are_no_class(tmp
     Image.fromarray(np.full((8, 8), 70, dtype=np.uint8)).save(tmp_path / "cat" / "grey.png")
     Image.fromarray(np.full((8, 8), 25700, dtype=np.uint16)).save(tmp_path / "cat" / "deep.png")
     Image.fromarray(np.full((8, 8, 3), 9, dtype=np.uint8)).save(tmp_path / "dog" / "colour.png")
-    data = DataConfig(name="image_folder", root=str(tmp_path), image_size=8, labels_per_class=1)
+    data = DataConfig(name="image_folder", root=str(tmp_path), options={"image_size": 8}, labels_per_class=1)
     dataset = load_dataset(data)
     assert dataset.class_names == ("cat", "dog")
     assert sorted(dataset.images[:, :, 0, 0].tolist()) == [[9, 9, 9], [70, 70, 70], [100, 100, 100]]
@@ -350,7 +352,7 @@ def test_a_missing_folder_or_file_is_named_with_the_remedy(tmp_path: Path, monke
     for name in ("mnist", "fashion_mnist", "usps", "svhn", "cifar10", "cifar100"):
         message = refusal(DataConfig(name=name, label_ratio=0.1, root=str(tmp_path)))
         assert str(tmp_path) in message
-        assert "data.download=true" in message
+        assert "data.options.download=true" in message
     monkeypatch.setenv("SUPERCM_DATA", str(tmp_path))
     assert str(tmp_path) in refusal(DataConfig(name="usps", label_ratio=0.1))
 
@@ -370,9 +372,9 @@ def test_mnist_and_fashion_mnist_are_unpacked_and_read(name: str, tmp_path: Path
     for path in (tmp_path / folder).rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     (tmp_path / folder).chmod(0o755)
-    data = DataConfig(name=name, root=str(tmp_path), labels_per_class=1, download=True)
+    data = DataConfig(name=name, root=str(tmp_path), labels_per_class=1, options={"download": True})
     check(load_dataset(data), 60_000, 10_000, (1, 28, 28))
-    check(load_dataset(data.model_copy(update={"download": False})), 60_000, 10_000, (1, 28, 28))
+    check(load_dataset(DataConfig(name=name, root=str(tmp_path), labels_per_class=1)), 60_000, 10_000, (1, 28, 28))
 
 
 @needs_real_data
@@ -388,12 +390,12 @@ def test_jpegs_in_an_npz_are_read_without_a_special_case() -> None:
         name="arrays",
         root=str(REAL / "CIFAR10"),
         labels_per_class=4,
-        arrays=ArraysConfig(
-            train_file="cifar10_jpegq75_train.npz",
-            test_file="cifar10_jpegq75_test.npz",
-            input_key="jpeg",
-            offsets_key="offsets",
-        ),
+        options={
+            "train_file": "cifar10_jpegq75_train.npz",
+            "test_file": "cifar10_jpegq75_test.npz",
+            "input_key": "jpeg",
+            "offsets_key": "offsets",
+        },
     )
     check(load_dataset(data), 50_000, 10_000, (3, 32, 32))
 

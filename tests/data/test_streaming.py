@@ -16,6 +16,7 @@ from PIL import Image
 
 from supercm_ray.config import Config, DataConfig, ModelConfig, PlaceConfig, TrainingConfig
 from supercm_ray.data import Dataset, DeviceData, load_dataset, split_dataset
+from supercm_ray.data.arrays import ImageFolderOptions
 from supercm_ray.data.images import StreamedImages
 from supercm_ray.data.streaming import Stream
 from supercm_ray.errors import StudyError
@@ -38,12 +39,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+OPTIONS = ImageFolderOptions.model_fields
+
+
 def config(root: Path, stream: str, **data: object) -> Config:
     """A configuration on the photos; its images are streamed or not."""
-    place = {"name": "image_folder", "root": str(root / "photos"), "image_size": 8, "stream": stream}
+    options = {"image_size": 8, "stream": stream, **{name: data.pop(name) for name in list(data) if name in OPTIONS}}
+    place = {"name": "image_folder", "root": str(root / "photos"), "options": options}
     return Config(
         data=DataConfig(**{**place, "labels_per_class": 2, **data}),
-        model=ModelConfig(channels=(4, 8)),
+        model=ModelConfig(options={"channels": (4, 8)}),
         training=TrainingConfig(
             num_epochs=2, steps_per_epoch=3, labeled_batch_size=4, unlabeled_batch_size=6, device="cpu"
         ),
@@ -51,7 +56,9 @@ def config(root: Path, stream: str, **data: object) -> Config:
 
 
 def domains(root: Path, of_source: str, of_target: str) -> Config:
-    target = PlaceConfig(name="image_folder", root=str(root / "sketches"), image_size=6, stream=of_target)
+    target = PlaceConfig(
+        name="image_folder", root=str(root / "sketches"), options={"image_size": 6, "stream": of_target}
+    )
     return config(root, of_source, target=target, labels_per_class=None)
 
 
@@ -112,7 +119,7 @@ def test_corrupt_images_are_refused_or_counted_before_training(root: Path, caplo
     (root / "photos" / "dog" / "05.png").write_bytes((root / "photos" / "dog" / "05.png").read_bytes()[:60])
     messages = []
     for stream in ("off", "on"):
-        with pytest.raises(StudyError, match=r"05\.png.*data\.skip_corrupt=true") as caught:
+        with pytest.raises(StudyError, match=r"05\.png.*data\.options\.skip_corrupt=true") as caught:
             load_dataset(config(root, stream).data)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
@@ -134,7 +141,7 @@ def bomb() -> bytes:
 def test_a_header_of_too_many_pixels_is_refused_or_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "photos" / "dog" / "05.png").write_bytes(bomb())
     for stream in ("off", "on"):
-        with pytest.raises(StudyError, match=r"05\.png.*data\.skip_corrupt=true"):
+        with pytest.raises(StudyError, match=r"05\.png.*data\.options\.skip_corrupt=true"):
             load_dataset(config(root, stream).data)
         assert len(load_dataset(config(root, stream, skip_corrupt=True).data).labels) == 35
     assert caplog.text.count("left out 1 images") == 2
@@ -147,9 +154,9 @@ def test_a_header_of_too_many_pixels_is_refused_or_counted(root: Path, caplog: p
 def test_a_target_leaves_out_corrupt_images_where_the_source_does(root: Path) -> None:
     (root / "sketches" / "dog" / "05.png").write_bytes(b"no image")
     chosen = domains(root, "off", "off")
-    with pytest.raises(StudyError, match=r"05\.png.*data\.skip_corrupt=true"):
+    with pytest.raises(StudyError, match=r"05\.png.*data\.options\.skip_corrupt=true"):
         load_dataset(chosen.data)
-    assert len(load_dataset(chosen.data.model_copy(update={"skip_corrupt": True})).target_indices) == 23
+    assert len(load_dataset(chosen.replace({"data.options.skip_corrupt": True}).data).target_indices) == 23
 
 
 def test_a_file_that_goes_away_meanwhile_is_named(root: Path) -> None:

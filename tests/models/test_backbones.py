@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision.models
+from pydantic import ValidationError
 from torch import nn
 
 from supercm_ray.config import ModelConfig
 from supercm_ray.errors import StudyError
-from supercm_ray.models import build_backbone
+from supercm_ray.models import BACKBONES, build_backbone
 from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, torchvision_names
 
 
@@ -30,7 +31,7 @@ def test_wide_resnets_have_the_published_size(name: str, num_parameters: int | N
 @pytest.mark.parametrize(("side", "seen"), [(8, 11), (16, 15), (28, 15)])
 def test_a_feature_of_the_small_network_sees_a_good_part_of_a_larger_image(side: int, seen: int) -> None:
     """Pixels along one axis that reach the middle of the last map, from the gradient with respect to the image."""
-    backbone = build_backbone((1, side, side), ModelConfig(channels=(8, 8, 8))).eval()
+    backbone = build_backbone((1, side, side), ModelConfig(options={"channels": (8, 8, 8)})).eval()
     image = torch.randn(1, 1, side, side, requires_grad=True)
     last = backbone.layers(image)
     last[0, :, last.shape[2] // 2, last.shape[3] // 2].sum().backward()
@@ -53,14 +54,14 @@ def test_features_have_the_promised_shape_and_gradients(name: str, channels: int
 
 
 def test_the_mlp_takes_ready_made_features() -> None:
-    backbone = build_backbone((1024, 1, 1), ModelConfig(name="mlp", channels=(128,)))
+    backbone = build_backbone((1024, 1, 1), ModelConfig(name="mlp", options={"channels": (128,)}))
     assert backbone(torch.randn(5, 1024, 1, 1)).shape == (5, 128)
 
 
 def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
     source = torchvision.models.resnet18()
     torch.save(source.state_dict(), tmp_path / "resnet18.pt")
-    config = ModelConfig(name="resnet18", weights=str(tmp_path / "resnet18.pt"))
+    config = ModelConfig(name="resnet18", options={"weights": str(tmp_path / "resnet18.pt")})
     backbone = build_backbone((3, 64, 64), config).eval()
     source.fc = nn.Identity()
     images = torch.randn(2, 3, 64, 64)
@@ -71,10 +72,10 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "other.pt")
     (tmp_path / "broken.pt").write_bytes(b"nonsense")
     for name in ("other.pt", "broken.pt", "missing.pt"):
-        with pytest.raises(StudyError, match=r"model\.weights.*state_dict of torchvision's resnet18"):
-            build_backbone((3, 64, 64), ModelConfig(name="resnet18", weights=str(tmp_path / name)))
-    with pytest.raises(StudyError, match="must be left out for small_cnn"):
-        build_backbone((3, 64, 64), ModelConfig(weights="x.pt"))
+        with pytest.raises(StudyError, match=r"model\.options\.weights.*state_dict of torchvision's resnet18"):
+            build_backbone((3, 64, 64), ModelConfig(name="resnet18", options={"weights": str(tmp_path / name)}))
+    with pytest.raises(ValidationError, match="a known option"):
+        ModelConfig(options={"weights": "x.pt"})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_models_with_another_head_or_several_give_their_features(name: str, side
 def test_weights_of_a_model_with_several_outputs_load(tmp_path: Path) -> None:
     source = torchvision.models.googlenet(init_weights=False, transform_input=True)
     torch.save(source.state_dict(), tmp_path / "googlenet.pt")
-    config = ModelConfig(name="googlenet", weights=str(tmp_path / "googlenet.pt"))
+    config = ModelConfig(name="googlenet", options={"weights": str(tmp_path / "googlenet.pt")})
     backbone = build_backbone((3, 64, 64), config).eval()
     source.fc = nn.Identity()
     images = torch.randn(2, 3, 64, 64)
@@ -117,4 +118,4 @@ def test_a_model_with_no_last_layer_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_unknown_name_gives_the_nearest() -> None:
     with pytest.raises(StudyError, match="did you mean `resnet50`"):
-        build_backbone((3, 64, 64), ModelConfig(name="resnet5O"))
+        BACKBONES.find("resnet5O")

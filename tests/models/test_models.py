@@ -9,11 +9,13 @@ from torch.testing import assert_close
 from supercm_ray.config import Config, DataConfig, ModelConfig
 from supercm_ray.data import Dataset
 from supercm_ray.errors import StudyError
-from supercm_ray.models import Classifier, Predictor, build_backbone, build_classifier
+from supercm_ray.models import BACKBONES, Classifier, Predictor, build_classifier
 
 
 def build(digits: Dataset, **assignments: object) -> Classifier:
-    config = Config(data=DataConfig(label_ratio=0.1), model=ModelConfig(channels=(4, 8, 6))).replace(assignments)
+    config = Config(data=DataConfig(label_ratio=0.1), model=ModelConfig(options={"channels": (4, 8, 6)})).replace(
+        assignments
+    )
     torch.manual_seed(0)
     return build_classifier(config, digits).eval()
 
@@ -47,4 +49,4 @@ def test_the_predictor_gives_class_probabilities(digits: Dataset) -> None:
 
 def test_an_unknown_backbone_is_answered_with_the_nearest() -> None:
     with pytest.raises(StudyError, match=r"`model\.name` .* got 'smal_cnn'; did you mean `small_cnn`"):
-        build_backbone((1, 8, 8), ModelConfig(name="smal_cnn"))
+        BACKBONES.find("smal_cnn")

@@ -41,7 +41,7 @@ def record(key: str = "trials/0000", kind: str = "trial") -> RunRecord:
         key=key,
         kind=kind,
         overrides={"algorithm.temperature": 2.0},
-        params={"seed": 0, "model.channels": [4, 8]},
+        params={"seed": 0, "model.options.channels": [4, 8]},
         label_budget=7,
         started_ms=5,
     )

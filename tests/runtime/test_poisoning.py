@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from supercm_ray import tune
-from supercm_ray.config import Study
-from supercm_ray.data import DATASETS, Dataset
+from supercm_ray.config import DataConfig, Study
+from supercm_ray.data import DATASETS, Dataset, load_dataset
 from supercm_ray.records import StudyFolder
 from supercm_ray.runtime.cluster import ray_session
 
@@ -34,14 +34,14 @@ def study(base: dict[str, Any], metric: str) -> Study:
     training = {"num_epochs": 3, "steps_per_epoch": 4, "learning_rate": 1e-2, "device": "cpu"}
     tree = {
         "name": "poisoned",
-        "base": {"model": {"channels": [4, 8]}, "training": training, **base},
+        "base": {"model": {"options": {"channels": [4, 8]}}, "training": training, **base},
         "space": {
             "algorithm.clustering_weight": {"type": "float", "low": 0.1, "high": 10, "log": True},
             "training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
         },
         "objective": {"metric": metric, "direction": "maximize"},
         "budget": {"num_trials": 6, "max_concurrent_trials": 1},
-        "sampler": {"name": "tpe", "num_startup_trials": 2},
+        "sampler": {"name": "tpe", "options": {"num_startup_trials": 2}},
         "scheduler": {"name": "asha", "options": {"grace_period": 1, "reduction_factor": 2}},
         "num_seeds": 2,
     }
@@ -50,7 +50,7 @@ def study(base: dict[str, Any], metric: str) -> Study:
 
 def with_own_test(labels: str) -> Dataset:
     """Digits with the last quarter as their own test rows, whose labels are true or garbage."""
-    digits = DATASETS["digits"](None)
+    digits = load_dataset(DataConfig(label_ratio=0.1))
     test = np.arange(1347, 1797)
     known = digits.labels.copy()
     known[test] = known[test] if labels == "true" else garbage(known[test])
@@ -59,7 +59,7 @@ def with_own_test(labels: str) -> Dataset:
 
 def a_target(labels: str) -> Dataset:
     """The blurred half of digits, its labels true or garbage."""
-    half = DATASETS["digits_odd_blurred"](None)
+    half = load_dataset(DataConfig(name="digits_odd_blurred", label_ratio=0.1))
     return half if labels == "true" else replace(half, labels=garbage(half.labels))
 
 
@@ -93,7 +93,7 @@ def test_garbage_changes_nothing_but_test_and_oracle_figures(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     results = {}
     for labels in ("true", "garbage"):
-        monkeypatch.setitem(DATASETS, "known", lambda place, labels=labels: make(labels))
+        DATASETS.add("known", lambda place, options, labels=labels: make(labels))
         results[labels] = tune(study(base, metric), results=tmp_path / labels, plots=False)
     done = {labels: what_was_done(result.folder) for labels, result in results.items()}
     assert len(done["true"]) == 6 + 2

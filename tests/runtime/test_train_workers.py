@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from studies import Place
 
 from supercm_ray.records import RunFolder, StudyFolder
 
-from .conftest import Place
 from .processes import below
 
 NUM_EPOCHS = 30
@@ -166,27 +166,27 @@ def test_a_loss_that_diverges_is_one_clear_error(place: Place) -> None:
     assert run_folder(place).record().status == "failed"
 
 
-BROKEN_HOST = """
-from supercm_ray.algorithms import Step, Terms, register
+BROKEN_PLUGIN = """
+from supercm_ray.algorithms import ALGORITHMS, Step, Terms
 
-@register("broken")
+@ALGORITHMS.register("broken")
 def broken(step: Step) -> Terms:
-    raise ValueError("the host broke")
+    raise ValueError("the algorithm broke")
 """
 
 
 @pytest.mark.slow
 def test_what_a_worker_had_to_say_is_shown_once_and_kept(place: Place) -> None:
-    (place.path / "broken_host.py").write_text(BROKEN_HOST)
+    (place.path / "broken_plugin.py").write_text(BROKEN_PLUGIN)
     done = place.run(
         *("train", "tiny.yaml", "--workers", "2", "budget.max_failures=1"),
-        *("plugins=[broken_host]", "algorithm.name=broken"),
+        *("plugins=[broken_plugin]", "algorithm.name=broken"),
     )
     assert done.returncode == 1, done.stdout
     assert done.stdout.count("Traceback (most recent call last)") == 1
-    assert done.stdout.count("broken_host.py") == 1
+    assert done.stdout.count("broken_plugin.py") == 1
     assert "error: the workers failed 2 times in a row" in done.stdout
-    assert "broken_host.py" in run_folder(place).traceback.read_text()
+    assert "broken_plugin.py" in run_folder(place).traceback.read_text()
 
 
 @pytest.mark.slow

@@ -11,11 +11,10 @@ import pytest
 import torch
 import yaml
 
-from supercm_ray.config import DataConfig, Sampler, load_study
+from supercm_ray.config import DataConfig, OptionsModel, Sampler, load_study
 from supercm_ray.data import Dataset, DeviceData, join_domains, load_dataset, split_dataset
-from supercm_ray.search import build_sampler, to_optuna
+from supercm_ray.search import SAMPLERS, build_sampler, to_optuna
 from supercm_ray.training import TrainState, train_epoch
-from supercm_ray.training.preflight import check_names
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 
@@ -89,7 +88,6 @@ def test_a_study_file_trains_two_steps(path: Path) -> None:
     study = load_study(
         path, ["training.steps_per_epoch=2", "training.num_epochs=1", "scheduler.options.grace_period=1"]
     )
-    check_names(study)
     dataset, cpu = stand_in(study.base.data), torch.device("cpu")
     for each in [{}, *study.enqueued_trials, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
         split_dataset(dataset, study.base.replace(each))
@@ -135,11 +133,47 @@ def test_a_sampler_is_the_one_named_and_follows_its_seed(tmp_path: Path, name: s
     path = tmp_path / "space.yaml"
     path.write_text(SPACE)
     space = to_optuna(load_study(path))
+    options = {"num_startup_trials": 3} if name in ("tpe", "gp") else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        drawn = [
-            sample(build_sampler(Sampler(name=name, seed=seed, num_startup_trials=3)), space, 5) for seed in (1, 1, 2)
-        ]
+        drawn = [sample(build_sampler(Sampler(name=name, seed=seed, options=options)), space, 5) for seed in (1, 1, 2)]
         assert type(build_sampler(Sampler(name=name))) is kind
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
+
+
+def test_a_resumed_sampler_draws_anew_unless_it_needs_the_same_seed(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    space = to_optuna(load_study(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for name in ("random", "tpe", "qmc"):
+            first, resumed = (sample(build_sampler(Sampler(name=name), begun), space, 4) for begun in (0, 7))
+            assert (first == resumed) == (name == "qmc")
+
+
+class LatticeOptions(OptionsModel):
+    """Options of a sampler that a user adds."""
+
+    low: float = 0.0
+    """Least value."""
+
+
+def test_a_sampler_of_one_s_own_is_named_like_any_other(tmp_path: Path) -> None:
+    made = []
+
+    def lattice(options: LatticeOptions, seed: int) -> optuna.samplers.BaseSampler:
+        made.append((options.low, seed))
+        return optuna.samplers.BruteForceSampler(seed=seed)
+
+    SAMPLERS.register("lattice", options=LatticeOptions)(lattice)
+    try:
+        path = tmp_path / "space.yaml"
+        path.write_text(SPACE + "sampler: {name: lattice, seed: 3, options: {low: 0.5}}\n")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            assert isinstance(build_sampler(load_study(path).sampler, 2), optuna.samplers.BruteForceSampler)
+    finally:
+        SAMPLERS.remove("lattice")
+    assert made == [(0.5, 5)]

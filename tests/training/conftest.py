@@ -14,7 +14,7 @@ from supercm_ray.training import TrainState
 
 TINY = Config(
     data=DataConfig(label_ratio=0.1),
-    model=ModelConfig(channels=(4, 8)),
+    model=ModelConfig(options={"channels": (4, 8)}),
     training=TrainingConfig(
         num_epochs=3, steps_per_epoch=3, labeled_batch_size=12, unlabeled_batch_size=12, device="cpu"
     ),
@@ -36,6 +36,7 @@ def start(digits: Dataset) -> Start:
     def begin(assignments: dict[str, Any] | None = None) -> tuple[TrainState, DeviceData]:
         config, cpu = TINY.replace(assignments or {}), torch.device("cpu")
         splits = make_splits(digits.labels, config.data, config.seed)
-        return TrainState.create(config, digits, cpu), DeviceData.of(digits, splits, cpu)
+        state = TrainState.create(config, digits, cpu, len(splits.unlabeled))
+        return state, DeviceData.of(digits, splits, cpu)
 
     return begin

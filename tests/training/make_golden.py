@@ -34,7 +34,7 @@ def losses(algorithm: AlgorithmConfig) -> dict[str, list[float]]:
     config = Config(
         seed=1,
         data=DataConfig(label_ratio=0.02),
-        model=ModelConfig(channels=(8, 16, 16)),
+        model=ModelConfig(options={"channels": (8, 16, 16)}),
         algorithm=algorithm,
         training=TrainingConfig(device="cpu", labeled_batch_size=20, unlabeled_batch_size=20),
     )

@@ -137,7 +137,7 @@ def test_code_in_a_checkpoint_is_not_run(path: Path, trained: TrainState, digits
         ("training.learning_rate", 0.5, "training.learning_rate: 0.001 there, 0.5 here"),
         ("algorithm.temperature", 3.0, "algorithm.temperature: 1.0 there, 3.0 here"),
         ("seed", 4, "seed: 0 there, 4 here"),
-        ("model.channels", [4, 9], "[4, 8] there, [4, 9] here"),
+        ("model.options.channels", [4, 9], "[4, 8] there, [4, 9] here"),
     ],
 )
 def test_another_configuration_is_refused_and_the_difference_named(

@@ -32,7 +32,7 @@ pytestmark = [
 def test_compiled_equals_eager_and_saves_the_same(start: Start, digits: Dataset, settings: dict[str, str]) -> None:
     states, terms = {}, {}
     for compiled in ("off", "on"):
-        state, data = start({**settings, "model.channels": [16, 16], "training.compile": compiled})
+        state, data = start({**settings, "model.options.channels": [16, 16], "training.compile": compiled})
         terms[compiled], states[compiled] = train_epoch(state, data), state
     assert terms["on"] == pytest.approx(terms["off"], rel=1e-5, abs=1e-6)
     eager, compiled = states["off"].state_dict(), states["on"].state_dict()
@@ -48,6 +48,8 @@ def test_compiled_equals_eager_and_saves_the_same(start: Start, digits: Dataset,
 def test_compiled_in_bf16_is_near_to_eager_in_bf16(start: Start) -> None:
     terms = []
     for compiled in ("off", "on"):
-        state, data = start({"training.precision": "bf16", "training.compile": compiled, "model.channels": [16, 16]})
+        state, data = start(
+            {"training.precision": "bf16", "training.compile": compiled, "model.options.channels": [16, 16]}
+        )
         terms.append(train_epoch(state, data))
     assert terms[1] == pytest.approx(terms[0], rel=2e-2)

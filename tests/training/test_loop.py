@@ -198,7 +198,7 @@ def test_an_epoch_may_be_without_unlabeled_samples(start) -> None:
 def test_something_is_learned(digits: Dataset, start) -> None:
     state, data = start(
         {
-            "model.channels": [16, 16],
+            "model.options.channels": [16, 16],
             "training.num_epochs": 20,
             "training.steps_per_epoch": 15,
             "training.labeled_batch_size": 32,

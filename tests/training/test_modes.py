@@ -25,7 +25,7 @@ def one_batch(state: TrainState, data: DeviceData, num_unlabeled: int = 12) -> B
 @pytest.mark.parametrize("threshold", [0.0, 0.12, 1.0])
 def test_confident_unlabeled_samples_join_the_centroids(start: Start, source: str, threshold: float) -> None:
     mode = {"algorithm.centroid_mode": "pseudo_labeled", "algorithm.centroid_source": source}
-    state, data = start({**mode, "algorithm.confidence_threshold": threshold, "algorithm.centroid_rule": "class_count"})
+    state, data = start({**mode, "algorithm.centroid_threshold": threshold, "algorithm.centroid_rule": "class_count"})
     batch = one_batch(state, data)
     with torch.no_grad():
         if source == "eval_pass":
@@ -69,7 +69,7 @@ def test_means_over_all_samples_are_those_over_own_samples_times_their_share(sta
     for over in ("own_samples", "all_samples"):
         settings = {
             "algorithm.name": "pseudo_label",
-            "algorithm.confidence_threshold": 0.0,
+            "algorithm.options.threshold": 0.0,
             "algorithm.loss_reduction": over,
         }
         state, data = start(settings)

@@ -39,16 +39,16 @@ class NeverWait(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("host", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS.names())
 @pytest.mark.parametrize("mode", ["labeled", "pseudo_labeled", "learned"])
 @pytest.mark.parametrize("source", ["eval_pass", "batch"])
-def test_a_step_waits_for_nothing(start: Start, host: str, mode: str, source: str) -> None:
+def test_a_step_waits_for_nothing(start: Start, algorithm: str, mode: str, source: str) -> None:
     settings: dict[str, Any] = {
-        "algorithm.name": host,
+        "algorithm.name": algorithm,
         "algorithm.centroid_mode": mode,
         "algorithm.centroid_source": source,
     }
-    settings["data.target"] = {"name": "digits_odd_blurred"}  # which some hosts ask for
+    settings["data.target"] = {"name": "digits_odd_blurred"}  # which some algorithms ask for
     augmented = {"data.flip": True, "data.noise_std": 0.1, "algorithm.consistency_warmup_steps": 5}
     state, data = start({**settings, **augmented, "training.precision": "bf16", "algorithm.balance_alpha": 1.1})
     for _ in range(2):

@@ -13,8 +13,8 @@ from supercm_ray.training.preflight import load_checked
 
 STUDY = """\
 base:
-  data: {name: arrays, arrays: {train_file: vectors.npz}, labels_per_class: 3}
-  model: {name: mlp, channels: [8]}
+  data: {name: arrays, options: {train_file: vectors.npz}, labels_per_class: 3}
+  model: {name: mlp, options: {channels: [8]}}
 space:
   algorithm.name: {type: categorical, choices: [supervised, fixmatch]}
 """
@@ -30,7 +30,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "vectors.yaml"
 
 
-def test_a_host_of_two_views_needs_views_that_differ(path: Path) -> None:
+def test_an_algorithm_of_two_views_needs_views_that_differ(path: Path) -> None:
     with pytest.raises(
         StudyError, match=r"`data\.noise_std > 0` must hold for algorithm\.name=fixmatch .*vectors\.yaml"
     ):

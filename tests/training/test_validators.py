@@ -6,23 +6,25 @@ import dataclasses
 import math
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from supercm_ray.config import AlgorithmConfig, Config, DataConfig, ModelConfig, PlaceConfig, TrainingConfig
+from supercm_ray.config import AlgorithmConfig, Config, DataConfig, ModelConfig, PlaceConfig, TrainingConfig, load_study
 from supercm_ray.data import Dataset, DeviceData, load_dataset, split_dataset
+from supercm_ray.errors import StudyError
 from supercm_ray.models import Outputs
 from supercm_ray.training import TrainState, fit
 from supercm_ray.training.evaluate import _evenly, class_means
 from supercm_ray.training.loop import validate
-from supercm_ray.training.validators import target_metrics
+from supercm_ray.training.validators import VALIDATORS, unlabeled_metrics
 
 CONFIG = Config(
     data=DataConfig(name="digits_even", target=PlaceConfig(name="digits_odd_blurred")),
-    model=ModelConfig(channels=(4, 8)),
+    model=ModelConfig(options={"channels": (4, 8)}),
     algorithm=AlgorithmConfig(name="dann"),
     training=TrainingConfig(
         num_epochs=2, steps_per_epoch=2, labeled_batch_size=12, unlabeled_batch_size=12, device="cpu"
@@ -34,7 +36,7 @@ def test_figures_equal_slow_loops() -> None:
     torch.manual_seed(0)
     features, logits, centroids = torch.randn(6, 4), torch.randn(6, 3), torch.randn(3, 4)
     p = logits.softmax(1)
-    figures = target_metrics(Outputs(features, logits, p), centroids, torch.tensor([True, True, True]))
+    figures = unlabeled_metrics(Outputs(features, logits, p), centroids, torch.tensor([True] * 3), has_target=True)
     indices = p.tolist()
     entropy = sum(-x * math.log(x) for sample in indices for x in sample) / 6
     mean = [sum(sample[k] for sample in indices) / 6 for k in range(3)]
@@ -163,3 +165,78 @@ def test_several_workers_find_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     alone = validate(*started())
     for rank in range(2):
         assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(alone, rel=1e-4)
+
+
+STUDY = """\
+base:
+  data: {name: digits, labels_per_class: 5}
+  model: {options: {channels: [4, 8]}}
+  training: {num_epochs: 1, steps_per_epoch: 2, labeled_batch_size: 12, unlabeled_batch_size: 12, device: cpu}
+objective: {metric: %s, direction: maximize}
+"""
+
+
+@pytest.fixture
+def plug_ins() -> Iterator[list[tuple[torch.Size, torch.Size]]]:
+    """Registers metrics as a user would, of unlabeled samples and of the target; yields the shapes that one saw."""
+    saw = []
+
+    def confidence(outputs: Outputs, centroids: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        saw.append((outputs.assignments.shape[1:], centroids.shape))
+        return outputs.assignments.max(dim=1).values.mean()
+
+    VALIDATORS.add("unlabeled/confidence", confidence)
+    VALIDATORS.add("target/one", lambda outputs, centroids, seen: 1.0, requires={"target"})
+    VALIDATORS.add("oracle/peek", lambda outputs, centroids, seen: 1.0)
+    yield saw
+    for name in ("unlabeled/confidence", "target/one", "oracle/peek"):
+        VALIDATORS.remove(name)
+
+
+def test_a_study_may_select_by_a_metric_of_one_s_own(tmp_path: Path, plug_ins: list) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY % "unlabeled/confidence")
+    config, cpu = load_study(path).base, torch.device("cpu")
+    dataset = load_dataset(config.data)
+    data = DeviceData.of(dataset, split_dataset(dataset, config), cpu)
+    (metrics,) = fit(TrainState.create(config, dataset, cpu), data)
+    assert 0.1 < metrics["unlabeled/confidence"] <= 1
+    assert plug_ins == [((10,), (10, 8))]
+    assert not {name for name in metrics if name.startswith("target/")} | {"oracle/accuracy"} & set(metrics)
+
+
+@pytest.mark.parametrize(
+    ("metric", "rule", "remedy"),
+    [
+        ("target/one", "a figure of the target needs a target", "give base.data.target"),
+        ("target/snd", "a figure of the target needs a target", "give base.data.target"),
+        ("unlabeled/confidense", "an objective is a metric or a searched path", "did you mean `unlabeled/confidence`"),
+        ("oracle/peek", "selection never sees test or oracle figures", "`unlabeled/confidence`"),
+    ],
+)
+def test_a_metric_that_cannot_be_measured_is_refused(
+    tmp_path: Path, plug_ins: list, metric: str, rule: str, remedy: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY % metric)
+    with pytest.raises(StudyError, match=rf"{rule} must hold for objective\[0\]\.metric") as caught:
+        load_study(path)
+    assert remedy in str(caught.value)
+
+
+def test_a_metric_of_one_s_own_sees_the_target(plug_ins: list) -> None:
+    metrics = validate(*started())
+    assert metrics["target/one"] == 1.0
+    assert 0.1 < metrics["unlabeled/confidence"] <= 1
+
+
+def test_a_metric_stands_in_for_none_of_the_loop_s(plug_ins: list) -> None:
+    VALIDATORS.add("val/accuracy", lambda outputs, centroids, seen: 7.0)
+    VALIDATORS.add("oracle/accuracy", lambda outputs, centroids, seen: 7.0)
+    try:
+        metrics = validate(*started())
+    finally:
+        VALIDATORS.remove("val/accuracy")
+        VALIDATORS.remove("oracle/accuracy")
+    assert metrics["val/accuracy"] <= 1
+    assert metrics["oracle/accuracy"] <= 1

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from supercm_ray.config import Study
+from supercm_ray.config import AlgorithmConfig, Study
 from supercm_ray.search import Group
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
 
@@ -89,7 +89,7 @@ def _subject(study: Study, row: Row) -> str:
     algorithm = study.base.replace(row.overrides).algorithm
     if algorithm.clustering_weight == 0:
         return f"tuned {algorithm.name} without the clustering loss"
-    return "tuned SuperCM" if algorithm.name == "supervised" else f"tuned {algorithm.name} with SuperCM"
+    return "tuned SuperCM" if algorithm.name == AlgorithmConfig().name else f"tuned {algorithm.name} with SuperCM"
 
 
 def _comparison(study: Study, row: Row) -> str:
@@ -99,7 +99,7 @@ def _comparison(study: Study, row: Row) -> str:
     points = 100 * found[0]
     seeds = "one seed" if len(row.gains) == 1 else f"± {100 * found[1]:.1f} over {len(row.gains)} seeds"
     if round(abs(points), 1) == 0:
-        return f", group with its baseline ({seeds})"
+        return f", on a par with its baseline ({seeds})"
     return f", {abs(points):.1f} points {'above' if points > 0 else 'below'} its baseline ({seeds})"
 
 

@@ -1,25 +1,38 @@
-"""What every host promises. A test class inherits `AlgorithmContract` and sets `name`."""
+"""What every algorithm promises, as tests that an algorithm's own test class inherits:
+
+    from supercm_ray.testing.algorithm import AlgorithmContract
+
+    class TestMine(AlgorithmContract):
+        name = "mine"
+        overrides = {"algorithm.options.threshold": 0.0}
+
+The algorithm must be registered by then, as by an import of the plug-in's module.
+"""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
-from supercm_ray.data import Dataset, DeviceData, make_splits
-from supercm_ray.training import TrainState, fit, train_epoch
+from supercm_ray.algorithms import ALGORITHMS, NEEDS, Terms
+from supercm_ray.config import Config, DataConfig, Leaf, ModelConfig, TrainingConfig, is_option
+from supercm_ray.data import Dataset, DeviceData, draw_batch, make_splits
+from supercm_ray.training import TrainState, fit, train_epoch, train_step
 
 CPU = torch.device("cpu")
-TARGET: dict[str, object] = {"data.target": {"name": "digits_odd_blurred"}}
-"""What hosts for domain adaptation ask of a configuration; the toy data have one domain all the same."""
+NO_TERMS = "supervised"
+"""The algorithm that adds no term, to compare others with."""
 
 
 def toy_dataset(num_classes: int = 3, samples_per_class: int = 40, seed: int = 0) -> Dataset:
-    """Noisy 8x8 images, each class with its own pattern."""
+    """Makes noisy 8x8 images, each class with its own pattern."""
     rng = np.random.default_rng(seed)
     patterns = rng.integers(0, 200, (num_classes, 1, 8, 8))
     labels = np.repeat(np.arange(num_classes), samples_per_class)
@@ -30,30 +43,59 @@ def toy_dataset(num_classes: int = 3, samples_per_class: int = 40, seed: int = 0
 class AlgorithmContract:
     """Finite, differentiable, deterministic by seed, resumable, for any number of classes and samples, blind to hidden
     labels, and without a trace in BatchNorm statistics.
+
+    Attributes:
+        name: of the algorithm, which must be registered.
+        overrides: leaves of the configuration that the tests run with, such as a threshold low enough to be passed.
     """
 
-    name = ""
-    settings: ClassVar[dict[str, object]] = {"algorithm.confidence_threshold": 0.0}
+    name: ClassVar[str] = ""
+    overrides: ClassVar[Mapping[str, Leaf]] = {}
 
-    def config(self, **assignments: object) -> Config:
+    def config(self, changes: Mapping[str, Leaf] | None = None, *, name: str = "") -> Config:
+        """Makes the tests' configuration with these leaves set, of another algorithm where one is named."""
         base = Config(
             data=DataConfig(labels_per_class=3),
-            model=ModelConfig(channels=(4, 8)),
+            model=ModelConfig.model_validate({"options": {"channels": (4, 8)}}),
             training=TrainingConfig(
                 num_epochs=3, steps_per_epoch=3, labeled_batch_size=6, unlabeled_batch_size=10, device="cpu"
             ),
         )
-        named = {name.replace("__", "."): value for name, value in assignments.items()}
-        return base.replace({"algorithm.name": self.name, **self.settings, **named})
+        name = name or self.name
+        own = {path: value for path, value in self.overrides.items() if name == self.name or not is_option(path)}
+        # The toy data have one domain all the same.
+        target = {"data.target": {"name": "digits_odd_blurred"}} if "target" in ALGORITHMS.find(name).requires else {}
+        return base.replace({"algorithm.name": name, **target, **own, **(changes or {})})
 
     def start(self, config: Config, dataset: Dataset | None = None) -> tuple[TrainState, DeviceData]:
+        """Makes a fresh run and its data."""
         dataset = dataset or toy_dataset()
         splits = make_splits(toy_dataset(dataset.num_classes).labels, config.data, config.seed)
-        return TrainState.create(config, dataset, CPU), DeviceData.of(dataset, splits, CPU)
+        state = TrainState.create(config, dataset, CPU, len(splits.unlabeled))
+        return state, DeviceData.of(dataset, splits, CPU)
+
+    def test_its_needs_are_known_words(self) -> None:
+        """A word that nothing reads would be a need that nothing checks."""
+        assert ALGORITHMS.find(self.name).requires <= NEEDS
+
+    def test_reads_sample_indices_only_where_it_requires_them(self) -> None:
+        """Without `indices` among its needs it comes to the same terms for other indices."""
+        found: list[Terms] = []
+        for others in (False, True):
+            state, data = self.start(self.config())
+            for i in range(2):
+                unlabeled = data.unlabeled[6 * i : 6 * i + 10]
+                batch = draw_batch(data, data.labeled[:6], unlabeled, state.config, state.generator)
+                if others:
+                    batch = dataclasses.replace(batch, unlabeled_indices=torch.arange(20, 30))
+                found.append(train_step(state, batch))
+        if "indices" not in ALGORITHMS.find(self.name).requires:
+            assert all(torch.equal(found[1][name], found[3][name]) for name in found[1])
 
     @pytest.mark.parametrize("weight", [0.0, 1.0])
     def test_finite_and_moves_every_trained_parameter(self, weight: float) -> None:
-        state, data = self.start(self.config(algorithm__clustering_weight=weight))
+        """An epoch leaves finite terms, another network, and finite gradients of the algorithm's own parameters."""
+        state, data = self.start(self.config({"algorithm.clustering_weight": weight}))
         before = copy.deepcopy(list(state.model.parameters()))
         terms = train_epoch(state, data)
         assert all(np.isfinite(value) for value in terms.values())
@@ -62,15 +104,17 @@ class AlgorithmContract:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
 
     def test_deterministic_by_seed(self) -> None:
+        """The same seed leads to the same network, another to another."""
         ends = []
         for seed in (0, 0, 1):
-            state, data = self.start(self.config(seed=seed))
+            state, data = self.start(self.config({"seed": seed}))
             list(fit(state, data))
-            ends.append(torch.cat([p.flatten() for p in state.model.parameters()]))
+            ends.append(_parameters(state))
         assert torch.equal(ends[0], ends[1])
         assert not torch.equal(ends[0], ends[2])
 
     def test_resumes_bit_identically(self) -> None:
+        """A run that goes on from its saved state ends like one that was not interrupted."""
         state, data = self.start(self.config())
         results = fit(state, data)
         next(results)
@@ -86,15 +130,18 @@ class AlgorithmContract:
 
     @pytest.mark.parametrize("num_classes", [2, 7])
     def test_any_number_of_classes(self, num_classes: int) -> None:
+        """An epoch leaves finite terms."""
         state, data = self.start(self.config(), toy_dataset(num_classes))
         assert all(np.isfinite(value) for value in train_epoch(state, data).values())
 
     def test_one_unlabeled_and_one_labeled_sample(self) -> None:
-        sizes = {"training.labeled_batch_size": 1, "training.unlabeled_batch_size": 1}
-        state, data = self.start(self.config().replace(sizes))
+        """An epoch leaves finite terms."""
+        sizes: dict[str, Leaf] = {"training.labeled_batch_size": 1, "training.unlabeled_batch_size": 1}
+        state, data = self.start(self.config(sizes))
         assert all(np.isfinite(value) for value in train_epoch(state, data).values())
 
     def test_hidden_labels_change_nothing(self) -> None:
+        """Permuted labels of unlabeled and test samples lead to the same metrics and the same network."""
         dataset = toy_dataset()
         config = self.config()
         splits = make_splits(dataset.labels, config.data, config.seed)
@@ -108,15 +155,15 @@ class AlgorithmContract:
             state, data = self.start(config, one)
             free = ("epoch_seconds", "oracle/accuracy")
             history = [{k: v for k, v in m.items() if k not in free} for m in fit(state, data)]
-            ends.append((history, torch.cat([p.flatten() for p in state.model.parameters()])))
+            ends.append((history, _parameters(state)))
         assert ends[0][0] == ends[1][0]
         assert torch.equal(ends[0][1], ends[1][1])
 
     def test_extra_passes_leave_batch_norm_statistics_alone(self) -> None:
-        """Running statistics after one step equal those after one step of the host that makes no extra pass."""
+        """Running statistics after one step equal those after one step of the algorithm that makes no extra pass."""
         ends = []
-        for name in (self.name, "supervised"):
-            state, data = self.start(self.config(algorithm__name=name, training__steps_per_epoch=1))
+        for name in (self.name, NO_TERMS):
+            state, data = self.start(self.config({"training.steps_per_epoch": 1}, name=name))
             train_epoch(state, data)
             ends.append({key: value for key, value in state.model.state_dict().items() if "running" in key})
         assert ends[0]
@@ -124,11 +171,15 @@ class AlgorithmContract:
         assert all(m.track_running_stats for m in state.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
     def test_its_weight_scales_its_terms_alone(self) -> None:
-        """With a weight of 0 the parameters move as the supervised host moves them."""
+        """With a weight of 0 the parameters move as they do without a term."""
         ends = []
-        for name in (self.name, "supervised"):
-            weights = {"algorithm__consistency_weight": 0.0, "training__steps_per_epoch": 1}
-            state, data = self.start(self.config(algorithm__name=name, **weights))
+        for name in (self.name, NO_TERMS):
+            changes: dict[str, Leaf] = {"algorithm.consistency_weight": 0.0, "training.steps_per_epoch": 1}
+            state, data = self.start(self.config(changes, name=name))
             train_epoch(state, data)
-            ends.append(torch.cat([p.flatten() for p in state.model.parameters()]))
+            ends.append(_parameters(state))
         assert torch.allclose(ends[0], ends[1], atol=1e-7)
+
+
+def _parameters(state: TrainState) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in state.model.parameters()])
