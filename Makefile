@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Slow tests that want the machine for themselves: they count seconds, or kill by the progress of what runs
-ALONE := tests/runtime/test_worker_group.py tests/runtime/test_worker_group_on_a_cluster.py tests/runtime/test_scale.py \
-	tests/runtime/test_train_workers.py tests/training/test_timing.py
+ALONE := tests/runtime/test_worker_group.py tests/runtime/test_worker_group_on_a_cluster.py tests/scaling/test_scale.py \
+	tests/runtime/test_train_workers.py tests/scaling/test_timing.py
 
 # A venv with another version of Ray, which takes all else from $(VENV)
 RAY_VENV := .venv-ray-$(RAY)

@@ -5,13 +5,12 @@ The verbs are loaded when first used, so that `supercm_ray.core` can be imported
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from supercm_ray.api import (
         Report,
         ScaleResult,
-        ScalingPlan,
         TrainResult,
         TuneResult,
         compare,
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
         train,
         tune,
     )
-    from supercm_ray.config import load_study
+    from supercm_ray.config import ScalingConfig, load_study
 
 __all__ = [
     "Report",
     "ScaleResult",
-    "ScalingPlan",
+    "ScalingConfig",
     "TrainResult",
     "TuneResult",
     "compare",

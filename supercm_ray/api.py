@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from supercm_ray.comparison import compare_studies
-from supercm_ray.config import Config, Study, load_study
+from supercm_ray.config import Config, ScalingConfig, Study, load_study
 from supercm_ray.execution.executor import EXECUTORS, Executor
 from supercm_ray.execution.recorder import Callback
 from supercm_ray.records import StudyFolder
-from supercm_ray.scaling import ScalingPlan
-from supercm_ray.scaling.study import ScaleResult
-from supercm_ray.scaling.study import scale as _scale
+from supercm_ray.scaling.scale import ScaleResult
+from supercm_ray.scaling.scale import scale as _scale
 from supercm_ray.tuning.report import Report
 from supercm_ray.tuning.study import TuneResult
 from supercm_ray.tuning.study import report as _report
@@ -22,7 +21,7 @@ from supercm_ray.tuning.train import train as _train
 __all__ = [
     "Report",
     "ScaleResult",
-    "ScalingPlan",
+    "ScalingConfig",
     "TrainResult",
     "TuneResult",
     "compare",
@@ -118,27 +117,29 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
 
 def scale(
     study: Study,
-    plan: ScalingPlan,
+    scaling: ScalingConfig | None = None,
     *,
     results: Path = DEFAULT_RESULTS,
     callback: Callback | None = None,
     plots: bool = True,
+    command: str = "",
 ) -> ScaleResult:
-    """Measures how a study's training scales with workers and its tuning with trials at once; see `scaling.study`.
+    """Measures how a study's training scales with workers and its tuning with concurrent trials, and reports.
 
     Args:
         study: what `load_study` returned.
-        plan: what to measure.
+        scaling: what to measure, instead of the study's own `scaling` section.
         results: the folder in which the scaling study has its own, below `scale`.
         callback: told of progress.
-        plots: whether the report has its plots.
+        plots: whether to draw the report's plots.
+        command: the command line, for the record.
 
     Raises:
-        StudyError: for anything wrong with the study or the plan, or a count for which the cluster has no room.
+        StudyError: for anything wrong with the study or the section, or a setting that does not fit the cluster.
         WorkersError: where workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes, and measures nothing twice.
     """
-    return _scale(study, plan, results=results, callback=callback, plots=plots)
+    return _scale(study, scaling, results=results, callback=callback, plots=plots, command=command)
 
 
 def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:

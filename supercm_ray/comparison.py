@@ -8,6 +8,7 @@ from typing import Literal
 from supercm_ray.config import load_study
 from supercm_ray.errors import StudyError
 from supercm_ray.records import StudyFolder
+from supercm_ray.scaling.measurements import FILE_NAME
 from supercm_ray.scaling.report.build import compare
 from supercm_ray.search import StudyView
 from supercm_ray.tuning.report.comparison import compare_tuned
@@ -46,11 +47,11 @@ def _find(name: str, results: Path) -> tuple[Kind, Path]:
     for place in (Path(name), results / name, results / "scale" / name):
         if place.is_file():
             return "scaling", place
-        if (place / "raw.json").exists():
-            return "scaling", place / "raw.json"
+        if (place / FILE_NAME).exists():
+            return "scaling", place / FILE_NAME
         if (place / "study.yaml").exists():
             return "tuned", place
     raise StudyError(
-        f"a study to compare is a raw.json, a folder with one or of a tuned study, or a study's name in {results}, "
+        f"a study to compare is a {FILE_NAME}, a folder with one or of a tuned study, or a study's name in {results}, "
         f"got {name!r}; run `supercm-ray scale` or `supercm-ray tune` first"
     )

@@ -46,7 +46,7 @@ class WorkersError(SuperCMError):
 
 
 class TrackingError(SuperCMError):
-    """An MLflow that does not answer or cannot be used."""
+    """A tracker that cannot be used, found before anything is started."""
 
     exit_code = 2
 

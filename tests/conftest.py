@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
+from studies import Place
 
 from supercm_ray.config import DataConfig
 from supercm_ray.data import Dataset, load_dataset
@@ -52,6 +55,29 @@ def write(tmp_path: Path):
         return path
 
     return to_file
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database `mlflow.db` without runs, to be copied, since MLflow takes seconds to make one."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").get_experiment_by_name("none")
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path, empty_mlflow: Path) -> Place:
+    """A directory with a study of seconds, `tiny.yaml`."""
+    return Place.make(tmp_path, empty_mlflow)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A Ray of this machine, kept for those tests of the session that only need one."""
+    from supercm_ray.runtime.cluster import ray_session  # seconds of imports, which most tests do without
+
+    with ray_session():
+        yield
 
 
 @pytest.fixture(scope="session")

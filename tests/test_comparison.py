@@ -11,18 +11,18 @@ from supercm_ray.cli.listing import list_studies
 from supercm_ray.comparison import compare_studies
 from supercm_ray.config import Study, load_study
 from supercm_ray.errors import StudyError
-from supercm_ray.records import RunRecord, StudyFolder
-from supercm_ray.scaling import Host, Raw
+from supercm_ray.records import Node, RunRecord, StudyFolder
+from supercm_ray.scaling import Measurements
 from supercm_ray.search import TUNED, plan_finalists, save_plan
 
-RAW = Raw(
+MEASURED = Measurements(
     study="digits",
     mode="strong",
-    job_rows=1000,
+    job_samples=1000,
     command="supercm-ray scale",
     commit="",
     versions={},
-    hosts=(Host(name="a"),),
+    nodes=(Node(name="a"),),
     warmup_steps=1,
 )
 
@@ -53,7 +53,7 @@ def results(tmp_path: Path, small_study: Path) -> Path:
     for name, tested in TESTED.items():
         write_study(StudyFolder.open(tmp_path, name, study.identity()), study, tested)
     (tmp_path / "scale" / "measured").mkdir(parents=True)
-    (tmp_path / "scale" / "measured" / "raw.json").write_text(RAW.model_dump_json())
+    (tmp_path / "scale" / "measured" / "measurements.json").write_text(MEASURED.model_dump_json())
     return tmp_path
 
 
@@ -69,7 +69,9 @@ def test_two_tuned_studies(results: Path) -> None:
 
 def test_a_scaling_study_is_found_by_name_folder_and_file(results: Path) -> None:
     folder = results / "scale" / "measured"
-    texts = {compare_studies("measured", str(other), results=results) for other in (folder, folder / "raw.json")}
+    texts = {
+        compare_studies("measured", str(other), results=results) for other in (folder, folder / "measurements.json")
+    }
     assert len(texts) == 1
     assert "digits, strong scaling" in texts.pop()
 
@@ -84,7 +86,7 @@ def test_a_comparison_needs_no_derived_file(results: Path) -> None:
 def test_scaling_studies_are_listed(results: Path) -> None:
     (results / "scale" / "measured" / "scaling.html").touch()
     (results / "scale" / "broken").mkdir()
-    (results / "scale" / "broken" / "raw.json").write_text("[")
+    (results / "scale" / "broken" / "measurements.json").write_text("[")
     lines = list_studies(results / "no-files", results)
     shown = lines[lines.index(f"scaling studies begun in {results}/scale/") + 1 :]
     assert shown[0].split()[:3] == ["broken", "not", "valid:"]

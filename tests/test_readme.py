@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import supercm_ray
 
 from supercm_ray.config import load_study
 
@@ -32,13 +33,7 @@ def test_each_command_is_understood(words: list[str], tmp_path: Path) -> None:
     """What trains as a dry run, the report and the comparison without a study; the others as they stand."""
     extra = ["--dry-run"] if words[1] in ("train", "tune", "scale") else []
     (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
-    done = subprocess.run(
-        [sys.executable, "-m", "supercm_ray.cli", *words[1:], *extra],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = supercm_ray(tmp_path, *words[1:], *extra)
     if words[1] == "report":
         assert done.returncode == 2
         assert "a study must have been begun in results/digits" in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from supercm_ray.algorithms.base import ALGORITHMS, Context, Step, Terms
 from supercm_ray.algorithms.pseudo_labels import strong_logits, weighted_cross_entropy
@@ -60,10 +59,8 @@ class FreeMatch(nn.Module):
 
     def _follow(self, probability_UK: Tensor) -> None:
         """Moves the averages towards the means over the samples of all workers."""
-        confidence_U, labels_U = probability_UK.max(dim=1)
-        labels_UK = functional.one_hot(labels_U, len(self.class_mean)).to(probability_UK.dtype)
-        own = torch.cat([confidence_U.unsqueeze(1), probability_UK, labels_UK], dim=1).mean(dim=0)
-        means = (all_reduce_sum(own) / world_size()).to(self.class_mean.dtype)
+        own = torch.cat([probability_UK.amax(dim=1, keepdim=True), probability_UK, _one_hot(probability_UK)], dim=1)
+        means = (all_reduce_sum(own.mean(dim=0)) / world_size()).to(self.class_mean.dtype)
         class_mean_K, histogram_K = means[1:].chunk(2)
         gain = 1.0 - self._options.decay
         self.confidence.lerp_(means[0], gain)
@@ -75,9 +72,7 @@ class FreeMatch(nn.Module):
         batch, both divided by the histogram of predicted classes and normalised. Classes that no selected strong view
         is predicted as have no quotient and are left out.
         """
-        num_classes = len(self.class_mean)
-        labels_UK = functional.one_hot(probability_UK.argmax(dim=1), num_classes).to(probability_UK.dtype)
-        own = torch.cat([probability_UK, labels_UK], dim=1) * selected_U.unsqueeze(1)
+        own = torch.cat([probability_UK, _one_hot(probability_UK)], dim=1) * selected_U.unsqueeze(1)
         sums_K, counts_K = all_reduce_sum(own.sum(dim=0)).chunk(2)
         found_K = counts_K > 0
         ratio_K = (sums_K / counts_K.clamp_min(1.0)).where(found_K, 0.0)
@@ -86,3 +81,9 @@ class FreeMatch(nn.Module):
         average_K = average_K / average_K.sum()
         fairness: Tensor = (average_K * batch_K.where(found_K, 1.0).log()).sum()
         return fairness
+
+
+def _one_hot(probability_UK: Tensor) -> Tensor:
+    """1 at the most probable class of each sample and 0 elsewhere; no device waits for it."""
+    classes_K = torch.arange(probability_UK.shape[1], device=probability_UK.device)
+    return (probability_UK.argmax(dim=1, keepdim=True) == classes_K).to(probability_UK.dtype)

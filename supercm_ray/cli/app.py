@@ -7,19 +7,17 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
 from rich.console import Console
 
-from supercm_ray.config import Study, load_study, on_workers
+from supercm_ray.config import Study, check_scaling, load_study, on_workers, scaling_of
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 
 if TYPE_CHECKING:
     from supercm_ray.api import TuneResult
-
-Number = TypeVar("Number", int, float)
 
 app = typer.Typer(
     help="Tunes SuperCM: how much clustering, which temperature, how few labels.",
@@ -60,6 +58,9 @@ def ls(
 def validate(file: File, overrides: Overrides = None) -> None:
     """Check a study file and the names in it, without data and without Ray."""
     study = load_study(file, overrides or ())
+    if study.scaling is not None:
+        check_scaling(study, study.scaling)
+    _check_trackers(study)
     searched = ", ".join(study.space) or "nothing"
     console.print(
         f"{file} is valid: study {study.name}, {study.budget.num_trials} trials over {searched}", markup=False
@@ -103,9 +104,10 @@ def train(
         if "/" in name:
             console.print(f"{name:20} {value:.4f}")
     console.print(f"checkpoint           {result.checkpoint}", markup=False)
-    console.print(
-        f"MLflow run           {result.run_id}\n\nOpen it with\n  {_mlflow(result.tracking_uri)}", markup=False
-    )
+    if result.run_id:
+        console.print(f"tracked run          {result.run_id}", markup=False)
+    if result.how_to_open:
+        console.print("\nOpen it with", *result.how_to_open.splitlines(), sep="\n  ", markup=False)
 
 
 @app.command()
@@ -149,97 +151,66 @@ def report(
 def scale(
     file: File,
     overrides: Overrides = None,
-    workers: Annotated[str | None, typer.Option(metavar="N,N,...", help="Workers at which a step is timed.")] = None,
+    num_workers: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Numbers of workers at which to time a step.")
+    ] = None,
     trials_at_once: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Trials at once with which the space is searched.")
+        str | None, typer.Option(metavar="N,N,...", help="Numbers of concurrent trials with which to search the space.")
     ] = None,
     mode: Annotated[
-        str, typer.Option(help="strong: the batch is that of all workers. weak: that of each.", metavar="strong|weak")
-    ] = "strong",
-    repetitions: Annotated[int, typer.Option(help="Of each count, in random order.")] = 5,
-    steps: Annotated[int, typer.Option(help="Steps measured in each repetition.")] = 30,
-    warmup_steps: Annotated[int, typer.Option(help="Steps dropped before them.")] = 5,
-    gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
-    gpu_fraction: Annotated[
-        str | None, typer.Option(metavar="F,F,...", help="Shares of a GPU for each trial of a search.")
+        str | None,
+        typer.Option(
+            help="strong: the study's batch is shared by all workers. weak: each worker has that batch.",
+            metavar="strong|weak",
+        ),
     ] = None,
     target_accuracy: Annotated[
         float | None, typer.Option(help="Also train to this validation accuracy, from 0 to 1.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Such runs for each count.")] = 3,
-    price_per_gpu_hour: Annotated[float | None, typer.Option(help="To reckon what a job costs.")] = None,
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out counts for which there is no room.")
-    ] = False,
-    efficiency_floor: Annotated[
-        float, typer.Option(help="Efficiency, from 0 to 1, below which no count is recommended for its speed.")
-    ] = 0.7,
-    placement: Annotated[
-        str, typer.Option(metavar="pack|spread", help="Workers on as few nodes as possible, or on as many.")
-    ] = "pack",
-    simulate: Annotated[str | None, typer.Option(metavar="N,N,...", help="Workers to predict a step for.")] = None,
-    bandwidth: Annotated[float | None, typer.Option(help="For --simulate: bytes a second of a node's link.")] = None,
-    latency: Annotated[
-        float | None, typer.Option(help="For --simulate: seconds of a message between nodes; 1e-5 if not given.")
+    price_per_gpu_hour: Annotated[
+        float | None,
+        typer.Option(help="Price of one GPU for one hour, in any currency; adds the cost to the table."),
     ] = None,
-    workers_per_node: Annotated[int | None, typer.Option(help="For --simulate; 1 if not given.")] = None,
-    inner_bandwidth: Annotated[
-        float | None, typer.Option(help="For --simulate: bytes a second within a node; 100e9 if not given.")
-    ] = None,
-    inner_latency: Annotated[
-        float | None, typer.Option(help="For --simulate: seconds of a message within a node; 5e-6 if not given.")
-    ] = None,
-    overlap: Annotated[
-        float | None, typer.Option(help="For --simulate: share of computing with communication; 0 if not given.")
-    ] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
     results: Results = Path("results"),
     dry_run: DryRun = False,
 ) -> None:
-    """Measure how training scales with workers and tuning with trials at once; the same command resumes."""
-    from supercm_ray.cli.progress import ProgressView
-    from supercm_ray.scaling.plan import make_plan, simulation_of
+    """Measure how training scales with workers and tuning with concurrent trials; the same command resumes.
 
-    study = on_workers(load_study(file, overrides or ()), None, gpu)
-    plan = make_plan(
-        workers=_numbers("--workers", workers, int),
-        trials_at_once=_numbers("--trials-at-once", trials_at_once, int),
-        mode=mode,
-        repetitions=repetitions,
-        num_steps=steps,
-        warmup_steps=warmup_steps,
-        gpu_fractions=_numbers("--gpu-fraction", gpu_fraction, float),
-        target_accuracy=target_accuracy,
-        num_seeds=seeds,
-        price=price_per_gpu_hour,
-        skip_missing=skip_missing,
-        efficiency_floor=efficiency_floor,
-        placement=placement,
-        simulation=simulation_of(
-            _numbers("--simulate", simulate, int),
-            bandwidth=bandwidth,
-            latency_s=latency,
-            workers_per_node=workers_per_node,
-            inner_bandwidth=inner_bandwidth,
-            inner_latency_s=inner_latency,
-            overlap=overlap,
-        ),
-        command=shlex.join(["supercm-ray", *sys.argv[1:]]),
-    )
+    What to measure stands in the `scaling` section of the study file; options and overrides change it.
+    """
+    given = {
+        "num_workers": _numbers("--num-workers", num_workers),
+        "trials_at_once": _numbers("--trials-at-once", trials_at_once),
+        "mode": mode,
+        "target_accuracy": target_accuracy,
+        "price_per_gpu_hour": price_per_gpu_hour,
+    }
+    words = [f"scaling.{name}={value}" for name, value in given.items() if value is not None]
+    study = on_workers(load_study(file, [*(overrides or ()), *words]), None, gpu)
+    check_scaling(study, scaling_of(study))
     if dry_run:
-        _print_yaml({"plan": plan.model_dump(mode="json"), "study": study.model_dump(mode="json")})
+        _check_trackers(study)
+        _print_yaml(study.model_dump(mode="json"))
         return
+    from supercm_ray.cli.progress import ProgressView
+
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        result = api.scale(study, plan, results=results, callback=view)
+        command = shlex.join(["supercm-ray", *sys.argv[1:]])
+        result = api.scale(study, results=results, callback=view, command=command)
     console.print(f"\n{result.report.text}\n", markup=False)
-    console.print(f"report   {result.report.html}\nMLflow   {_mlflow(result.tracking_uri)}\n", markup=False)
-    console.print(str(result.report.raw), markup=False)
+    for line in [f"report   {result.report.html}", *_tracked(result.how_to_open)]:
+        console.print(line, markup=False)
+    console.print(f"\n{result.report.measurements}", markup=False)
 
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A scaling study's raw.json or folder, or a tuned study.")],
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="A scaling study's measurements.json or folder, or a tuned study.")
+    ],
     second: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
     results: Results = Path("results"),
 ) -> None:
@@ -264,6 +235,12 @@ def main() -> None:
         sys.exit(130)
 
 
+def _check_trackers(study: Study) -> None:
+    from supercm_ray.tracking import tracker_names  # seconds of imports
+
+    tracker_names(study)
+
+
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:
     """What `--workers` says."""
     if text is None:
@@ -274,10 +251,10 @@ def _num_workers(text: str | None) -> int | tuple[int, int] | None:
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
-def _numbers(option: str, text: str | None, kind: type[Number]) -> tuple[Number, ...]:
+def _numbers(option: str, text: str | None) -> list[int] | None:
     """What an option that takes several numbers says."""
     try:
-        return tuple(kind(part) for part in text.split(",")) if text else ()
+        return [int(part) for part in text.split(",")] if text else None
     except ValueError:
         raise StudyError(f"{option} must be numbers with commas between them, such as 1,2,4, got {text!r}") from None
 
@@ -286,11 +263,8 @@ def _print_yaml(tree: dict[str, object]) -> None:
     sys.stdout.write(yaml.safe_dump(tree, sort_keys=False))
 
 
-def _mlflow(uri: str) -> str:
-    from supercm_ray.tracking import without_credentials
-
-    shown = without_credentials(uri)
-    return f"open {shown}" if uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
+def _tracked(how_to_open: str) -> list[str]:
+    return [f"tracking {line}" for line in how_to_open.splitlines()]
 
 
 def _ways_in(result: TuneResult) -> list[str]:
@@ -299,11 +273,7 @@ def _ways_in(result: TuneResult) -> list[str]:
         f"trials   {sum(result.counts.values())}: {trials}",
         *(f"failed   {key}: {reason}" for key, reason in sorted(result.failed_finalists.items())),
         f"report   {result.report.html}",
-        f"model    {result.model_uri}",
-        f"MLflow   {_mlflow(result.tracking_uri)}",
+        *([f"model    {result.model_uri}"] if result.model_uri else []),
+        *_tracked(result.how_to_open),
         f"Optuna   optuna-dashboard '{result.folder.optuna_url}'",
     ]
-
-
-if __name__ == "__main__":
-    main()

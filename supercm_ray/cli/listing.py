@@ -18,7 +18,7 @@ def list_studies(files: Path, results: Path) -> list[str]:
     lines.append(f"studies begun in {results}/")
     for path in sorted(results.glob("*/study.yaml")):
         lines.append(f"  {path.parent.name:24} {_begun(path)}")
-    measured = sorted(results.glob("scale/*/raw.json"))
+    measured = sorted(results.glob("scale/*/measurements.json"))
     return [*lines, *([f"scaling studies begun in {results}/scale/"] if measured else []), *map(_measured, measured)]
 
 
@@ -34,15 +34,15 @@ def _begun(path: Path) -> str:
 
 def _measured(path: Path) -> str:
     """What a scaling study has measured so far."""
-    from supercm_ray.scaling import load_raw  # seconds of imports, which a folder without such studies does not need
+    from supercm_ray.scaling import load_measurements  # seconds of imports, which few folders need
 
     name = f"  {path.parent.name:24}"
     try:
-        raw = load_raw(path)
+        measured = load_measurements(path)
     except StudyError as error:
         return f"{name} not valid: {str(error).splitlines()[0]}"
-    counts = ", ".join(map(str, sorted({one.workers for one in raw.repetitions})))
-    at_once = ", ".join(map(str, sorted({one.trials_at_once for one in raw.tuning})))
+    counts = ", ".join(map(str, sorted({one.num_workers for one in measured.repetitions})))
+    at_once = ", ".join(map(str, sorted({one.trials_at_once for one in measured.tuning})))
     what = [f"workers {counts}" if counts else "", f"trials at once {at_once}" if at_once else ""]
     page = ", scaling.html" if (path.parent / "scaling.html").exists() else ""
     return f"{name} {'; '.join(part for part in what if part) or 'nothing measured yet'}{page}"

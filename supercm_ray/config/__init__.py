@@ -19,6 +19,14 @@ from supercm_ray.config.run import (
     set_leaves,
     to_json,
 )
+from supercm_ray.config.scaling import (
+    EFFICIENCY_FLOOR,
+    Network,
+    ScalingConfig,
+    SimulationConfig,
+    check_scaling,
+    scaling_of,
+)
 from supercm_ray.config.study import (
     Budget,
     Objective,
@@ -30,6 +38,7 @@ from supercm_ray.config.study import (
 )
 
 __all__ = [
+    "EFFICIENCY_FLOOR",
     "FREE_TO_CHANGE",
     "AlgorithmConfig",
     "Budget",
@@ -43,15 +52,19 @@ __all__ = [
     "IntDistribution",
     "Leaf",
     "ModelConfig",
+    "Network",
     "Objective",
     "OptionsModel",
     "PlaceConfig",
     "Registry",
     "Sampler",
+    "ScalingConfig",
     "Scheduler",
+    "SimulationConfig",
     "Study",
     "TrainingConfig",
     "change_study",
+    "check_scaling",
     "flatten",
     "import_plugins",
     "is_option",
@@ -59,6 +72,7 @@ __all__ = [
     "on_workers",
     "parse_options",
     "rule_error",
+    "scaling_of",
     "selectable_metrics",
     "set_leaf",
     "set_leaves",

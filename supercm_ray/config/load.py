@@ -141,14 +141,35 @@ def _override(tree: dict[str, Any], override: str, file: str) -> None:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StudyError(f"the value of an override must be YAML, got {override!r}") from error
     target = f"base.{key}" if key.split(".")[0] in Config.model_fields else key
+    section = _open_section(tree, target)
     try:
         set_leaf(tree, target, value)
     except (KeyError, TypeError) as error:
         fixed = {"space", "enqueued_trials", "baseline", "objective"}
         known = [name.removeprefix("base.") for name, _ in flatten(tree) if name.split(".")[0] not in fixed]
+        known += section
         raise StudyError(
             f"unknown key `{key}` on the command line for {file}, got {text!r}; {nearest(key, known)}"
         ) from error
+
+
+def _open_section(tree: dict[str, Any], path: str) -> list[str]:
+    """Begins the optional section that a path leads into, such as `scaling`, where the study has none, and makes room
+    for its leaf; returns the paths of the fields that the section may still be given.
+    """
+    model: type[BaseModel] = Study
+    *parents, last = path.split(".")
+    for name in parents:
+        inner = _inner_model(model, name) if name in model.model_fields else None
+        if inner is None:
+            return []
+        if tree.get(name) is None:
+            tree[name] = {}
+        tree, model = tree[name], inner
+    free = [".".join([*parents, name]) for name in model.model_fields if name not in tree]
+    if last in model.model_fields:
+        tree.setdefault(last, None)
+    return free
 
 
 def _validate(tree: dict[str, Any], file: str) -> Study:
@@ -212,7 +233,7 @@ def _message(detail: ErrorDetails, tree: Mapping[str, Any], file: str) -> str:
 
 def _remedy(model: type[BaseModel], detail: ErrorDetails) -> str:
     field = model.model_fields.get(str(detail["loc"][-1]))
-    return (field.description or "add it") if field else "add it"
+    return " ".join((field.description or "add it").split()) if field else "add it"
 
 
 def _locate(loc: tuple[int | str, ...], tree: Any) -> tuple[str, type[BaseModel], Any]:

@@ -36,6 +36,7 @@ from supercm_ray.config.registry import (
     schema_of_options,
 )
 from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf, is_option
+from supercm_ray.config.scaling import ScalingConfig
 from supercm_ray.errors import nearest
 
 _VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std", "cutout_fraction", "strength")
@@ -161,11 +162,15 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, Mapping) else value
 
 
+def _as_names(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 class Study(Frozen):
     """The whole of a study file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
-    """Names the results folder and the MLflow parent run; by default the file's name."""
+    """Names the results folder and the trackers' parent run; by default the file's name."""
     base: Config
     """The configuration that `train` runs and that trials vary."""
     space: dict[str, Distribution] = Field(default_factory=dict)
@@ -183,6 +188,13 @@ class Study(Frozen):
     """Overrides of the best setting that make the arm to compare it with."""
     num_seeds: int = Field(3, ge=1)
     """Fresh seeds on which the best setting of each group and its baseline are run at the end."""
+    scaling: ScalingConfig | None = None
+    """What `scale` measures; `train` and `tune` do not read it."""
+    tracking: Annotated[tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...])] = (
+        Field(("mlflow",), strict=False)
+    )
+    """Tools that are kept up to date with the records: `mlflow`, `tensorboard`, `none`, a plug-in's, or several. The
+    environment variable SUPERCM_TRACKING, with commas, takes its place."""
 
     _source: str = PrivateAttr("")
 
@@ -324,10 +336,10 @@ class Study(Frozen):
         return tuple(overrides[path] for path in self.group_paths)
 
     def identity(self) -> str:
-        """A hash of all that a result depends on. The budget, the number of seeds, the name, and where and how a run is
-        trained and kept may change.
+        """A hash of all that a result depends on. The budget, the number of seeds, the name, the scaling section, the
+        trackers, and where and how a run is trained and kept may change.
         """
-        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name"})
+        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name", "scaling", "tracking"})
         tree["base"] = {path: value for path, value in self.base.leaves().items() if path not in FREE_TO_CHANGE}
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 

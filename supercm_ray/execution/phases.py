@@ -10,7 +10,8 @@ from supercm_ray.execution.executor import Executor, Phase
 from supercm_ray.execution.queues import FinalistQueue, TrialQueue
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.execution.stopping import SCHEDULERS
-from supercm_ray.search import OptunaStore, StudyView, TrialSource, best_by_group, plan_finalists, save_plan
+from supercm_ray.records import RunView
+from supercm_ray.search import Group, OptunaStore, StudyView, TrialSource, best_by_group, plan_finalists, save_plan
 
 
 def read(recorder: Recorder) -> StudyView:
@@ -36,6 +37,22 @@ def reconcile_optuna(view: StudyView) -> None:
     OptunaStore(view.study, view.folder).reconcile(view.trials)
 
 
+def find_best(view: StudyView) -> dict[Group, RunView]:
+    """The best trial of each group.
+
+    Raises:
+        SuperCMError: where no trial has used its full budget.
+    """
+    best = best_by_group(view.study, view.trials)
+    if not best:
+        reasons = sorted({trial.record.reason for trial in view.trials if trial.record.status == "failed"})
+        raise SuperCMError(
+            f"no trial of {view.study.name} came to its end with a usable result; "
+            + ("; ".join(reasons[:3]) or "none has run")
+        )
+    return best
+
+
 def describe_data(recorder: Recorder) -> None:
     """Stores what readers need of the data set, so that they need not open it."""
     recorder.folder.write("data.json", json.dumps({"class_names": list(recorder.dataset.class_names)}))
@@ -53,7 +70,7 @@ def run_search(recorder: Recorder, executor: Executor) -> None:
         test = split_dataset(recorder.dataset, study.base).test
         data = recorder.dataset.mask_test_split(test)
         executor.run_all(Phase("search", study, recorder.folder, data, evaluate_test=False), queue)
-        recorder.clear_trials()
+    recorder.clear_trials()
 
 
 def run_finalists(recorder: Recorder, executor: Executor) -> None:
@@ -64,13 +81,7 @@ def run_finalists(recorder: Recorder, executor: Executor) -> None:
         SuperCMError: where no trial has used its full budget.
     """
     study, view = recorder.study, read(recorder)
-    best = best_by_group(study, view.trials)
-    if not best:
-        reasons = sorted({trial.record.reason for trial in view.trials if trial.record.status == "failed"})
-        raise SuperCMError(
-            f"no trial of {study.name} came to its end with a usable result; "
-            + ("; ".join(reasons[:3]) or "none has run")
-        )
+    best = find_best(view)
     finalists = plan_finalists(study, {group: trial.record.overrides for group, trial in best.items()})
     save_plan(recorder.folder, finalists)
     known = [view.runs[one.key].record for one in finalists if one.key in view.runs]

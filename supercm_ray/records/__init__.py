@@ -2,7 +2,18 @@
 
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
 from supercm_ray.records.files import now_ms, read_text, write_atomically
-from supercm_ray.records.messages import Arrays, EpochMetrics, Message, Predictions, RunFailed
+from supercm_ray.records.messages import (
+    Arrays,
+    EpochMetrics,
+    Message,
+    Node,
+    Ordered,
+    Predictions,
+    RunFailed,
+    StepTimings,
+    TimingMessage,
+    TimingStarted,
+)
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
 from supercm_ray.records.study_folder import StudyFolder
 
@@ -15,13 +26,18 @@ __all__ = [
     "EpochMetrics",
     "Kind",
     "Message",
+    "Node",
+    "Ordered",
     "Predictions",
     "RunFailed",
     "RunFolder",
     "RunRecord",
     "RunView",
     "Status",
+    "StepTimings",
     "StudyFolder",
+    "TimingMessage",
+    "TimingStarted",
     "now_ms",
     "read_text",
     "write_atomically",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import ray
 from ray import ObjectRef, train
@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 from supercm_ray.execution.interruption import check_interrupt
-from supercm_ray.records import Message
+from supercm_ray.records import Ordered
 from supercm_ray.runtime import channel, loopback, worker_loop
 from supercm_ray.runtime.channel import NO_EPOCH, Channel, Item
 from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Loop = Callable[[Any], Iterator[Message]]
+A = TypeVar("A")
+M = TypeVar("M", bound=Ordered)
+
+Loop: TypeAlias = Callable[[A], Iterator[M]]
 """What every worker runs. Its messages hold `epoch`; begun again it gives those since its checkpoint, or all, again."""
 
 TRIAL_RESOURCES: dict[str, float] = {"memory": 1}
@@ -97,7 +100,7 @@ def groups_that_fit(workers: Workers) -> int:
     return max(1, room // workers.max_workers)
 
 
-class WorkerGroupRun:
+class WorkerGroupRun(Generic[A, M]):
     """Runs a loop on several workers, which torch.distributed connects, and gives what rank 0 yields.
 
     A worker, or a node with workers, that dies is replaced, and the loop begins again on all of them, from its own
@@ -108,7 +111,7 @@ class WorkerGroupRun:
         restarts: times the workers were started again.
     """
 
-    def __init__(self, loop: Loop, argument: Any, workers: Workers, *, name: str, storage: Path | str) -> None:
+    def __init__(self, loop: Loop[A, M], argument: A, workers: Workers, *, name: str, storage: Path | str) -> None:
         """Takes what is to be run; nothing is started before the first message is asked for.
 
         Args:
@@ -128,7 +131,7 @@ class WorkerGroupRun:
         self._waiting_since: float | None = None
         self._failure: tuple[int, str] | None = None
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[M]:
         """Yields the messages in order, each epoch once; a run is iterated once.
 
         Raises:
@@ -141,7 +144,7 @@ class WorkerGroupRun:
         self._begun = True
         return self._run()
 
-    def __enter__(self) -> WorkerGroupRun:
+    def __enter__(self) -> WorkerGroupRun[A, M]:
         """Nothing is started yet."""
         return self
 
@@ -151,13 +154,13 @@ class WorkerGroupRun:
         """Closes the run."""
         self.close()
 
-    def _run(self) -> Iterator[Message]:
+    def _run(self) -> Iterator[M]:
         groups_that_fit(self._workers)
         last_epoch = NO_EPOCH
         try:
             trainer, channel = self._start()
             for payload in self._payloads(trainer, channel):
-                message: Message = ray.cloudpickle.loads(payload)
+                message: M = ray.cloudpickle.loads(payload)
                 if message.order > last_epoch:
                     last_epoch = message.order
                     yield message

@@ -1,4 +1,4 @@
-"""What each count costs, and which to choose."""
+"""What each number of workers costs, and which to choose."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-EFFICIENCY_FLOOR = 0.7
-"""Share of the ideal throughput below which a count is not recommended for its speed."""
-
 
 @dataclass(frozen=True)
 class Cost:
-    """One count.
+    """The speedup and the cost of one number of workers.
 
     Attributes:
-        throughput: rows a second, the median over repetitions.
-        speedup: against one worker, by throughput.
-        efficiency: speed-up divided by count.
-        hours: of the whole job by the clock, start-up with it.
+        throughput: samples per second, the median over repetitions.
+        speedup: compared with one worker, by throughput.
+        efficiency: speedup divided by the number of workers.
+        hours: duration of the whole job, start-up included.
         gpu_hours: hours times workers.
-        money: by the price, None without one.
+        money: by the price of a GPU, None without one.
     """
 
-    count: int
+    num_workers: int
     throughput: float
     speedup: float
     efficiency: float
@@ -34,12 +31,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Choice:
-    """What to choose.
+    """Which number of workers to choose.
 
     Attributes:
-        cheapest: the count of the fewest GPU hours, the faster one of equals.
-        fastest: the count of the least time among those at or above the efficiency floor.
-        floor: that efficiency floor.
+        cheapest: that of the fewest GPU hours, the faster one of equals.
+        fastest: that of the least time among those at or above the efficiency floor.
+        floor: the efficiency floor.
         sentence: which to choose and why, in words.
     """
 
@@ -52,61 +49,64 @@ class Choice:
 def costs(
     throughputs: Mapping[int, Sequence[float]],
     *,
-    job_rows: float,
+    job_samples: float,
     startup_s: Mapping[int, float] | None = None,
-    price: float | None = None,
+    price_per_gpu_hour: float | None = None,
 ) -> list[Cost]:
-    """Speed-up and cost of each count.
+    """Computes the speedup and the cost of each number of workers.
 
     Args:
-        throughputs: rows a second of each repetition by count; the least count is what the others are compared with,
-            as if it scaled without loss where it is not 1.
-        job_rows: rows of the whole job.
-        startup_s: seconds until the first step, by count.
-        price: of one GPU for one hour.
+        throughputs: samples per second of each repetition, by number of workers. The smallest number is what the others
+            are compared with; where it is not 1, it is taken to scale without loss.
+        job_samples: samples on which the whole job trains.
+        startup_s: seconds until the first step, by number of workers.
+        price_per_gpu_hour: price of one GPU for one hour.
     """
-    medians = {count: statistics.median(values) for count, values in sorted(throughputs.items())}
-    least = min(medians)
-    alone = medians[least] / least
+    medians = {num_workers: statistics.median(values) for num_workers, values in sorted(throughputs.items())}
+    fewest = min(medians)
+    alone = medians[fewest] / fewest
     found = []
-    for count, throughput in medians.items():
-        hours = (job_rows / throughput + (startup_s or {}).get(count, 0.0)) / 3600
-        speedup = throughput / alone
-        money = None if price is None else hours * count * price
-        found.append(Cost(count, throughput, speedup, speedup / count, hours, hours * count, money))
+    for num_workers, throughput in medians.items():
+        hours = (job_samples / throughput + (startup_s or {}).get(num_workers, 0.0)) / 3600
+        speedup, gpu_hours = throughput / alone, hours * num_workers
+        money = None if price_per_gpu_hour is None else gpu_hours * price_per_gpu_hour
+        found.append(Cost(num_workers, throughput, speedup, speedup / num_workers, hours, gpu_hours, money))
     return found
 
 
-def choose(rows: Sequence[Cost], *, floor: float = EFFICIENCY_FLOOR) -> Choice:
-    """The count to choose by cost, by time, and in words.
+def choose(found: Sequence[Cost], *, floor: float) -> Choice:
+    """Chooses the number of workers by cost, by time, and in words.
 
     Raises:
-        ValueError: without any count.
+        ValueError: where there is none to choose from.
     """
-    if not rows:
-        raise ValueError("at least one count is needed, got none")
-    cheapest = min(rows, key=lambda row: (row.gpu_hours, row.hours))
-    allowed = [row for row in rows if row.efficiency >= floor] or [cheapest]
-    fastest = min(allowed, key=lambda row: (row.hours, row.gpu_hours))
-    return Choice(cheapest.count, fastest.count, floor, _sentence(rows, cheapest, fastest, floor))
+    if not found:
+        raise ValueError("at least one number of workers is needed, got none")
+    cheapest = min(found, key=lambda cost: (cost.gpu_hours, cost.hours))
+    allowed = [cost for cost in found if cost.efficiency >= floor] or [cheapest]
+    fastest = min(allowed, key=lambda cost: (cost.hours, cost.gpu_hours))
+    return Choice(cheapest.num_workers, fastest.num_workers, floor, _sentence(found, cheapest, fastest, floor))
 
 
-def _sentence(rows: Sequence[Cost], cheapest: Cost, fastest: Cost, floor: float) -> str:
-    quickest = min(rows, key=lambda row: row.hours)
-    verb = "costs" if cheapest.count == 1 else "cost"
-    if fastest.count == cheapest.count:
-        text = f"Take {_workers(cheapest.count)}: no other count at an efficiency of {floor:.0%} or more ends sooner"
-        text += ", and none costs less." if len(rows) > 1 else ", for no other was measured."
+def workers_text(num_workers: int) -> str:
+    """So many workers, in words."""
+    return "1 worker" if num_workers == 1 else f"{num_workers} workers"
+
+
+def _sentence(found: Sequence[Cost], cheapest: Cost, fastest: Cost, floor: float) -> str:
+    cheap, fast = workers_text(cheapest.num_workers), workers_text(fastest.num_workers)
+    quickest = min(found, key=lambda cost: cost.hours)
+    if fastest is cheapest:
+        text = f"Take {cheap}: no other number of workers at an efficiency of {floor:.0%} or more ends sooner"
+        text += ", and none costs less." if len(found) > 1 else ", for no other was measured."
     else:
         text = (
-            f"Take {_workers(fastest.count)} for the least time at an efficiency of {floor:.0%} or more: "
-            f"{cheapest.hours / fastest.hours:.2f} times as fast as {_workers(cheapest.count)} for "
-            f"{fastest.gpu_hours / cheapest.gpu_hours:.2f} times the cost. {_workers(cheapest.count)} {verb} least."
+            f"Take {fast} for the least time at an efficiency of {floor:.0%} or more: "
+            f"{cheapest.hours / fastest.hours:.2f} times as fast as {cheap} for "
+            f"{fastest.gpu_hours / cheapest.gpu_hours:.2f} times the cost. "
+            f"{cheap} {'costs' if cheapest.num_workers == 1 else 'cost'} least."
         )
-    if quickest.count not in (fastest.count, cheapest.count):
-        text += f" {_workers(quickest.count)} end soonest of all, at an efficiency of {quickest.efficiency:.0%}."
+    if quickest not in (fastest, cheapest):
+        text += f" {workers_text(quickest.num_workers)} end soonest of all, at an efficiency of "
+        text += f"{quickest.efficiency:.0%}."
     return text
-
-
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"

@@ -1,142 +1,103 @@
-"""The single measurements of a scaling study, each on workers of its own: a step's time, a run towards a target, a
-search.
-"""
+"""All measurements of a scaling study, from which its table, page and plots are computed."""
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import json
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from supercm_ray.config import Study
-from supercm_ray.core import all_gather_object
-from supercm_ray.data import Dataset
-from supercm_ray.errors import DivergedError
-from supercm_ray.execution.phases import run_search
-from supercm_ray.execution.recorder import NullCallback, Recorder
-from supercm_ray.records import EpochMetrics, RunRecord, StudyFolder
-from supercm_ray.runtime.ray_executor import RayExecutor, take_device, train_on_worker
-from supercm_ray.runtime.worker_group import Loop, WorkerGroupRun, Workers
-from supercm_ray.scaling import Host, this_host
-from supercm_ray.scaling.timing import FIGURES, TimingJob, time_job
-from supercm_ray.training import Job
+from pydantic import Field, ValidationError
 
-_HOSTS = "hosts"
+from supercm_ray.config import EFFICIENCY_FLOOR, Frozen, Objective, SimulationConfig
+from supercm_ray.errors import StudyError
+from supercm_ray.records import Node
+from supercm_ray.scaling.measured_runs import TargetRun, TuningRun
+from supercm_ray.scaling.repetition import Repetition
+
+VERSION: Literal[2] = 2
+"""Version of the file's layout; a file of another version is refused."""
+FILE_NAME = "measurements.json"
 
 
-@dataclass(frozen=True)
-class Timed:
-    """What workers found of a step.
+class Provenance(Frozen):
+    """What the measurements are of, and what they were made with."""
 
-    Attributes:
-        startup_s: seconds from asking for the workers until their first step.
-        figures: those of `scaling.Repetition` by name.
-        hosts: the machine of each worker, by rank.
-    """
+    study: str
+    """Name of the study."""
+    objective: Objective | None = None
+    """What searches optimise."""
+    job_samples: int = Field(ge=1)
+    """Samples on which the whole job of the study's base configuration trains."""
+    command: str
+    """The command line, or empty where the Python API was called."""
+    commit: str
+    """Commit of the source code, empty where unknown; several, joined by commas, where they measured."""
+    versions: dict[str, str]
+    """Versions of packages by name; `2.14 and 2.15` where both measured."""
 
-    startup_s: float
-    figures: dict[str, Any]
-    hosts: list[Host]
+
+class Measurements(Provenance):
+    """Everything that a scaling study measured."""
+
+    version: Literal[2] = VERSION
+    """Version of the file's layout."""
+    mode: Literal["strong", "weak"]
+    """Whether the batch of all workers together is fixed (strong), or that of each worker (weak)."""
+    nodes: tuple[Node, ...]
+    """The nodes that measured; one that changed in between is listed again."""
+    warmup_steps: int = Field(ge=0)
+    """Steps at the start of each repetition that were not measured."""
+    price_per_gpu_hour: float | None = Field(None, gt=0)
+    """Price of one GPU for one hour."""
+    efficiency_floor: float = Field(EFFICIENCY_FLOOR, ge=0, le=1)
+    """Efficiency below which a number of workers is not recommended for its speed."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Whether workers were placed on as few nodes as possible (pack), or on as many (spread)."""
+    target_accuracy: float | None = Field(None, gt=0, le=1)
+    """Validation accuracy that target runs are to reach."""
+    skipped: dict[str, str] = Field(default_factory=dict)
+    """What was asked for and not measured, such as `8 workers`, and why."""
+    repetitions: tuple[Repetition, ...] = ()
+    """Timed steps, of all numbers of workers."""
+    targets: tuple[TargetRun, ...] = ()
+    """Runs towards the target accuracy."""
+    tuning: tuple[TuningRun, ...] = ()
+    """Searches."""
+    simulation: SimulationConfig | None = None
+    """What to simulate."""
 
 
-def time_workers(job: TimingJob, workers: Workers, storage: Path) -> Timed:
-    """Times a step on so many workers; on a single one without DDP, in a process of its own all the same.
-
-    Args:
-        job: what is timed.
-        workers: a fixed number.
-        storage: a folder for Ray's own files, which is taken away again.
+def load_measurements(path: Path) -> Measurements:
+    """Reads the measurements of a scaling study.
 
     Raises:
-        WorkersError: where the workers failed again and again.
+        StudyError: where there is no such file, it is of another version, or not a file of measurements.
     """
-    asked, begun = time.monotonic(), 0.0
-    found: dict[str, Any] = {}
-    for message in _messages(_time_on_worker, job, workers, storage):
-        begun, found = begun or time.monotonic(), message
-    return Timed(begun - asked, found[FIGURES], found[_HOSTS])
-
-
-def train_towards(
-    job: Job, target: float, workers: Workers, storage: Path, note: Callable[[EpochMetrics], None]
-) -> tuple[bool, float, int]:
-    """Trains until the validation accuracy comes to a target, from the last checkpoint where there is one.
-
-    Args:
-        job: the run.
-        target: from 0 to 1.
-        workers: on which it trains.
-        storage: a folder for Ray's own files, which is taken away again.
-        note: told the metrics of each epoch.
-
-    Returns:
-        Whether it did before it ended or diverged; the seconds of its epochs, validation included; and the epochs.
-    """
-    seconds, epochs = 0.0, 0
     try:
-        for message in _messages(train_on_worker, job, workers, storage):
-            if not isinstance(message, EpochMetrics):
-                continue
-            seconds, epochs = seconds + message.metrics["epoch_seconds"], message.epoch
-            note(message)
-            if message.metrics["val/accuracy"] >= target:
-                return True, seconds, epochs
-    except DivergedError:
-        pass
-    return False, seconds, epochs
-
-
-def search(study: Study, dataset: Dataset, path: Path) -> dict[str, Any]:
-    """Searches a study afresh, without finalists.
-
-    Args:
-        study: whose `budget.max_concurrent_trials` says how many trials run at once.
-        dataset: its data.
-        path: a folder for its records; what an interrupted search left there is thrown away.
-
-    Returns:
-        What `scaling.TuningRun` keeps of it, by name.
-    """
-    shutil.rmtree(path, ignore_errors=True)
-    folder = StudyFolder.open(path.parent, path.name, study.identity())
-    run_search(Recorder(study, folder, dataset, NullCallback(), lambda key: None), RayExecutor())
-    ended = sorted((one for one in folder.runs("trial") if one.ended_ms), key=lambda one: one.ended_ms or 0)
-    began_ms = min(record.started_ms for record in ended)
-    seconds = max(1, (ended[-1].ended_ms or 0) - began_ms) / 1000
-    statuses: Counter[str] = Counter(record.status for record in ended)
-    return {
-        "seconds": seconds,
-        "num_trials": len(ended),
-        **{f"num_{status}": statuses[status] for status in ("complete", "pruned", "failed")},
-        "best": tuple(_best(study, folder, ended, began_ms)),
-    }
-
-
-def _best(study: Study, folder: StudyFolder, ended: list[RunRecord], began_ms: int) -> Iterator[tuple[float, float]]:
-    sign, best = (1 if study.primary.direction == "maximize" else -1), None
-    for record in ended:
-        if record.status != "complete":
-            continue
-        value = float(folder.run(record.key).history()[-1][study.primary.metric])
-        if best is None or sign * value > sign * best:
-            best = value
-            yield ((record.ended_ms or 0) - began_ms) / 1000, value
-
-
-def _messages(loop: Loop, argument: Any, workers: Workers, storage: Path) -> Iterator[dict[str, Any]]:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"a scaling study's {FILE_NAME} must be readable, got {path}: {error.strerror}") from error
+    _check_version(text, path)
     try:
-        with WorkerGroupRun(loop, argument, workers, name="scale", storage=storage) as group:
-            yield from group
-    finally:
-        shutil.rmtree(storage, ignore_errors=True)
+        return Measurements.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise StudyError(
+            f"{path} must hold the measurements of a scaling study, got for {place}: {first['msg']}; name another "
+            "file, or measure again in a folder of its own"
+        ) from error
 
 
-def _time_on_worker(job: TimingJob) -> Iterator[dict[str, Any]]:
-    take_device()
-    hosts = all_gather_object(this_host())
-    for message in time_job(job):
-        yield {**message, _HOSTS: hosts}
+def _check_version(text: str, path: Path) -> None:
+    """Refuses the file of another version; whether it is a file of measurements at all is checked after that."""
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return
+    found = tree.get("version", VERSION) if isinstance(tree, dict) else VERSION
+    if found != VERSION:
+        raise StudyError(
+            f"{path} must hold measurements of version {VERSION}, got version {found}; measure again, or read it with "
+            "the version of supercm_ray that wrote it"
+        )

@@ -1,4 +1,4 @@
-"""The steps that a study was asked to simulate, and those that it measured, so that both stand side by side."""
+"""Simulates the steps that a study asks for, and those that it measured, so that both stand side by side."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from supercm_ray.scaling.raw import Repetition, SimulationRequest
-from supercm_ray.scaling.simulate import Network, Reduction, Simulated, simulate
+from supercm_ray.config import SimulationConfig
+from supercm_ray.scaling.all_reduce import Collectives, Reduction, SimulatedStep, simulate_step
+from supercm_ray.scaling.repetition import Repetition
 
 
 @dataclass(frozen=True)
@@ -15,74 +16,66 @@ class Simulation:
     """What was simulated, and all that was assumed.
 
     Attributes:
-        request: the network.
-        compute_s: seconds of one worker's step on the batch of one worker.
-        measured_alone: whether those were measured on one worker, or follow from the least count that was.
-        num_bytes: that the collectives of a step carry.
-        num_collectives: of a step; 1 is assumed where no step on several workers was measured.
-        steps: by count, those that were measured too among them.
-        unfilled: counts that do not fill their nodes, for which no hierarchical all-reduce is simulated.
+        config: the numbers of workers asked for, and the network.
+        compute_s: seconds of a single worker's step on its whole batch.
+        measured_alone: whether these were measured on one worker, or follow from the smallest number that was measured.
+        collectives: of a step; a single one is assumed where no step on several workers was measured.
+        steps: by number of workers, those that were measured too among them.
+        unfilled: numbers of workers that do not fill their nodes, for which no hierarchical all-reduce is simulated.
     """
 
-    request: SimulationRequest
+    config: SimulationConfig
     compute_s: float
     measured_alone: bool
-    num_bytes: int
-    num_collectives: int
-    steps: list[Simulated]
+    collectives: Collectives
+    steps: list[SimulatedStep]
     unfilled: list[int]
 
 
-def simulation(request: SimulationRequest, groups: Mapping[int, Sequence[Repetition]], *, weak: bool) -> Simulation:
-    """Simulates the counts that were asked for, and those above one that were measured.
+def simulation(config: SimulationConfig, groups: Mapping[int, Sequence[Repetition]], *, weak: bool) -> Simulation:
+    """Simulates the numbers of workers that were asked for, and those above one that were measured.
 
     Args:
-        request: what was asked for.
-        groups: the repetitions of each count, at least one.
+        config: what was asked for.
+        groups: the repetitions of each number of workers, at least one.
         weak: whether the batch of each worker is fixed.
     """
+    measured = {count: statistics.median(_steps(group)) for count, group in groups.items() if count > 1}
+    simulated = sorted({*config.num_workers, *measured})
+    compute_s, collectives = _compute_s(groups, weak=weak), _collectives(groups)
+    steps = [
+        replace(simulate_step(count, compute_s, collectives, config, how, weak=weak), measured_s=measured.get(count))
+        for count in simulated
+        for how in _reductions(count, config)
+    ]
+    unfilled = [count for count in simulated if _unfilled(count, config)]
+    return Simulation(config, compute_s, 1 in groups, collectives, steps, unfilled)
+
+
+def _reductions(num_workers: int, config: SimulationConfig) -> Iterator[Reduction]:
+    yield "ring"
+    if 1 < config.workers_per_node < num_workers and not _unfilled(num_workers, config):
+        yield "hierarchical"
+
+
+def _unfilled(num_workers: int, config: SimulationConfig) -> bool:
+    """Whether so many workers need several nodes and do not fill them."""
+    return num_workers > config.workers_per_node and num_workers % config.workers_per_node > 0
+
+
+def _collectives(groups: Mapping[int, Sequence[Repetition]]) -> Collectives:
     several = [one for count, group in groups.items() if count > 1 for one in group]
     num_bytes = max(one.collective_bytes or one.gradient_bytes for one in several or groups[1])
-    num_collectives = max([one.num_collectives for one in several if one.num_collectives], default=1)
-    measured = {count: statistics.median(_steps(group)) for count, group in groups.items() if count > 1}
-    counts = sorted({*request.counts, *measured})
-    bare = Simulation(request, _compute_s(groups, weak=weak), 1 in groups, num_bytes, num_collectives, [], [])
-    steps = [
-        replace(one, measured_s=measured.get(count)) for count in counts for one in _steps_at(bare, count, weak=weak)
-    ]
-    return replace(bare, steps=steps, unfilled=[count for count in counts if _unfilled(count, request)])
-
-
-def _steps_at(bare: Simulation, count: int, *, weak: bool) -> Iterator[Simulated]:
-    request = bare.request
-    network = Network(**request.model_dump(exclude={"counts"}))
-    reductions: list[Reduction] = ["ring"]
-    if 1 < request.workers_per_node < count and not _unfilled(count, request):
-        reductions.append("hierarchical")
-    for reduction in reductions:
-        yield simulate(
-            count,
-            bare.compute_s,
-            bare.num_bytes,
-            network,
-            reduction,
-            weak=weak,
-            num_collectives=bare.num_collectives,
-        )
-
-
-def _unfilled(count: int, request: SimulationRequest) -> bool:
-    """Whether so many workers need several nodes and do not fill them."""
-    return count > request.workers_per_node and count % request.workers_per_node > 0
+    return Collectives(num_bytes, max([one.num_collectives for one in several if one.num_collectives], default=1))
 
 
 def _compute_s(groups: Mapping[int, Sequence[Repetition]], *, weak: bool) -> float:
-    """One worker's step, as measured, or from what the least count computes without its communication."""
+    """One worker's step as measured, or from what the smallest number computes without its communication."""
     if 1 in groups:
         return statistics.median(_steps(groups[1]))
-    least = min(groups)
-    own_s = statistics.median(one.compute_s + one.data_s for one in groups[least])
-    return own_s if weak else own_s * least
+    fewest = min(groups)
+    own_s = statistics.median(one.compute_s + one.data_s for one in groups[fewest])
+    return own_s if weak else own_s * fewest
 
 
 def _steps(group: Sequence[Repetition]) -> list[float]:

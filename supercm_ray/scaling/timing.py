@@ -1,52 +1,47 @@
-"""What a step takes, and what of it: the training loop's own step, timed on each worker.
+"""Times the training loop's own step on each worker, whole and by part.
 
-First plain steps, exactly those of training, of which only the whole time is taken, by the slowest worker's clock and
-with the device waited for at the end of each. Then steps that are taken apart, and in which therefore nothing overlaps:
-data is the time until a batch is there; before each collective (DDP's gradients, through a communication hook, and
+First come plain steps, exactly those of training, of which only the whole time is taken, by the slowest worker's clock
+and with the device waited for at the end of each. Then come profiled steps, in which nothing overlaps: data is the time
+until a batch is ready; before each collective (the reduction of DDP's gradients, through a communication hook, and
 torch.distributed's all_reduce and all_gather_into_tensor, through which all other sums of a step go) the workers meet,
-which is waiting, and only then is the collective itself timed, which is communication; compute is the rest. What the
-meeting of workers takes who are all there already counts as nothing.
+which is straggler wait, and only then is the collective itself timed, which is communication; compute is the rest. The
+time of a meeting of workers who are all there already is subtracted.
 """
 
 from __future__ import annotations
 
 import math
 import resource
-import socket
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import distributed
-from torch.nn.parallel import DistributedDataParallel
 
 from supercm_ray.config import Config
 from supercm_ray.core import all_gather_object
 from supercm_ray.data import Batch, Dataset, DeviceData, Splits
-from supercm_ray.scaling.stopwatch import Stopwatch, device_time_s
+from supercm_ray.records import Node, StepTimings, TimingMessage, TimingStarted
+from supercm_ray.scaling.node import this_node
+from supercm_ray.scaling.step_profile import StepProfile, profile_steps
+from supercm_ray.scaling.stopwatch import device_time_s
 from supercm_ray.training.job import prepare_process
 from supercm_ray.training.loop import epoch_batches, own_random_numbers, train_step
 from supercm_ray.training.state import TrainState
 
-FIGURES = "figures"
-"""The key in the last message of `time_job`: what was measured, a mapping with the names of `scaling.Repetition`."""
-
-_MOST = ("peak_memory_bytes", "num_collectives", "collective_bytes")
-_PARTS = ("data_s", "communication_s", "waiting_s", "compute_s")
-
 
 @dataclass(frozen=True)
 class TimingJob:
-    """What is timed.
+    """What to time.
 
     Attributes:
-        config: whose batch sizes are those of all workers together.
-        warmup_steps: plain steps run first and dropped.
-        num_steps: plain steps measured, and then again steps taken apart.
+        config: configuration whose batch sizes are those of all workers together.
+        dataset: its data.
+        splits: its splits.
+        warmup_steps: plain steps run first and not measured.
+        num_steps: plain steps to measure, and then profiled steps.
     """
 
     config: Config
@@ -56,30 +51,39 @@ class TimingJob:
     num_steps: int = 20
 
 
-def time_job(job: TimingJob) -> Iterator[dict[str, Any]]:
-    """Times steps of a fresh run, in this process alone or on each of several workers, and trains nothing of use.
+@dataclass(frozen=True)
+class _WorkerTimings:
+    """What one worker measured."""
+
+    step_s: list[float]
+    utilisation: float | None
+    peak_memory_bytes: int
+    node: Node
+    profile: StepProfile
+
+
+def time_job(job: TimingJob) -> Iterator[TimingMessage]:
+    """Times steps of a fresh run, in this process alone or on each of several workers.
 
     Yields:
-        `epoch` 0 as the first step begins, then `epoch` 1 with FIGURES, on all workers the same.
+        TimingStarted as the first step begins, then StepTimings, the same on all workers.
     """
     device = prepare_process(job.config)
     state = TrainState.create(job.config, job.dataset, device, len(job.splits.unlabeled))
     batches = endless_batches(state, DeviceData.of(job.dataset, job.splits, device))
-    yield {"epoch": 0}
+    yield TimingStarted()
     time_steps(state, batches, job.warmup_steps)
-    began, worked = time.perf_counter(), time.process_time()
-    steps_s = time_steps(state, batches, job.num_steps)
-    busy = (time.process_time() - worked) / (time.perf_counter() - began)
-    own = {
-        "step_s": steps_s,
-        "utilisation": _gpu_utilisation(device) if device.type == "cuda" else busy / torch.get_num_threads(),
-        "peak_memory_bytes": _peak_memory(device),
-        "node": socket.gethostname(),
-        **take_apart(state, batches, job.num_steps),
-    }
-    training = job.config.training
-    rows = {"labeled_samples": training.labeled_batch_size, "unlabeled_rows": training.unlabeled_batch_size}
-    yield {"epoch": 1, FIGURES: {**rows, "gradient_bytes": _gradient_bytes(state), **_together(all_gather_object(own))}}
+    started, cpu_started_s = time.perf_counter(), time.process_time()
+    step_s = time_steps(state, batches, job.num_steps)
+    cpu_share = (time.process_time() - cpu_started_s) / (time.perf_counter() - started) / torch.get_num_threads()
+    own = _WorkerTimings(
+        step_s,
+        _gpu_utilisation(device) if device.type == "cuda" else cpu_share,
+        _peak_memory_bytes(device),
+        this_node(),
+        profile_steps(state, batches, job.num_steps),
+    )
+    yield _combined(all_gather_object(own), state)
 
 
 def endless_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
@@ -90,7 +94,7 @@ def endless_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
 
 
 def time_steps(state: TrainState, batches: Iterator[Batch], num_steps: int) -> list[float]:
-    """Trains so many steps; seconds of each on this worker."""
+    """Trains some steps and returns the seconds of each on this worker."""
     times = []
     for _ in range(num_steps):
         started = time.perf_counter()
@@ -99,45 +103,37 @@ def time_steps(state: TrainState, batches: Iterator[Batch], num_steps: int) -> l
     return times
 
 
-def take_apart(state: TrainState, batches: Iterator[Batch], num_steps: int) -> dict[str, Any]:
-    """Trains so many steps and one before that is dropped; seconds of a step by part, medians on this worker, the
-    collectives of a step, and of each step the squared norms of this worker's gradient and of the mean over workers,
-    where there are several.
-    """
-    watch = Stopwatch(state.device)
-    if isinstance(state.step_loss, DistributedDataParallel):
-        state.step_loss.register_comm_hook(None, lambda _, bucket: watch.reduce_gradients(bucket))
-    steps = []
-    with watch.watching():
-        for _ in range(num_steps + 1):
-            watch.clear()
-            started = device_time_s(state.device)
-            batch = next(batches)
-            drawn = device_time_s(state.device)
-            train_step(state, batch)
-            rest_s = device_time_s(state.device) - drawn - watch.communication_s - watch.waiting_s - watch.aside_s
-            steps.append((drawn - started, watch.communication_s, watch.waiting_s, rest_s, watch.squares()))
-    *parts, squares = zip(*steps[1:], strict=True)
-    found: dict[str, Any] = {name: statistics.median(part) for name, part in zip(_PARTS, parts, strict=True)}
-    found |= {"num_collectives": watch.num_collectives, "collective_bytes": watch.num_bytes}
-    several = distributed.is_initialized() and distributed.get_world_size() > 1
-    small, big = zip(*squares, strict=True) if several else ((), ())
-    return {**found, "small_squares": small, "big_squares": big}
+def _combined(workers: list[_WorkerTimings], state: TrainState) -> StepTimings:
+    """One repetition from what each worker measured."""
+    profiles = [worker.profile for worker in workers]
+    training = state.config.training
+    return StepTimings(
+        step_s=tuple(map(max, zip(*(worker.step_s for worker in workers), strict=True))),
+        labeled_samples=training.labeled_batch_size,
+        unlabeled_samples=training.unlabeled_batch_size,
+        data_s=_mean_s([profile.data_s for profile in profiles]),
+        communication_s=_mean_s([profile.communication_s for profile in profiles]),
+        straggler_wait_s=_mean_s([profile.straggler_wait_s for profile in profiles]),
+        compute_s=_mean_s([profile.compute_s for profile in profiles]),
+        peak_memory_bytes=max(worker.peak_memory_bytes for worker in workers),
+        utilisation=_mean_utilisation([worker.utilisation for worker in workers]),
+        gradient_bytes=_gradient_bytes(state),
+        num_collectives=max(profile.num_collectives for profile in profiles),
+        collective_bytes=max(profile.collective_bytes for profile in profiles),
+        small_squares=tuple(map(statistics.fmean, zip(*(profile.own_squares for profile in profiles), strict=True))),
+        big_squares=profiles[0].mean_squares,
+        nodes=tuple(worker.node for worker in workers),
+    )
 
 
-def _together(workers: list[dict[str, Any]]) -> dict[str, Any]:
-    """One repetition from what each worker found."""
-    used = [one["utilisation"] for one in workers]
-    known = [value for value in used if value is not None]
-    return {
-        "step_s": tuple(map(max, zip(*(one["step_s"] for one in workers), strict=True))),
-        **{part: max(0.0, statistics.fmean(one[part] for one in workers)) for part in _PARTS},
-        **{name: max(one[name] for one in workers) for name in _MOST},
-        "utilisation": statistics.fmean(known) if len(known) == len(used) else None,
-        "nodes": tuple(one["node"] for one in workers),
-        "small_squares": tuple(map(statistics.fmean, zip(*(one["small_squares"] for one in workers), strict=True))),
-        "big_squares": tuple(workers[0]["big_squares"]),
-    }
+def _mean_s(seconds: list[float]) -> float:
+    """The mean over workers; what is too short to measure can come out below zero by chance."""
+    return max(0.0, statistics.fmean(seconds))
+
+
+def _mean_utilisation(shares: list[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return statistics.fmean(known) if len(known) == len(shares) else None
 
 
 def _gradient_bytes(state: TrainState) -> int:
@@ -145,8 +141,8 @@ def _gradient_bytes(state: TrainState) -> int:
     return sum(math.prod(parameter.shape) * parameter.element_size() for parameter in trained)
 
 
-def _peak_memory(device: torch.device) -> int:
-    """In bytes: what PyTorch reserved on a GPU, or what this process held in memory."""
+def _peak_memory_bytes(device: torch.device) -> int:
+    """What PyTorch reserved on a GPU, or the resident memory of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_reserved(device))
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,10 +1,12 @@
 """What every algorithm promises, as tests that an algorithm's own test class inherits:
 
-from supercm_ray.testing.algorithm import AlgorithmContract
+    from supercm_ray.testing.algorithm import AlgorithmContract
 
-class TestMine(AlgorithmContract):
-    name = "mine"
-    overrides = {"algorithm.options.threshold": 0.0}
+    class TestMine(AlgorithmContract):
+        name = "mine"
+        overrides = {"algorithm.options.threshold": 0.0}
+
+The algorithm must be registered by then, as by an import of the plug-in's module.
 """
 
 from __future__ import annotations

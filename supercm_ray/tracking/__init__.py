@@ -1,21 +1,21 @@
-"""MLflow: the only room that imports it."""
+"""Trackers: copies of the records in tools that show experiments. MLflow is imported in `tracking.mlflow` alone."""
 
-from supercm_ray.tracking.client import (
-    BackgroundTracker,
-    Tracker,
-    background,
-    provenance,
-    tracking_uri,
-    without_credentials,
-)
-from supercm_ray.tracking.model import log_model
+from supercm_ray.tracking.background import BackgroundTracker, background
+from supercm_ray.tracking.messages import without_credentials
+from supercm_ray.tracking.provenance import Provenance, provenance
+from supercm_ray.tracking.tracker import TRACKERS, TrackedModel, Tracker, TrackerFactory
+from supercm_ray.tracking.trackers import make_tracker, tracker_names
 
 __all__ = [
+    "TRACKERS",
     "BackgroundTracker",
+    "Provenance",
+    "TrackedModel",
     "Tracker",
+    "TrackerFactory",
     "background",
-    "log_model",
+    "make_tracker",
     "provenance",
-    "tracking_uri",
+    "tracker_names",
     "without_credentials",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +17,21 @@ from supercm_ray.errors import StudyError
 from supercm_ray.execution.executor import Executor
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
-from supercm_ray.execution.phases import describe_data, has_work, read, reconcile_optuna, run_finalists, run_search
+from supercm_ray.execution.phases import (
+    describe_data,
+    find_best,
+    has_work,
+    read,
+    reconcile_optuna,
+    run_finalists,
+    run_search,
+)
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import CheckpointStore, Status, StudyFolder, write_atomically
+from supercm_ray.records import CheckpointStore, StudyFolder, write_atomically
 from supercm_ray.search import Row
-from supercm_ray.tracking import BackgroundTracker, Tracker, background, tracking_uri
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker, tracker_names
 from supercm_ray.training.preflight import load_checked
-from supercm_ray.tuning.model import MODEL_TAG, log_model_of
+from supercm_ray.tuning.model import model_of
 from supercm_ray.tuning.report import Report, build_report
 
 
@@ -36,9 +45,10 @@ class TuneResult:
         failed_finalists: the reason of each finalist that came to no result.
         folder: the study's folder.
         report: the page and what is on it.
-        tracking_uri: where its runs are tracked.
+        tracking_uri: where its runs are tracked; empty for nowhere, as the two below.
         run_id: the tracker's parent run.
         model_uri: where the tracker has the best model, chosen by validation.
+        how_to_open: the command or address that shows what is tracked, a line for each tracker.
     """
 
     study: Study
@@ -50,6 +60,7 @@ class TuneResult:
     tracking_uri: str
     run_id: str
     model_uri: str
+    how_to_open: str
 
 
 def tune(
@@ -60,47 +71,58 @@ def tune(
         raise StudyError(f"a study to tune must search something, got an empty `space` in {study.source}; use train")
     if study.base.training.device == "cuda" and not study.budget.gpus_per_worker:
         raise no_gpu(study)
+    tracker_names(study)
     dataset = load_checked(study)
     folder = StudyFolder.open(results, study.name, study.identity())
     with folder.lock(), interruptible():
         check_storage(folder, "trials", study.base)
         write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        tracker = Tracker(study, folder)
-        with background(tracker) as writer:
-            recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
+        with background(make_tracker(study, folder)) as tracker:
+            recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
-
-            def on_end(status: Status) -> None:
-                _close(tracker, writer, status)
-
-            with closing_on_error(recorder, on_end):
-                parent_id = tracker.open_parent()
+            with closing_on_error(recorder, tracker.close_study):
+                run_id = tracker.open_study()
                 view = read(recorder)
                 if not has_work(view):
                     reconcile_optuna(view)
+                    find_best(view)
                 else:
-                    writer.flush()
-                    with executor.session(study.budget), closing_on_error(recorder, on_end):
+                    with executor.session(study.budget), closing_on_error(recorder, tracker.close_study):
                         run_search(recorder, executor)
                         run_finalists(recorder, executor)
-                writer.flush()
                 made = build_report(study, folder, plots=plots)
                 model_uri = _log_result(tracker, made, study, folder, dataset)
-                tracker.end_parent("complete")
+                tracker.close_study("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
     failed = {record.key: record.reason for record in folder.runs("finalist") if record.status == "failed"}
-    return TuneResult(study, made.rows, dict(counts), failed, folder, made, tracking_uri(), parent_id, model_uri)
+    places = (tracker.uri, run_id, model_uri, tracker.how_to_open)
+    return TuneResult(study, made.rows, dict(counts), failed, folder, made, *places)
 
 
 def report(study: Study, folder: StudyFolder) -> Report:
-    """Makes a study's report from what it has left so far, and logs it to the tracker."""
+    """Makes a study's report from what it has left so far, and has the tracker catch up with it. Where another process
+    is at work on the study, that one keeps the tracker up to date, and only the report is sent.
+    """
+    tracker = make_tracker(study, folder)
     made = build_report(study, folder)
-    tracker = Tracker(study, folder)
-    if tracker.find_parent():
-        tracker.sync_all()
-        tracker.end_parent("interrupted" if made.best_run is None else "complete")
-    _log_report(tracker, made, folder)
+    with _alone(folder) as alone, background(tracker, catch_up=alone) as guarded:
+        is_open = guarded.attach_study()
+        _log_report(guarded, made, folder)
+        if is_open and alone:
+            guarded.close_study("interrupted" if made.best_run is None else "complete")
     return made
+
+
+@contextmanager
+def _alone(folder: StudyFolder) -> Iterator[bool]:
+    """Whether no other process is at work on a study, and none can begin within the block."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(folder.lock())
+        except StudyError:
+            yield False
+        else:
+            yield True
 
 
 def no_gpu(study: Study) -> StudyError:
@@ -121,30 +143,18 @@ def check_storage(folder: StudyFolder, key: str, config: Config) -> None:
         CheckpointStore(folder.storage(key, config.training.storage_path)).check_writable()
 
 
-def _close(tracker: Tracker, writer: BackgroundTracker, status: Status) -> None:
-    writer.call(lambda: tracker.end_parent(status))
-    writer.flush()
-
-
-def _log_result(tracker: Tracker, made: Report, study: Study, folder: StudyFolder, dataset: Dataset) -> str:
+def _log_result(tracker: BackgroundTracker, made: Report, study: Study, folder: StudyFolder, dataset: Dataset) -> str:
+    """Has the tracker keep the report and the best model, whose address it returns."""
     _log_report(tracker, made, folder)
-    assert tracker.parent_id is not None
-    if made.best_run is None:
+    record = folder.run(made.best_run).record() if made.best_run else None
+    if record is None:
         return ""
-    known = tracker.tag(tracker.parent_id, MODEL_TAG)
-    if known and tracker.tag(tracker.parent_id, "supercm.best_run") == made.best_run:
-        return known
-    record = folder.run(made.best_run).record()
-    assert record is not None
-    config = study.base.replace(record.overrides)
-    uri = log_model_of(tracker, tracker.parent_id, config, folder, made.best_run, dataset)
-    tracker.set_tag(tracker.parent_id, "supercm.best_run", made.best_run)
-    return uri
+    return tracker.log_model(model_of(study.base.replace(record.overrides), folder, record.key, dataset))
 
 
-def _log_report(tracker: Tracker, made: Report, folder: StudyFolder) -> None:
-    artifacts = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
-    tracker.log_artifacts({**artifacts, **dict.fromkeys(made.plots, "plots")})
+def _log_report(tracker: BackgroundTracker, made: Report, folder: StudyFolder) -> None:
+    files = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
+    tracker.log_files({**files, **dict.fromkeys(made.plots, "plots")})
     tracker.log_metrics(dict(metric for row in made.rows for metric in _metrics(row)))
 
 

@@ -15,9 +15,9 @@ from supercm_ray.execution.executor import Executor, Run
 from supercm_ray.execution.interruption import check_interrupt, interruptible
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder
-from supercm_ray.tracking import Tracker, background, tracking_uri
+from supercm_ray.tracking import background, make_tracker, tracker_names
 from supercm_ray.training.preflight import load_checked
-from supercm_ray.tuning.model import MODEL_TAG, log_model_of
+from supercm_ray.tuning.model import model_of
 from supercm_ray.tuning.study import check_storage, no_gpu
 
 
@@ -28,9 +28,10 @@ class TrainResult:
     Attributes:
         metrics: of its last epoch, and those of the test split if it was evaluated.
         checkpoint: the place of the last checkpoint.
-        tracking_uri: where the run is tracked.
+        tracking_uri: where the run is tracked; empty for nowhere, as the two below.
         run_id: the tracker's run.
         model_uri: where the tracker has the model.
+        how_to_open: the command or address that shows what is tracked, a line for each tracker.
     """
 
     metrics: dict[str, float]
@@ -38,26 +39,27 @@ class TrainResult:
     tracking_uri: str
     run_id: str
     model_uri: str
+    how_to_open: str
 
 
 def train(
     study: Study, executor: Executor, *, results: Path, evaluate_test: bool = False, callback: Callback | None = None
 ) -> TrainResult:
     """Runs a base configuration once; see `supercm_ray.train`."""
+    tracker_names(study)
     dataset = load_checked(study)
     folder = StudyFolder.open(results / "train", f"{study.name}-{study.identity()[:8]}", study.identity())
     key = f"train/{study.name}"
     with folder.lock(), interruptible():
-        tracker = Tracker(study, folder)
-        with background(tracker) as writer:
-            recorder = Recorder(study, folder, dataset, callback or NullCallback(), writer.sync)
+        with background(make_tracker(study, folder)) as tracker:
+            recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             record = _train_once(recorder, executor, Run(key, "train"), evaluate_test)
-        run_id = tracker.child_id(key)
-        known = tracker.tag(run_id, MODEL_TAG)
-        model_uri = known or log_model_of(tracker, run_id, study.base, folder, key, dataset)
+            tracker.sync(key)  # also where it was complete before, and the tracker lacks it
+            model_uri = tracker.log_model(model_of(study.base, folder, key, dataset), under=key)
+            run_id = tracker.run_id(key)
         metrics = {**folder.run(key).history()[-1], **record.summary}
     checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
-    return TrainResult(metrics, checkpoint, tracking_uri(), run_id, model_uri)
+    return TrainResult(metrics, checkpoint, tracker.uri, run_id, model_uri, tracker.how_to_open)
 
 
 def placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:

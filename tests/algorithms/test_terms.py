@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 
+import flexmatch_plugin
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from supercm_ray.algorithms import Step, build_algorithm, frozen_statistics
 from supercm_ray.algorithms.adversarial import reverse_gradient, warm_start
 from supercm_ray.data import Batch, draw_batch, epoch_indices
 from supercm_ray.testing.algorithm import AlgorithmContract
-from supercm_ray.training import TrainState
+from supercm_ray.training import TrainState, train_step
 
 
 class _Maker(AlgorithmContract):
@@ -124,8 +125,6 @@ def test_fixmatch_teaches_the_strong_view_the_label_of_the_weak_one() -> None:
 
 
 def test_the_weight_ramp_and_term_enter_the_loss() -> None:
-    from supercm_ray.training import train_step
-
     settings = {"consistency_weight": 3.0, "consistency_warmup_steps": 4}
     state, step = make_step("pseudo_label", options__threshold=0.0, **settings)
     terms = train_step(state, step.batch)
@@ -186,3 +185,107 @@ def test_mcc_is_the_confusion_between_classes() -> None:
     indices = [[x / sum(sample) for x in sample] for sample in confusion]
     expected = sum(indices[j][k] for j in range(3) for k in range(3) if j != k) / 3
     assert term(state, step).item() == pytest.approx(expected, rel=1e-5)
+
+
+def strong_log_probability(step: Step) -> list[list[float]]:
+    """Of the strong view that the algorithm is about to draw."""
+    again = replayed(step)
+    rows: list[list[float]] = again.model(again.strong_view()).logits.log_softmax(1).tolist()
+    return rows
+
+
+def weak_probability(step: Step) -> list[list[float]]:
+    rows: list[list[float]] = step.outputs.logits[6:].softmax(1).tolist()
+    return rows
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_flexmatch_has_a_threshold_for_each_class_by_what_is_recorded(warm_up: bool) -> None:
+    state, step = make_step("flexmatch", options__threshold=0.4, options__warm_up=warm_up)
+    recorded = state.algorithm.recorded
+    assert recorded.tolist() == [-1] * len(recorded)
+    recorded[20:26] = torch.tensor([0, 0, 0, 0, 1, 1])
+    most = len(recorded) - 6 if warm_up else 4
+    share = [4 / most, 2 / most, 0.0]
+    thresholds = [0.4 * b / (2 - b) for b in share]
+    assert state.algorithm.thresholds().tolist() == pytest.approx(thresholds)
+    before, expected = recorded.tolist(), 0.0
+    for p, log_q in zip(weak_probability(step), strong_log_probability(step), strict=True):
+        k = p.index(max(p))
+        expected -= log_q[k] / 10 if max(p) > thresholds[k] else 0.0
+    assert term(state, step).item() == pytest.approx(expected, rel=1e-5)
+    for i, p in zip(step.batch.unlabeled_indices.tolist(), weak_probability(step), strict=True):
+        before[i] = p.index(max(p)) if max(p) > 0.4 else before[i]
+    assert recorded.tolist() == before
+    assert any(label >= 0 for label in before[:20] + before[26:])
+
+
+def test_flexmatch_as_a_plugin_is_the_built_in_one_without_warm_up() -> None:
+    ends = []
+    for name, changes in (("flexmatch", {"options__warm_up": False}), ("my_flexmatch", {})):
+        state, step = make_step(name, options__threshold=0.36, **changes)
+        ends.append([train_step(state, step.batch)["consistency"].item() for _ in range(3)])
+    assert ends[0] == ends[1]
+    assert ends[0][1] > 0
+
+
+def test_freematch_thresholds_follow_confidence_and_classes() -> None:
+    state, step = make_step("freematch", options__decay=0.1, options__fairness_weight=0.5)
+    p = weak_probability(step)
+    best = [sample.index(max(sample)) for sample in p]
+    confidence = 0.1 / 3 + 0.9 * sum(map(max, p)) / 10
+    mean = [0.1 / 3 + 0.9 * sum(sample[k] for sample in p) / 10 for k in range(3)]
+    histogram = [0.1 / 3 + 0.9 * best.count(k) / 10 for k in range(3)]
+    thresholds = [confidence * value / max(mean) for value in mean]
+    selected = [max(sample) > thresholds[k] for sample, k in zip(p, best, strict=True)]
+    assert 0 < sum(selected) < 10
+    log_q = strong_log_probability(step)
+    consistency = sum(-row[k] / 10 for row, k, take in zip(log_q, best, selected, strict=True) if take)
+    chosen = [[math.exp(x) for x in row] for row, take in zip(log_q, selected, strict=True) if take]
+    labels = [row.index(max(row)) for row in chosen]
+    ratio = [sum(row[k] for row in chosen) / labels.count(k) if k in labels else 0.0 for k in range(3)]
+    target = [m / h for m, h in zip(mean, histogram, strict=True)]
+    fairness = sum(target[k] / sum(target) * math.log(ratio[k] / sum(ratio)) for k in set(labels))
+    terms = state.algorithm(step)
+    assert terms["consistency"].item() == pytest.approx(consistency, rel=1e-5)
+    assert terms["fairness"].item() == pytest.approx(0.5 * fairness, rel=1e-4)
+    assert state.algorithm.confidence.item() == pytest.approx(confidence)
+    assert state.algorithm.class_mean.tolist() == pytest.approx(mean)
+    assert state.algorithm.histogram.tolist() == pytest.approx(histogram)
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_softmatch_weighs_samples_by_a_truncated_gaussian(aligned: bool) -> None:
+    state, step = make_step("softmatch", options__decay=0.25, options__uniform_alignment=aligned)
+    p, expected = weak_probability(step), 0.0
+    mean_K = [0.25 / 3 + 0.75 * sum(sample[k] for sample in p) / 10 for k in range(3)]
+    ratio = [[x / m for x, m in zip(sample, mean_K, strict=True)] for sample in p] if aligned else p
+    confidence = [max(sample) / sum(sample) for sample in ratio]
+    own_mean = sum(confidence) / 10
+    mean = 0.25 / 3 + 0.75 * own_mean
+    variance = 0.25 * 1.0 + 0.75 * sum((c - own_mean) ** 2 for c in confidence) / 9
+    assert any(c < mean for c in confidence)
+    for sample, c, log_q in zip(p, confidence, strong_log_probability(step), strict=True):
+        weight = math.exp(-((c - mean) ** 2) / (2 * variance)) if c < mean else 1.0
+        expected -= weight * log_q[sample.index(max(sample))] / 10
+    assert term(state, step).item() == pytest.approx(expected, rel=1e-5)
+    assert (state.algorithm.mean.item(), state.algorithm.variance.item()) == pytest.approx((mean, variance))
+
+
+def test_a_sample_that_a_batch_holds_twice_is_recorded_the_same_in_any_order() -> None:
+    for labels in ([1, 2, -1], [2, -1, 1], [-1, 1, 2]):
+        state, _ = make_step("flexmatch")
+        state.algorithm._record(torch.tensor([5, 5, 5]), torch.tensor(labels))
+        assert state.algorithm.recorded[5] == 2
+
+
+def test_an_algorithm_of_indices_must_be_told_how_many_there_are() -> None:
+    state, step = make_step("flexmatch")
+    with pytest.raises(ValueError, match="`num_unlabeled >= 1` must hold for flexmatch, got 0"):
+        build_algorithm(state.model, step.config)
+
+
+def test_options_of_another_model_are_not_taken_for_its_own() -> None:
+    _, step = make_step("vat")
+    with pytest.raises(AssertionError, match="vat has options of VatOptions"):
+        step.options(flexmatch_plugin.Options)

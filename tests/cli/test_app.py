@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,24 +11,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from commands import supercm_ray
 
 from supercm_ray.config import load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DIGITS = ROOT / "search_spaces" / "digits.yaml"
-
-
-def supercm_ray(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "supercm_ray.cli", *words],
-        cwd=folder,
-        env={**kept, "PYTHONWARNINGS": "ignore", "RAY_TMPDIR": str(folder / "ray"), "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
 
 
 BROKEN = {
@@ -38,14 +26,14 @@ BROKEN = {
     "unknown algorithm": ("name: supervised", "name: supervized", "did you mean `supervised`?"),
     "unknown backbone": ("name: small_cnn", "name: small_cn", "did you mean `small_cnn`?"),
     "unfit backbone": ("name: small_cnn", "name: alexnet", "`model.name` must take inputs of the shape of the data"),
-    "too few labels": ("choices: [0.01,", "choices: [0.001, 0.01,", "every class must have a labeled row"),
+    "too few labels": ("choices: [0.01,", "choices: [0.001, 0.01,", "every class must have a labeled sample"),
     "type": ("learning_rate: 1e-3", "learning_rate: fast", "`base.training.learning_rate` must be a valid number"),
     "test metric": ("metric: val/accuracy", "metric: test/accuracy", "selection never sees test"),
     "seed searched": ("  algorithm.temperature: {", "  seed: {", "a setting must not be chosen by its luck"),
     "baseline without labels": (
         "baseline:\n",
         "baseline:\n  data.label_ratio: 0.0001\n",
-        "every class must have a labeled row",
+        "every class must have a labeled sample",
     ),
     "syntax": ("seed: 0", "seed: [0", "not valid YAML in broken.yaml, line"),
 }
@@ -57,7 +45,7 @@ def test_a_broken_study_is_one_clear_error_before_anything_starts(case: str, tmp
     text = DIGITS.read_text()
     assert old in text
     (tmp_path / "broken.yaml").write_text(text.replace(old, new, 1))
-    done = supercm_ray(tmp_path, "tune", "broken.yaml")
+    done = supercm_ray(tmp_path, "tune", "broken.yaml", RAY_TMPDIR=str(tmp_path / "ray"))
     assert done.returncode == 2
     assert expected in done.stderr
     assert done.stderr.startswith("error: ")
@@ -131,7 +119,8 @@ def test_ls_lists_study_files_broken_ones_too(tmp_path: Path) -> None:
     assert "not valid" in done.stdout
 
 
-def test_train_runs_once_resumes_and_keeps_the_test_closed(tmp_path: Path) -> None:
+def test_train_runs_once_resumes_and_keeps_the_test_closed(tmp_path: Path, empty_mlflow: Path) -> None:
+    shutil.copy(empty_mlflow, tmp_path)
     words = ("training.num_epochs=3", "training.steps_per_epoch=3", "model.options.channels=[4,8]")
     first = supercm_ray(tmp_path, "train", str(DIGITS), *words)
     assert first.returncode == 0, first.stderr
@@ -146,11 +135,22 @@ def test_train_runs_once_resumes_and_keeps_the_test_closed(tmp_path: Path) -> No
     assert history.read_text() == written
 
 
-def test_train_ends_with_the_reason_where_it_diverges(tmp_path: Path) -> None:
+def test_train_ends_with_the_reason_where_it_diverges(tmp_path: Path, empty_mlflow: Path) -> None:
+    shutil.copy(empty_mlflow, tmp_path)
     done = supercm_ray(tmp_path, "train", str(DIGITS), "training.learning_rate=1e30", "training.num_epochs=3")
     assert done.returncode == 1
     assert done.stderr.startswith("error: the training loss became")
     assert "Traceback" not in done.stderr
+
+
+def test_a_process_of_its_own_says_the_same(tmp_path: Path) -> None:
+    """What the other tests do here, once as a shell does it."""
+    (tmp_path / "broken.yaml").write_text("seed: [0")
+    command = [sys.executable, "-m", "supercm_ray.cli", "validate", "broken.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == supercm_ray(tmp_path, "validate", "broken.yaml").stderr
+    assert done.stderr.startswith("error: ")
 
 
 def test_light_verbs_do_not_import_what_is_heavy() -> None:

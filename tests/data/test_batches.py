@@ -74,6 +74,14 @@ def test_a_batch_holds_the_samples_asked_for(digits: Dataset, data: DeviceData) 
     assert torch.equal(batch.unlabeled, data.pixels(unlabeled))
 
 
+def test_a_batch_says_where_its_samples_lie_among_those_of_their_kind(data: DeviceData) -> None:
+    config = Config(data=DataConfig(label_ratio=0.1))
+    places = torch.tensor([7, 0, 3, 3])
+    batch = draw_batch(data, data.labeled[places], data.unlabeled[places + 9], config, torch.Generator())
+    assert batch.labeled_indices.tolist() == [7, 0, 3, 3]
+    assert batch.unlabeled_indices.tolist() == [16, 9, 12, 12]
+
+
 def test_a_batch_is_augmented_except_where_it_is_to_be_clean(data: DeviceData) -> None:
     config = Config(data=DataConfig(label_ratio=0.1, shift_pixels=2))
     labeled, unlabeled = data.labeled[:30], data.unlabeled[:30]

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from supercm_ray.records import StudyFolder
+from studies import Place
 
-from .conftest import Place
+from supercm_ray.records import StudyFolder
 
 
 def test_tune_finishes_all_trials(place: Place) -> None:

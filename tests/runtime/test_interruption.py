@@ -10,13 +10,13 @@ import time
 
 import pytest
 import torch
+from studies import Place
 
 from supercm_ray.config import DataConfig, load_study
 from supercm_ray.data import DeviceData, load_dataset, make_splits
 from supercm_ray.records import RunRecord
 from supercm_ray.training import TrainState, fit
 
-from .conftest import Place
 from .processes import trial_runners
 
 

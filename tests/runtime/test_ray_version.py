@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import ray
+from studies import Place
 
 from supercm_ray.errors import StudyError
 from supercm_ray.runtime import ray_version
 from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
-
-from .conftest import Place
 
 
 @pytest.mark.parametrize("version", ["2.56.0", "2.57.1", "2.60.0", "2.60.0rc1"])

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import Place
+from studies import Place
+
 from .processes import below, listening_addresses, trial_runners
 
 
@@ -53,6 +54,8 @@ def test_a_trial_without_a_gpu_sees_none(place: Place) -> None:
     """On a machine with GPUs, trials that reserved none would otherwise all take the first one."""
     code = """
 import os, ray
+from studies import Place
+
 from supercm_ray.runtime.cluster import ray_session
 os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
 with ray_session():

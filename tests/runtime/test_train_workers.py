@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from studies import Place
 
 from supercm_ray.records import RunFolder, StudyFolder
 
-from .conftest import Place
 from .processes import below
 
 NUM_EPOCHS = 30

@@ -1,280 +1,69 @@
-"""What an undisturbed study leaves behind."""
+"""What only Ray Tune does of a study: processes, their resources, and their plug-ins."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from optuna.trial import TrialState
+from studies import STUDY, Place
 
-from supercm_ray.config import load_study
-from supercm_ray.search.finalists import BASELINE, TUNED
+from supercm_ray import load_study, tune
+from supercm_ray.execution.recorder import NullCallback
+from supercm_ray.records import RunRecord
 
-from .conftest import STUDY, Place
 from .processes import trial_runners
 
-Finished = tuple[Place, str]
 
-
-def test_everything_asked_for_is_there_once(finished: Finished) -> None:
-    place, _ = finished
-    groups = {record.labels["group"][0] for record in place.folder.runs("finalist")}
-    assert groups == {0.02, 0.1}
-    place.check_whole(num_trials=10, num_finalists=2 * 2 * 2)
-
-
-def test_states_mean_what_they_say(finished: Finished) -> None:
-    place, _ = finished
-    num_epochs = STUDY["base"]["training"]["num_epochs"]
-    for trial in place.optuna().trials:
-        record = place.folder.run(f"trials/{trial.number:04d}").record()
-        history = place.folder.run(f"trials/{trial.number:04d}").history()
-        assert record is not None
-        if trial.params["training.learning_rate"] == 1e30:
-            assert trial.state == TrialState.FAIL
-            assert "training loss became" in trial.user_attrs["reason"]
-            assert record.status == "failed"
-            assert record.reason == trial.user_attrs["reason"]
-        elif len(history) < num_epochs:
-            assert trial.state == TrialState.PRUNED
-            assert record.status == "pruned"
-        else:
-            assert trial.state == TrialState.COMPLETE
-            assert trial.values == [history[-1]["val/accuracy"], trial.params["data.label_ratio"]]
-    states = {trial.state for trial in place.optuna().trials}
-    assert states == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
-
-
-def test_points_come_first(finished: Finished) -> None:
-    place, _ = finished
-    for trial, point in zip(place.optuna().trials, STUDY["enqueued_trials"], strict=False):
-        assert point.items() <= trial.params.items()
-
-
-def test_early_stopping_compares_within_a_level_only(finished: Finished) -> None:
-    """Replays ASHA by hand, group by group, in the order in which the results came in."""
-    place, _ = finished
-    for group in (0.02, 0.1):
-        events = []
-        for record in place.folder.runs("trial"):
-            if record.overrides["data.label_ratio"] == group and record.status != "failed":
-                events += [(m["timestamp_ms"], m["epoch"], record, m) for m in place.folder.run(record.key).history()]
-        rungs: dict[int, list[float]] = {1: [], 2: []}
-        for _, epoch, record, metrics in sorted(events, key=lambda event: event[:2]):
-            if epoch in rungs:
-                known = rungs[epoch]
-                cutoff = np.percentile(known, 50) if known else -1.0
-                stopped = record.status == "pruned" and place.folder.run(record.key).num_epochs() == epoch
-                assert stopped == (metrics["val/accuracy"] < cutoff), record.key
-                known.append(metrics["val/accuracy"])
-
-
-def test_finalists_use_fresh_seeds_and_the_best_settings(finished: Finished) -> None:
-    place, _ = finished
-    complete = [t for t in place.optuna().trials if t.state == TrialState.COMPLETE]
-    for record in place.folder.runs("finalist"):
-        group = record.labels["group"][0]
-        best = max((t for t in complete if t.params["data.label_ratio"] == group), key=lambda t: t.values[0])
-        expected = {**best.params, **(STUDY["baseline"] if record.labels["arm"] == BASELINE else {})}
-        assert {k: v for k, v in record.overrides.items() if k != "seed"} == expected
-        assert record.overrides["seed"] in (1, 2)
-        assert set(record.summary) == {"test/accuracy", "test/loss"}
-    assert {r.labels["arm"] for r in place.folder.runs("finalist")} == {TUNED, BASELINE}
-
-
-def test_trials_never_saw_the_test_split(finished: Finished) -> None:
-    place, _ = finished
-    for record in place.folder.runs("trial"):
-        assert not record.summary
-        assert not any(name.startswith("test") for m in place.folder.run(record.key).history() for name in m)
-
-
-def test_label_budget_counts_training_and_validation_labels(finished: Finished) -> None:
-    place, _ = finished
-    for record in place.folder.runs():
-        with np.load(place.folder.run(record.key).splits) as splits:
-            assert record.label_budget == len(splits["labeled"]) + len(splits["val"])
-            assert not set(splits["test"]) & (set(splits["labeled"]) | set(splits["val"]) | set(splits["unlabeled"]))
-
-
-def test_parent_has_the_artifacts_and_provenance(finished: Finished) -> None:
-    place, _ = finished
-    client = place.client()
-    parent = next(run for run in place.runs() if run.data.tags["supercm.kind"] == "study")
-    names = {item.path for item in client.list_artifacts(parent.info.run_id)}
-    assert {"report.html", "table.json", "study.yaml", "figures"} <= names
-    assert client.list_artifacts(parent.info.run_id, "figures")
-    tags = parent.data.tags
-    assert tags["supercm.study_hash"] == load_study(place.path / "tiny.yaml").identity()
-    assert {"supercm.version.torch", "supercm.version.ray", "supercm.version.optuna", "supercm.version.mlflow"} <= set(
-        tags
-    )
-    for group in ("0.02", "0.1"):
-        finalists = [
-            r for r in place.folder.runs("finalist") if [group, TUNED] == [str(r.labels["group"][0]), r.labels["arm"]]
-        ]
-        mean = np.mean([r.summary["test/accuracy"] for r in finalists])
-        assert parent.data.metrics[f"tuned/test_accuracy_mean/{group}"] == pytest.approx(mean)
-    child = next(run for run in place.runs() if run.data.tags.get("supercm.run") == "trials/0000")
-    assert {item.path for item in client.list_artifacts(child.info.run_id)} == {"splits.npz"}
-    assert child.data.params["algorithm.temperature"] == "1.0"
-    assert child.data.params["label_budget"] == child.data.tags["supercm.label_budget"]
-
-
-def test_model_loads_without_pickle_and_predicts(finished: Finished) -> None:
-    place, output = finished
-    uri = re.search(r"models:/\S+", output)
-    assert uri
-    code = f"""
-import mlflow, numpy as np, torch, sklearn.datasets as d
-mlflow.set_tracking_uri("sqlite:///{place.path / "mlflow.db"}")
-model = mlflow.pytorch.load_model("{uri[0]}")
-bunch = d.load_digits()
-images = torch.tensor(bunch.images / 16.0, dtype=torch.float32)[:, None]
-probabilities = model(images)
-assert probabilities.shape == (1797, 10), probabilities.shape
-assert torch.allclose(probabilities.sum(1), torch.ones(1797), atol=1e-5)
-print((probabilities.argmax(1).numpy() == bunch.target).mean())
-"""
-    environment = {**place.environment(), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) > 0.15  # chance is 0.10, and these networks are tiny
-
-
-def test_output_tells_the_ways_in(finished: Finished) -> None:
-    place, output = finished
-    assert "mlflow ui --backend-store-uri" in output
-    assert "optuna-dashboard" in output
-    assert str(Path("results/tiny/report.html")) in output
-    assert "search: 10/10 done" in output
-    assert "Traceback" not in output
-    assert not list((place.path / "home").glob("**/auth_token"))
-
-
-def test_a_finished_study_is_not_run_again(finished: Finished) -> None:
-    place, output = finished
-    before = {path: path.stat().st_mtime_ns for path in place.path.glob("results/tiny/*/*/metrics.jsonl")}
-    again = place.tune()
-    assert "search:" not in again
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert [line for line in again.splitlines() if "%" in line] == [line for line in output.splitlines() if "%" in line]
-    place.check_whole(num_trials=10, num_finalists=8)
-
-
-def test_another_study_of_the_same_name_is_refused(finished: Finished) -> None:
-    place, _ = finished
-    done = place.run("tune", "tiny.yaml", "algorithm.balance_alpha=1.5")
-    assert done.returncode == 2
-    assert "give it another `name`" in done.stdout
-    assert "Traceback" not in done.stdout
-
-
-def test_a_trial_that_can_never_fit_is_refused(place: Place) -> None:
-    done = place.run("tune", "tiny.yaml", "budget.cpus_per_worker=1000")
-    assert done.returncode == 2, done.stdout
-    assert "budget.cpus_per_worker" in done.stdout
+def test_a_trial_that_can_never_fit_is_refused(place: Place, ray_cluster: None) -> None:
+    done = place.here("tune", "tiny.yaml", "budget.cpus_per_worker=1000")
+    assert done.returncode == 2, done.stderr
+    assert "budget.cpus_per_worker" in done.stderr
     assert {run.info.status for run in place.runs()} == {"FAILED"}
 
 
-def test_a_failed_finalist_is_said_with_its_reason(place: Place) -> None:
-    place.write(baseline={"training.learning_rate": 1e30}, budget={"num_trials": 2}, num_seeds=1)
-    output = place.tune()
-    assert "failed   finalists/label_ratio=0.02-baseline-seed1" in output
-    assert "the training loss became" in output
-    again = place.tune()
-    assert "finalists:" not in again, "a run that diverged would diverge again"
+class ProcessWatcher(NullCallback):
+    """Remembers the processes that train."""
+
+    def __init__(self) -> None:
+        self.pids: set[int] = set()
+
+    def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
+        if record.kind == "trial":
+            self.pids |= set(trial_runners(os.getpid()))
 
 
-def test_all_trials_failing_is_said_with_the_reason(place: Place) -> None:
-    place.write(
-        space={"training.learning_rate": {"type": "categorical", "choices": [1e30]}},
-        objective={"metric": "val/accuracy", "direction": "maximize"},
-        enqueued_trials=[],
-        budget={"num_trials": 2},
-    )
-    done = place.run("tune", "tiny.yaml")
-    again = place.run("tune", "tiny.yaml")
-    for one in (done, again):
-        assert one.returncode == 1, one.stdout
-        assert "the training loss became" in one.stdout.splitlines()[-1]
-        assert "Traceback" not in one.stdout
-    assert {run.info.status for run in place.runs()} == {"FAILED"}
-
-
-def test_one_objective_without_factor_or_control(place: Place) -> None:
-    place.write(
-        space={"algorithm.temperature": {"type": "float", "low": 0.5, "high": 2.0}},
-        objective={"metric": "val/loss", "direction": "minimize"},
-        enqueued_trials=[],
-        baseline={},
-        budget={"num_trials": 4, "max_concurrent_trials": 1},
-        sampler={"name": "tpe"},
-        num_seeds=1,
-    )
-    place.tune()
-    place.check_whole(num_trials=4, num_finalists=1)
-    for trial in place.optuna().trials:
-        history = place.folder.run(f"trials/{trial.number:04d}").history()
-        assert trial.intermediate_values == {int(m["epoch"]): m["val/loss"] for m in history}
-
-
-def test_a_larger_budget_goes_on_where_the_smaller_ended(place: Place) -> None:
-    place.tune("budget.num_trials=4", "num_seeds=1")
-    before = {trial.number: trial.params for trial in place.optuna().trials}
-    place.tune("budget.num_trials=6", "num_seeds=1")
-    after = {trial.number: trial.params for trial in place.optuna().trials}
-    assert len(before) == 4
-    assert len(after) == 6
-    assert before.items() <= after.items()
-    sampled = [params["algorithm.clustering_weight"] for params in after.values()]
-    assert len(set(sampled)) == len(sampled), "a resumed sampler proposes new settings"
-
-
-@pytest.mark.skipif("MLFLOW_TRACKING_URI" in os.environ, reason="the default place is what is tested")
-def test_mlflow_lies_where_the_command_was_given(finished: Finished) -> None:
-    place, _ = finished
-    assert (place.path / "mlflow.db").exists()
-
-
-def test_worker_processes_are_reused_between_trials(place: Place) -> None:
+def test_worker_processes_are_reused_between_trials(
+    place: Place, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two serve the whole search, trials that diverge included; where the next trial is late, as on a busy machine,
     Tune may let one go and start another, which half the trials must do without.
     """
-    process = place.start("tune", "tiny.yaml", "budget.max_concurrent_trials=2", "num_seeds=1")
-    seen: set[int] = set()
-    searched = 0
-    while process.poll() is None and not list(place.path.glob("results/tiny/finalists/*")):
-        seen |= set(trial_runners(process.pid))
-        searched = len(list(place.path.glob("results/tiny/trials/*/run.json")))
-        time.sleep(0.05)
-    output = process.communicate(timeout=200)[0]
-    assert process.returncode == 0, output
-    assert searched == 10
-    assert 1 <= len(seen) <= searched // 2
+    monkeypatch.chdir(place.path)
+    watcher = ProcessWatcher()
+    study = load_study(place.path / "tiny.yaml", ["budget.max_concurrent_trials=2", "num_seeds=1"])
+    result = tune(study, callback=watcher, plots=False)
+    assert sum(result.counts.values()) == 10
+    assert 1 <= len(watcher.pids) <= 10 // 2
 
 
-PLUGIN = """
+ALGORITHM = """
 import torch
 from supercm_ray.algorithms import ALGORITHMS, Step, Terms
 
 @ALGORITHMS.register("entropy_minimisation", requires={"unlabeled"})
 def entropy_minimisation(step: Step) -> Terms:
-    overrides = step.unlabeled_logits.softmax(dim=1)
-    return {"entropy": -(overrides * overrides.clamp_min(1e-12).log()).sum(dim=1).mean()}
+    probabilities = step.unlabeled_logits.softmax(dim=1)
+    return {"entropy": -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1).mean()}
 """
 
 
-def test_an_algorithm_of_the_users_own_is_tuned_by_its_name(tmp_path: Path) -> None:
+def test_an_algorithm_of_the_users_own_is_tuned_by_its_name(tmp_path: Path, empty_mlflow: Path) -> None:
     """Its module lies where the command is given, which no process of Ray's knows by itself."""
-    place = Place(tmp_path)
-    (tmp_path / "my_algorithms.py").write_text(PLUGIN)
+    place = Place.make(tmp_path, empty_mlflow)
+    (tmp_path / "my_algorithms.py").write_text(ALGORITHM)
     base = {**STUDY["base"], "plugins": ["my_algorithms"], "algorithm": {"name": "entropy_minimisation"}}
     space = {"algorithm.clustering_weight": STUDY["space"]["algorithm.clustering_weight"]}
     objective = {"metric": "val/accuracy", "direction": "maximize"}
@@ -286,6 +75,6 @@ def test_an_algorithm_of_the_users_own_is_tuned_by_its_name(tmp_path: Path) -> N
     assert histories and all("train/entropy" in history[0] for history in histories)
 
     place.write(base={**base, "plugins": ["no_such_module"]})
-    refused = place.run("tune", "tiny.yaml")
+    refused = place.here("tune", "tiny.yaml")
     assert refused.returncode == 2
-    assert "`plugins` must name modules that can be imported, got 'no_such_module'" in refused.stdout
+    assert "`plugins` must name modules that can be imported, got 'no_such_module'" in refused.stderr

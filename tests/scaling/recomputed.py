@@ -1,4 +1,4 @@
-"""What the page of a scaling study must show, computed from its raw.json with nothing of the package."""
+"""What the page of a scaling study must show, computed from its measurements.json with nothing of the package."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-PARTS = ("compute", "communication", "waiting", "data")
+PARTS = ("compute", "communication", "straggler_wait", "data")
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?")
-LAWS: dict[str, Callable[..., Any]] = {
+MODELS: dict[str, Callable[..., Any]] = {
     "amdahl": lambda n, a: n / (1 + a * (n - 1)),
     "gustafson": lambda n, a: n - a * (n - 1),
     "universal": lambda n, a, b: n / (1 + a * (n - 1) + b * n * (n - 1)),
@@ -29,7 +29,7 @@ LAWS: dict[str, Callable[..., Any]] = {
 class Page:
     """What a reader sees: the headline, sentences, and rows of a table by heading."""
 
-    finding: str
+    headline: str
     sentences: list[str]
     counts: list[dict[str, str]]
     searches: list[dict[str, str]]
@@ -37,10 +37,10 @@ class Page:
     @classmethod
     def read(cls, path: Path) -> Page:
         text = path.read_text(encoding="utf-8")
-        (finding,) = re.findall(r'<p class="finding">(.*?)</p>', text)
+        (headline,) = re.findall(r'<p class="headline">(.*?)</p>', text)
         result = text.split('id="result"')[1].split("</section>")[0]
         sentences = [html.unescape(one) for one in re.findall(r"<li>(.*?)</li>", result)]
-        return cls(html.unescape(finding), sentences, _table(result, "table"), _table(result, "tuning"))
+        return cls(html.unescape(headline), sentences, _table(result, "table"), _table(result, "tuning"))
 
 
 def _table(text: str, name: str) -> list[dict[str, str]]:
@@ -52,16 +52,17 @@ def _table(text: str, name: str) -> list[dict[str, str]]:
 
 
 def check_page(folder: Path) -> None:
-    """Every cell and every number in the sentences of `scaling.html` follows from `raw.json`."""
-    page, raw = Page.read(folder / "scaling.html"), Recomputed(json.loads((folder / "raw.json").read_text()))
-    assert [int(row["workers"]) for row in page.counts] == raw.counts
-    for row, count in zip(page.counts, raw.counts, strict=True):
-        same(" ".join(row.values()), raw.row(count), row)
-    for row, pair in zip(page.searches, raw.pairs, strict=True):
-        same(" ".join(row.values()), raw.search_row(pair), row)
-    found = [page.finding, *page.sentences]
+    """Every cell and every number in the sentences of `scaling.html` follows from `measurements.json`."""
+    page = Page.read(folder / "scaling.html")
+    measured = Recomputed(json.loads((folder / "measurements.json").read_text()))
+    assert [int(row["workers"]) for row in page.counts] == measured.counts
+    for row, count in zip(page.counts, measured.counts, strict=True):
+        same(" ".join(row.values()), measured.row(count), row)
+    for row, pair in zip(page.searches, measured.pairs, strict=True):
+        same(" ".join(row.values()), measured.search_row(pair), row)
+    found = [page.headline, *page.sentences]
     assert len(set(found)) == len(found)
-    expected = list(raw.sentences())
+    expected = list(measured.sentences())
     told = [text for text in found if NUMBER.search(text.replace("arXiv 1812.06162", ""))]
     assert len(told) == len(expected), (told, expected)
     for text, (begin, values) in zip(told, expected, strict=True):
@@ -82,25 +83,26 @@ def same(text: str, expected: Sequence[float | None], shown: object) -> None:
 
 
 class Recomputed:
-    """The figures of a raw.json."""
+    """The numbers of a measurements.json."""
 
     def __init__(self, tree: dict[str, Any]) -> None:
         self.tree = tree
-        self.counts = sorted({one["workers"] for one in tree["repetitions"]})
-        self.groups = {n: [one for one in tree["repetitions"] if one["workers"] == n] for n in self.counts}
+        self.counts = sorted({one["num_workers"] for one in tree["repetitions"]})
+        self.groups = {n: [one for one in tree["repetitions"] if one["num_workers"] == n] for n in self.counts}
         self.rates = {
-            n: [self._rows(one) / statistics.median(one["step_s"]) for one in group] for n, group in self.groups.items()
+            n: [self._samples(one) / statistics.median(one["step_s"]) for one in group]
+            for n, group in self.groups.items()
         }
         self.rate = {n: statistics.median(values) for n, values in self.rates.items()}
         self.hours = {
-            n: (tree["job_rows"] / self.rate[n] + statistics.median(one["startup_s"] for one in group)) / 3600
+            n: (tree["job_samples"] / self.rate[n] + statistics.median(one["startup_s"] for one in group)) / 3600
             for n, group in self.groups.items()
         }
         self.pairs = sorted({(one["trials_at_once"], one["gpus_per_trial"]) for one in tree["tuning"]})
 
     @staticmethod
-    def _rows(one: dict[str, Any]) -> int:
-        return int(one["labeled_samples"] + one["unlabeled_rows"])
+    def _samples(one: dict[str, Any]) -> int:
+        return int(one["labeled_samples"] + one["unlabeled_samples"])
 
     def steps(self, n: int) -> list[float]:
         return [step_s for one in self.groups[n] for step_s in one["step_s"]]
@@ -115,13 +117,13 @@ class Recomputed:
         low, median, high = (1000 * value for value in statistics.quantiles(self.steps(n), n=4, method="inclusive"))
         parts = [statistics.fmean(one[f"{part}_s"] for one in group) for part in PARTS]
         rates = [
-            statistics.median(one[f"{kind}_rows"] / statistics.median(one["step_s"]) for one in group)
+            statistics.median(one[f"{kind}_samples"] / statistics.median(one["step_s"]) for one in group)
             for kind in ("labeled", "unlabeled")
         ]
         longest = max(self.hours.values())
         unit = 1 if longest >= 1 else 60 if longest >= 1 / 60 else 3600
         busy = [one["utilisation"] for one in group if one["utilisation"] is not None]
-        price = self.tree["price"]
+        price = self.tree["price_per_gpu_hour"]
         return [
             n,
             max(len(set(one["nodes"])) for one in group),
@@ -151,7 +153,7 @@ class Recomputed:
         yield from self._searches()
         if self.counts and self.counts[0] > 1:
             yield "No single worker was measured", [self.counts[0]]
-        yield from self._laws()
+        yield from self._models()
         yield from self._noise()
         yield from self._targets()
         yield from self._simulated()
@@ -181,15 +183,15 @@ class Recomputed:
         more = [self.per_hour(best) / self.per_hour(first), *named[1]] if best != first else []
         yield f"Take {best[0]} trial", [*named[0], self.per_hour(best), *more]
 
-    def _fit(self, law: str) -> tuple[float, list[float]]:
+    def _fit(self, model: str) -> tuple[float, list[float]]:
         """Akaike's corrected criterion and parameters of least squares on logarithms."""
         counts = np.repeat(self.counts, [len(self.rates[n]) for n in self.counts]).astype(float)
         logs = np.log(np.concatenate([self.rates[n] for n in self.counts]))
-        num = 3 if law == "universal" else 2
-        upper = None if law == "universal" else 1
+        num = 3 if model == "universal" else 2
+        upper = None if model == "universal" else 1
 
         def left(values: Any) -> float:
-            return float(((np.log(values[0] * LAWS[law](counts, *values[1:])) - logs) ** 2).sum())
+            return float(((np.log(values[0] * MODELS[model](counts, *values[1:])) - logs) ** 2).sum())
 
         start = [self.rate[self.counts[0]] / self.counts[0], 0.1, 0.01][:num]
         bounds = [(1e-6, None), *[(0, upper)] * (num - 1)]
@@ -198,18 +200,22 @@ class Recomputed:
         n, k = len(logs), num + 1
         return n * math.log(max(best.fun / n, 1e-12)) + 2 * k + 2 * k * (k + 1) / (n - k - 1), best.x.tolist()
 
-    def _laws(self) -> Iterator[tuple[str, list[float | None]]]:
+    def _models(self) -> Iterator[tuple[str, list[float | None]]]:
         total = len(self.tree["repetitions"])
         if not self.counts or len(self.counts) < 3 or total < 5:
             if self.counts and len(self.counts) < 3:
-                yield "No law is fitted", [3]
+                yield "No speedup model is fitted", [3]
             return
-        fits = sorted((*self._fit(law), law) for law in LAWS if total > 5 or law != "universal")
+        fits = sorted((*self._fit(model), model) for model in MODELS if total > 5 or model != "universal")
         leading = [one for one in fits if one[0] - fits[0][0] < 2]
         values = [value for _, found, _ in leading for one in found for value in (one, None, None)]
         limit = 2 * self.counts[-1]
-        beyond = [found[0] * LAWS[law](limit, *found[1:]) for _, found, law in leading]
-        text = f"The law that fits best is {leading[0][2]}" if len(leading) == 1 else f"The laws {leading[0][2]}"
+        beyond = [found[0] * MODELS[model](limit, *found[1:]) for _, found, model in leading]
+        text = (
+            f"The speedup model that fits best is {leading[0][2]}"
+            if len(leading) == 1
+            else f"The speedup models {leading[0][2]}"
+        )
         apart = [2] if len(leading) > 1 else []
         yield text, [*apart, *values, 95, limit, *(value for one in beyond for value in (one, None, None))]
 
@@ -219,15 +225,15 @@ class Recomputed:
             small, big = (
                 list(itertools.chain(*(one[f"{kind}_squares"] for one in group))) for kind in ("small", "big")
             )
-            rows = self._rows(group[0])
+            rows = self._samples(group[0])
             signal = (rows * statistics.fmean(big) - rows / n * statistics.fmean(small)) / (rows - rows / n)
             noise = (statistics.fmean(small) - statistics.fmean(big)) / (n / rows - 1 / rows)
             scale = [max(0.0, noise) / signal] if signal > 0 else []
             yield f"Gradient noise scale at {n} workers", [n, len(small), *scale, rows]
 
     def _targets(self) -> Iterator[tuple[str, list[float | None]]]:
-        for n in sorted({one["workers"] for one in self.tree["targets"]}):
-            runs = [one for one in self.tree["targets"] if one["workers"] == n]
+        for n in sorted({one["num_workers"] for one in self.tree["targets"]}):
+            runs = [one for one in self.tree["targets"] if one["num_workers"] == n]
             reached = sum(one["reached"] for one in runs)
             values: list[float | None] = [self.tree["target_accuracy"], n]
             if not reached:
@@ -236,7 +242,7 @@ class Recomputed:
             values += [reached, len(runs), *([len(runs) - reached] if reached < len(runs) else [])]
             medians = [
                 statistics.median_low(one[kind] if one["reached"] else math.inf for one in runs)
-                for kind in ("seconds", "rows")
+                for kind in ("seconds", "samples")
             ]
             yield "To a validation accuracy", [*values, *(medians if 2 * reached >= len(runs) else [])]
 
@@ -261,7 +267,7 @@ class Recomputed:
         def ring(n: int, bandwidth: float, latency: float) -> float:
             return 2 * (n - 1) / n * num_bytes / bandwidth + 2 * (n - 1) * latency
 
-        simulated = sorted({*asked["counts"], *(n for n in self.counts if n > 1)})
+        simulated = sorted({*asked["num_workers"], *(n for n in self.counts if n > 1)})
         for n in simulated:
             compute = alone if weak else alone / n
             reductions = {"ring": ring(n, *(inner if n <= node else outer))}

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 import torch
-from timed_worker import SLOW_S, parity
 
-from supercm_ray.scaling import Network, simulate
+from supercm_ray.config import Network
+from supercm_ray.scaling.all_reduce import Collectives, simulate_step
+
+from .timed_worker import SLOW_S, parity
 
 SCRIPT = Path(__file__).with_name("timed_worker.py")
 LOOPBACK_BYTES_PER_S = 40e6 / 8
@@ -52,9 +54,9 @@ def why_not_throttled() -> str:
     return done.stderr.strip() or "not permitted" if done.returncode else ""
 
 
-def share(figures: dict[str, Any], part: str) -> float:
-    whole = sum(figures[f"{name}_s"] for name in ("data", "communication", "waiting", "compute"))
-    return float(figures[f"{part}_s"] / whole)
+def share(timings: dict[str, Any], part: str) -> float:
+    whole = sum(timings[f"{name}_s"] for name in ("data", "communication", "straggler_wait", "compute"))
+    return float(timings[f"{part}_s"] / whole)
 
 
 def same(states: list[dict[str, torch.Tensor]]) -> bool:
@@ -76,7 +78,13 @@ def test_what_is_timed_on_two_workers_is_what_trains(tmp_path: Path) -> None:
 
 def test_one_worker_neither_waits_nor_communicates(tmp_path: Path) -> None:
     (alone,) = run(tmp_path / "one", 1, "plain")
-    assert alone["communication_s"] == alone["waiting_s"] == alone["num_collectives"] == alone["collective_bytes"] == 0
+    assert (
+        alone["communication_s"]
+        == alone["straggler_wait_s"]
+        == alone["num_collectives"]
+        == alone["collective_bytes"]
+        == 0
+    )
     assert alone["small_squares"] == alone["big_squares"] == ()
     assert len(alone["step_s"]) == 6
     parts = sum(alone[f"{name}_s"] for name in ("data", "compute"))
@@ -97,14 +105,15 @@ def on_a_busy_machine(folder: Path, check: Callable[[Path], None]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_slow_worker_shows_up_as_waiting(tmp_path: Path) -> None:
+def test_a_slow_worker_shows_up_as_straggler_wait(tmp_path: Path) -> None:
     def check(folder: Path) -> None:
         even, slow = (run(folder / how, 2, how)[0] for how in ("plain", "slow"))
         assert min(slow["step_s"]) > SLOW_S
         added = {
-            part: slow[f"{part}_s"] - even[f"{part}_s"] for part in ("waiting", "data", "communication", "compute")
+            part: slow[f"{part}_s"] - even[f"{part}_s"]
+            for part in ("straggler_wait", "data", "communication", "compute")
         }
-        assert added["waiting"] == pytest.approx(SLOW_S / 2, abs=0.25 * SLOW_S), "one of two workers waits"
+        assert added["straggler_wait"] == pytest.approx(SLOW_S / 2, abs=0.25 * SLOW_S), "one of two workers waits"
         assert added["data"] == pytest.approx(SLOW_S / 2, abs=0.15 * SLOW_S), "the other one has no data yet"
         assert added["communication"] < 0.25 * SLOW_S
         assert added["compute"] < 0.25 * SLOW_S
@@ -126,17 +135,16 @@ def test_a_slow_network_shows_up_as_communication_and_is_predicted(tmp_path: Pat
         free = run(folder / "free", workers, "large")[0]
         slow = run(folder / "slow", workers, "large", throttled=True)[0]
         assert share(slow, "communication") > max(0.6, share(free, "communication"))
-        assert slow["waiting_s"] < 0.5 * slow["communication_s"]
+        assert slow["straggler_wait_s"] < 0.5 * slow["communication_s"]
         assert free["num_collectives"] > 1
         assert free["collective_bytes"] >= free["gradient_bytes"]
-        predicted = simulate(
+        predicted = simulate_step(
             workers,
             free["compute_s"] + free["data_s"],
-            free["collective_bytes"],
-            Network(LOOPBACK_BYTES_PER_S / workers, 1e-4),
+            Collectives(free["collective_bytes"], free["num_collectives"]),
+            Network(bandwidth=LOOPBACK_BYTES_PER_S / workers, latency_s=1e-4),
             "ring",
             weak=True,
-            num_collectives=free["num_collectives"],
         )
         assert statistics.median(slow["step_s"]) == pytest.approx(predicted.step_s, rel=0.3)
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from torch import Tensor, distributed
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
 from supercm_ray.core import rank
 from supercm_ray.data import DeviceData, load_dataset, make_splits
-from supercm_ray.scaling.timing import FIGURES, TimingJob, endless_batches, take_apart, time_job, time_steps
+from supercm_ray.records import StepTimings
+from supercm_ray.scaling.step_profile import profile_steps
+from supercm_ray.scaling.timing import TimingJob, endless_batches, time_job, time_steps
 from supercm_ray.training import TrainState, fit, loop
 
 SLOW_S = 0.4
@@ -44,13 +47,13 @@ def slow_down() -> None:
     loop.draw_batch = draw_batch
 
 
-def figures(config: Config, num_steps: int) -> dict[str, Any]:
+def timings(config: Config, num_steps: int) -> dict[str, Any]:
     """What was measured."""
     dataset = load_dataset(config.data)
     splits = make_splits(dataset.labels, config.data, config.seed)
     *_, last = time_job(TimingJob(config, dataset, splits, 2, num_steps))
-    found: dict[str, Any] = last[FIGURES]
-    return found
+    assert isinstance(last, StepTimings)
+    return {**asdict(last), "nodes": tuple(node.name for node in last.nodes)}
 
 
 def tensors(state: TrainState) -> dict[str, Tensor]:
@@ -61,17 +64,17 @@ def tensors(state: TrainState) -> dict[str, Tensor]:
 
 def parity() -> list[dict[str, Tensor]]:
     """The state after eight steps of training, after eight that were timed whole, and after five that were timed whole
-    and three that were taken apart.
+    and three that were profiled.
     """
     dataset, device = load_dataset(BASE.data), torch.device("cpu")
     data = DeviceData.of(dataset, make_splits(dataset.labels, BASE.data, BASE.seed), device)
-    trained, timed, apart = (TrainState.create(BASE, dataset, device) for _ in range(3))
+    trained, timed, profiled = (TrainState.create(BASE, dataset, device) for _ in range(3))
     list(fit(trained, data))
     time_steps(timed, endless_batches(timed, data), 8)
-    batches = endless_batches(apart, data)
-    time_steps(apart, batches, 5)
-    take_apart(apart, batches, 2)
-    return [tensors(state) for state in (trained, timed, apart)]
+    batches = endless_batches(profiled, data)
+    time_steps(profiled, batches, 5)
+    profile_steps(profiled, batches, 2)
+    return [tensors(state) for state in (trained, timed, profiled)]
 
 
 def work(number: int, workers: int, folder: Path, how: str) -> None:
@@ -81,7 +84,7 @@ def work(number: int, workers: int, folder: Path, how: str) -> None:
         distributed.init_process_group("gloo", f"file://{folder}/store", rank=number, world_size=workers)
     if how == "slow":
         slow_down()
-    found = parity() if how == "parity" else figures(LARGE if how == "large" else BASE, 6)
+    found = parity() if how == "parity" else timings(LARGE if how == "large" else BASE, 6)
     torch.save(found, folder / f"{number}.pt")
     if workers > 1:
         distributed.destroy_process_group()

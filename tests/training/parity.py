@@ -1,6 +1,7 @@
 """Five steps of every algorithm in float64, as one worker of several or as a single process; test_parity.py compares.
 
-`python parity.py RANK WORKERS STORE OUT [MUTATION]` writes what this worker computed, case by case, to OUT.
+`python parity.py RANK WORKERS STORE OUT` writes what this worker computed, case by case, to OUT. Two workers also
+compute what they would come to with each of several mistakes in the code.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -17,11 +21,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 import supercm_ray.core.centroids
 import supercm_ray.core.clustering
-from supercm_ray.algorithms import ALGORITHMS
+from supercm_ray.algorithms import ALGORITHMS, flexmatch, freematch, softmatch
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
 from supercm_ray.core import RunningCentroids, all_reduce_sum, class_sums, rank, world_size
 from supercm_ray.data import Dataset, DeviceData, draw_batch, make_splits
 from supercm_ray.training import TrainState, fit, state, train_step
+
+sys.path.append(str(Path(__file__).parents[2] / "examples"))
+import flexmatch_plugin  # noqa: F401 (registers an algorithm)
 
 WHOLE_EPOCHS = "whole epochs"
 NUM_STEPS, NUM_LABELED, NUM_UNLABELED = 5, 6, 12
@@ -40,10 +47,10 @@ BASE = Config(
     }
 )
 OPTIONS: dict[str, dict[str, Any]] = {
-    **{
-        name: {"algorithm.options.threshold": 0.35}
-        for name in ("pseudo_label", "fixmatch", "flexmatch", "my_flexmatch")
-    },
+    "pseudo_label": {"algorithm.options.threshold": 0.35},
+    "fixmatch": {"algorithm.options.threshold": 0.35},
+    "flexmatch": {"algorithm.options.threshold": 0.35},
+    "my_flexmatch": {"algorithm.options.threshold": 0.35},
     "freematch": {"algorithm.options.decay": 0.9, "algorithm.options.fairness_weight": 0.5},
     "softmatch": {"algorithm.options.decay": 0.9},
 }
@@ -76,9 +83,9 @@ def labeled_samples(data: DeviceData, step: int) -> Tensor:
     return torch.cat([by_class[common].repeat(2)[:4], *(by_class[other][:1] for other in others)])
 
 
-def run(assignments: dict[str, Any]) -> dict[str, Tensor]:
+def run(overrides: dict[str, Any]) -> dict[str, Tensor]:
     """What the steps come to: loss terms, gradients and centroids by step, and the whole state after the last."""
-    config = BASE.replace(assignments)
+    config = BASE.replace(overrides)
     toy, cpu = dataset(), torch.device("cpu")
     data = DeviceData.of(toy, make_splits(toy.labels, config.data, config.seed), cpu)
     data = dataclasses.replace(data, images=data.images.double() / 255)
@@ -129,30 +136,50 @@ def broadcasting(module: torch.nn.Module, **options: Any) -> DistributedDataPara
     return DistributedDataParallel(module)
 
 
-def mutate(mutation: str) -> None:
-    """Puts a mistake into the code under test."""
-    if mutation == "mean_of_means":
-        RunningCentroids.update = mean_of_means
-    elif mutation == "broadcast_centroids":
-        supercm_ray.core.centroids.all_reduce_sum = lambda values: values
-        state.DistributedDataParallel = broadcasting
-    elif mutation == "own_prior":
-        supercm_ray.core.clustering.all_reduce_sum = lambda values: values * world_size()
-    elif mutation == "own_batch_norm":
-        state.synchronise_batch_norm = lambda model: None
-    else:
-        raise ValueError(mutation)
+Mistake = tuple[object, str, object]
+MUTATIONS: dict[str, tuple[tuple[str, ...], tuple[Mistake, ...]]] = {
+    "mean_of_means": (("supervised",), ((RunningCentroids, "update", mean_of_means),)),
+    "broadcast_centroids": (
+        ("supervised",),
+        (
+            (supercm_ray.core.centroids, "all_reduce_sum", lambda values: values),
+            (state, "DistributedDataParallel", broadcasting),
+        ),
+    ),
+    "own_prior": (
+        ("supervised",),
+        ((supercm_ray.core.clustering, "all_reduce_sum", lambda values: values * world_size()),),
+    ),
+    "own_batch_norm": (("supervised",), ((state, "synchronise_batch_norm", lambda model: None),)),
+    "own_record": (("flexmatch",), ((flexmatch, "all_gather", lambda values, num_samples: values),)),
+    "own_averages": (
+        ("freematch", "softmatch"),
+        (
+            (freematch, "all_reduce_sum", lambda values: values * world_size()),
+            (softmatch, "all_reduce_sum", lambda values: values * world_size()),
+        ),
+    ),
+}
+"""Mistakes in the code under test, each with the cases in which it shows and what it puts in whose place."""
 
 
-def main(rank: str, workers: str, store: str, out: str, mutation: str = "") -> None:
+def run_mutated(mutation: str) -> dict[str, dict[str, Tensor]]:
+    """What the cases come to in which a mistake shows, with the mistake."""
+    cases, mistakes = MUTATIONS[mutation]
+    with ExitStack() as stack:
+        for owner, name, mistake in mistakes:
+            stack.enter_context(patch.object(owner, name, mistake))
+        return {f"{mutation}/{case}": run(CASES[case]) for case in cases}
+
+
+def main(rank: str, workers: str, store: str, out: str) -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     if int(workers) > 1:
         distributed.init_process_group("gloo", f"file://{store}", rank=int(rank), world_size=int(workers))
-    if mutation:
-        mutate(mutation)
-    cases = {"supervised": CASES["supervised"]} if mutation else CASES
-    found = {name: run(assignments) for name, assignments in cases.items()}
+    found = {name: run(overrides) for name, overrides in CASES.items()}
+    for mutation in MUTATIONS if int(workers) == 2 else ():
+        found |= run_mutated(mutation)
     torch.save({**found, WHOLE_EPOCHS: whole_epochs()}, out)
     if int(workers) > 1:
         distributed.destroy_process_group()

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.trial import TrialState
 
-from supercm_ray import search
 from supercm_ray.config import DataConfig, Study
 from supercm_ray.data import load_dataset, make_splits
 from supercm_ray.records import Kind, RunRecord, Status, StudyFolder
-from supercm_ray.search.finalists import BASELINE, Finalist, plan
+from supercm_ray.search import BASELINE, Finalist, StudyView, TrialSource
 
 DIGITS = Path(__file__).parents[2] / "search_spaces" / "digits.yaml"
 HOSTILE = "<script>alert('x')</script> & \"quotes\""
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 @dataclass
@@ -36,25 +33,23 @@ class Maker:
 
     def trials(self, num: int = 24, status_of: Callable[[int], Status] | None = None) -> Maker:
         """Trials as the search would have left them, in Optuna and as records."""
-        opened = search.open_optuna(self.study, self.folder)
-        opened.sampler = search.build_sampler(self.study.sampler)
-        search.enqueue_trials(self.study, opened)
+        source = TrialSource(self.study, self.folder, [])
         for _ in range(num):
-            trial = opened.ask(search.to_optuna(self.study))
+            trial = source.next()
+            assert trial is not None
             status = status_of(trial.number) if status_of else self._status(trial.number)
             epochs = {"complete": 20, "pruned": 3, "failed": 0, "running": 5}[status]
             reason = {"pruned": "stopped early after epoch 3 of 20", "failed": HOSTILE}.get(status, "")
             key = f"trials/{trial.number:04d}"
-            metrics = self.run(key, "trial", trial.params, epochs, status, reason=reason)
-            if status != "running":
-                values = search.objective_values(self.study, trial.params, metrics) if status == "complete" else None
-                opened.tell(trial, values, state=STATES[status])
+            self.run(key, "trial", trial.params, epochs, status, reason=reason)
+            view = self.folder.run(key).view()
+            assert view is not None
+            source.tell(view)
         return self
 
     def planned(self) -> list[Finalist]:
         """The finalists that the trials have come to."""
-        best = search.best_by_group(self.study, search.open_optuna(self.study, self.folder))
-        return plan(self.study, {group: trial.params for group, trial in best.items()})
+        return StudyView.read(self.study, self.folder).plan
 
     def finalists(self, gain: float = 0.06, keep: Callable[[Finalist], bool] = lambda _: True) -> Maker:
         """Finalists that came to their end, the baseline worse by about `gain` on the test split."""
@@ -65,32 +60,31 @@ class Maker:
 
     def run(
         self, key: str, kind: Kind, overrides: dict[str, Any], epochs: int, status: Status = "complete", **more: Any
-    ) -> dict[str, float]:
-        """One run with its metrics and splits, and its outcome if it is a finalist. Returns its last metrics."""
+    ) -> None:
+        """One run with its metrics and splits, and its test predictions if it is a finalist."""
         config = self.study.base.replace(overrides)
         run, splits = self.folder.run(key), make_splits(self.labels, config.data, config.seed)
         run.path.mkdir(parents=True)
         splits.save(run.splits)
         group = self._accuracy(overrides) + more.pop("shift", 0.0)
-        metrics: dict[str, float] = {}
         for epoch in range(1, epochs + 1):
             val = group * (1 - 0.5 * math.exp(-epoch / 4))
             metrics = {"epoch": epoch, "train/loss": 2 / epoch, "val/accuracy": val, "val/loss": 1 - val}
             run.append({**metrics, "epoch_seconds": 0.4})
         summary = {}
         if kind == "finalist":
-            summary = self._outcome(run.outcome, group - 0.01 + 0.01 * self.rng.standard_normal())
+            summary = self._predictions(run.test_predictions, group - 0.01 + 0.01 * self.rng.standard_normal())
         record = RunRecord(
             key=key,
             kind=kind,
             overrides=overrides,
             params=config.leaves(),
             label_budget=splits.label_budget,
+            num_labeled=len(splits.labeled),
             labels=more.pop("labels", {}),
             started_ms=1_700_000_000_000,
         )
         run.write(record if status == "running" else record.ended(status, more.get("reason", ""), summary))
-        return metrics
 
     def _status(self, number: int) -> Status:
         return "failed" if number in (7, 15) else "pruned" if number % 5 > 2 else "complete"
@@ -101,7 +95,7 @@ class Maker:
         base = 0.84 + 0.055 * math.log10(overrides.get("data.label_ratio", 0.02) / 0.01)
         return float(min(0.99, base - 0.03 * weight**2 - 0.09 * rate**2 + 0.012 * self.rng.standard_normal()))
 
-    def _outcome(self, path: Path, accuracy: float) -> dict[str, float]:
+    def _predictions(self, path: Path, accuracy: float) -> dict[str, float]:
         centroids = 4 * self.rng.standard_normal((10, 64)).astype(np.float32)
         labels = self.rng.integers(0, 10, 449)
         wrong = self.rng.random(449) > accuracy

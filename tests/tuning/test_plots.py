@@ -1,4 +1,4 @@
-"""The figures: what they show, and that nothing in a study makes them fail."""
+"""The plots: what they show, and that nothing in a study makes them fail."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from supercm_ray.config import Study
 from supercm_ray.records import StudyFolder
 from supercm_ray.report.style import to_svg
+from supercm_ray.search import StudyView
 from supercm_ray.tuning.report import Report, plots, prediction_plots
 from supercm_ray.tuning.report.draw import draw_plots
 from supercm_ray.tuning.report.frontier import frontier
@@ -23,7 +24,7 @@ from .synthetic import Maker
 
 @pytest.fixture(scope="module")
 def data(study: Study, finished: tuple[StudyFolder, Report]) -> ReportData:
-    return gather(study, finished[0])
+    return gather(StudyView.read(study, finished[0]))
 
 
 def predictions(num_classes: int = 3, num_samples: int = 30, num_features: int = 5) -> StoredPredictions:
@@ -106,16 +107,16 @@ def test_confusion_of_any_size(num_classes: int) -> None:
     assert "<svg" in to_svg(prediction_plots.embedding(found, names))
 
 
-def test_study_without_factor_and_with_choices(study: Study, tmp_path: Path) -> None:
+def test_study_without_groups_and_with_choices(study: Study, tmp_path: Path) -> None:
     tree = study.model_dump(mode="json")
     del tree["space"]["data.label_ratio"]
     tree["space"]["algorithm.centroid_rule"] = {"type": "categorical", "choices": ["ema", "class_count"]}
-    tree |= {"objective": [tree["objective"][0]], "points": []}
+    tree |= {"objective": [tree["objective"][0]], "enqueued_trials": []}
     single = Study.model_validate_json(json.dumps(tree))
     folder = StudyFolder.open(tmp_path, single.name, single.identity())
     Maker(single, folder).trials(8).finalists()
-    found = gather(single, folder)
-    names = {drawn.name for drawn in draw_plots(found, tmp_path / "figures")}
+    found = gather(StudyView.read(single, folder))
+    names = {drawn.name for drawn in draw_plots(found, tmp_path / "plots")}
     assert {"frontier", "history", "importances", "value-algorithm.centroid_rule", "confusion"} <= names
     (axes,) = frontier(found).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["trials", "tuned", "baseline"]
@@ -126,7 +127,7 @@ def test_one_seed_has_no_error_bar(data: ReportData) -> None:
     assert "<svg" in to_svg(frontier(replace(data, rows=rows)))
 
 
-def test_figures_leave_the_settings_of_the_process_alone(data: ReportData) -> None:
+def test_plots_leave_matplotlib_settings_alone(data: ReportData) -> None:
     before = dict(mpl.rcParams)
     to_svg(plots.importances(data))
     assert dict(mpl.rcParams) == before

@@ -1,4 +1,4 @@
-"""The report as a whole: what is written, and that its figures are those of the records."""
+"""The report as a whole: what is written, and that its numbers are those of the records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from supercm_ray.tuning.report import Report, build_report
 
 from .synthetic import HOSTILE, Maker
 
-FIGURES = {
+PLOTS = {
     "frontier",
     "history",
     "importances",
@@ -162,17 +162,17 @@ def test_page_has_what_readers_and_machines_need(finished: tuple[StudyFolder, Re
     assert '<html lang="en">' in text
     assert "<title>digits: SuperCM study</title>" in text
     assert 'name="viewport"' in text
-    assert len(re.findall(r'<img src="data:[^"]+" alt="[^"]{20,}"', text)) == len(FIGURES)
+    assert len(re.findall(r'<img src="data:[^"]+" alt="[^"]{20,}"', text)) == len(PLOTS)
     for part in ("algorithm.clustering_weight = 0", "balance_alpha:", finished[0].study_id, finished[0].identity):
         assert part in text
 
 
-def test_every_figure_is_there(finished: tuple[StudyFolder, Report]) -> None:
+def test_every_plot_is_there(finished: tuple[StudyFolder, Report]) -> None:
     folder, report = finished
-    assert {path.stem for path in report.figures} == FIGURES
-    assert set(re.findall(r'<figure id="figure-([^"]+)"', page(report))) == FIGURES
-    for path in report.figures:
-        assert path.parent == folder.path / "figures"
+    assert {path.stem for path in report.plots} == PLOTS
+    assert set(re.findall(r'<figure id="figure-([^"]+)"', page(report))) == PLOTS
+    for path in report.plots:
+        assert path.parent == folder.path / "plots"
         assert path.read_bytes().startswith(b"\x89PNG")
     assert not list(folder.path.rglob("*.partial"))
 
@@ -202,7 +202,7 @@ def test_best_run_is_chosen_by_validation(
 
 def test_report_can_be_made_again(study: Study, copied: StudyFolder) -> None:
     first = build_report(study, copied)
-    before = {path: path.read_bytes() for path in (first.table_json, *first.figures)}
+    before = {path: path.read_bytes() for path in (first.table_json, *first.plots)}
     again = build_report(study, copied)
     assert again.text == first.text
     assert {path: path.read_bytes() for path in before} == before
@@ -210,7 +210,7 @@ def test_report_can_be_made_again(study: Study, copied: StudyFolder) -> None:
 
 def test_empty_study_says_so(maker: Maker) -> None:
     report = build_report(maker.study, maker.folder)
-    assert (report.rows, report.figures, report.best_run) == ([], [], None)
+    assert (report.rows, report.plots, report.best_run) == ([], [], None)
     assert "No trial has begun yet." in page(report)
     assert "No tuned finalist of digits has come to its end yet" in page(report)
     assert json.loads(report.table_json.read_text(encoding="utf-8"))["rows"] == []
@@ -223,7 +223,7 @@ def test_study_without_finalists_says_so(maker: Maker) -> None:
     assert "8 of 24 trials have ended." in page(report)
     assert re.search(r"0 of \d+ runs on fresh seeds are complete \(\d+ not begun\)", page(report))
     assert "no finalist has come to its end yet" in report.text
-    assert {"frontier", "history"} <= {path.stem for path in report.figures}
+    assert {"frontier", "history"} <= {path.stem for path in report.plots}
     assert report.best_run is None
 
 
@@ -232,7 +232,7 @@ def test_study_whose_trials_all_failed_says_why(maker: Maker) -> None:
     report = build_report(maker.study, maker.folder)
     assert "No trial has used its full budget yet" in page(report)
     assert page(report).count("<code>trials/") == 5
-    assert [path.stem for path in report.figures] == ["history"]
+    assert [path.stem for path in report.plots] == ["history"]
 
 
 def test_running_trials_are_shown(maker: Maker) -> None:
@@ -242,7 +242,7 @@ def test_running_trials_are_shown(maker: Maker) -> None:
     assert [Tables(page(report)).tables["trials"][-1][i] for i in (1, 7)] == ["running", "5"]
 
 
-def test_missing_control_is_named(maker: Maker) -> None:
+def test_missing_baseline_is_named(maker: Maker) -> None:
     maker.trials().finalists(keep=lambda finalist: finalist.arm == "tuned" or finalist.group != (0.01,))
     report = build_report(maker.study, maker.folder)
     assert "The baseline arm has no complete run at data.label_ratio = 0.01." in page(report)
@@ -258,12 +258,12 @@ def test_gain_over_fewer_seeds_is_marked(maker: Maker) -> None:
 
 
 @pytest.mark.parametrize("damage", ["unlink", "truncate"])
-def test_lost_outcome_costs_its_figures_only(study: Study, copied: StudyFolder, damage: str) -> None:
+def test_lost_predictions_cost_their_plots_only(study: Study, copied: StudyFolder, damage: str) -> None:
     best = build_report(study, copied).best_run
     assert best
-    path: Path = copied.run(best).outcome
+    path: Path = copied.run(best).test_predictions
     path.unlink() if damage == "unlink" else path.write_bytes(path.read_bytes()[:100])
     report = build_report(study, copied)
     assert report.best_run == best
-    assert {path.stem for path in report.figures} == FIGURES - {"confusion", "embedding"}
-    assert "outcome.npz" in page(report)
+    assert {path.stem for path in report.plots} == PLOTS - {"confusion", "embedding"}
+    assert "test_predictions.npz" in page(report)

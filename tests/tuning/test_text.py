@@ -12,15 +12,15 @@ from supercm_ray.config import Study
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
 from supercm_ray.tuning.report import headline, table_text
 
-SETTING = {"algorithm.clustering_weight": 0.4, "data.label_ratio": 0.01}
+PARAMS = {"algorithm.clustering_weight": 0.4, "data.label_ratio": 0.01}
 
 
 def row(**changes: Any) -> Row:
-    tuned = Row((0.01,), TUNED, SETTING, 191, 3, 3, (0.9, 0.01), (0.883, 0.021), (0.2, 0.21, 0.193))
+    tuned = Row((0.01,), TUNED, PARAMS, 191, 11, 3, 3, (0.9, 0.01), (0.883, 0.021), (0.2, 0.21, 0.193))
     return replace(tuned, **changes)
 
 
-def test_finding_names_labels_accuracy_and_gain(study: Study) -> None:
+def test_headline_names_labels_accuracy_and_gain(study: Study) -> None:
     text = headline(study, [row()], {(0.01,): 11})
     assert text == (
         "With 11 training labels, tuned SuperCM reaches 88.3 ± 2.1 % on the test split, "
@@ -28,7 +28,7 @@ def test_finding_names_labels_accuracy_and_gain(study: Study) -> None:
     )
 
 
-def test_finding_counts_all_labels_where_those_for_training_are_not_known(study: Study) -> None:
+def test_headline_counts_all_labels_where_those_for_training_are_not_known(study: Study) -> None:
     assert headline(study, [row()]).startswith("With 191 labels (those for validation included), ")
 
 
@@ -36,30 +36,30 @@ def test_finding_counts_all_labels_where_those_for_training_are_not_known(study:
     ("gains", "words"),
     [
         ((-0.05, -0.03), "4.0 points below its baseline (± 1.4 over 2 seeds)"),
-        ((0.0002, -0.0002), "group with its baseline"),
+        ((0.0002, -0.0002), "on a par with its baseline"),
         ((0.05,), "5.0 points above its baseline (one seed)"),
         ((), "no baseline has come to its end there"),
     ],
 )
-def test_finding_is_honest(study: Study, gains: tuple[float, ...], words: str) -> None:
+def test_headline_is_honest(study: Study, gains: tuple[float, ...], words: str) -> None:
     assert words in headline(study, [row(gains=gains)])
 
 
-def test_finding_stands_at_the_fewest_labels_and_gives_the_range(study: Study) -> None:
+def test_headline_stands_at_the_fewest_labels_and_gives_the_range(study: Study) -> None:
     more = row(group=(0.1,), label_budget=297, gains=(-0.01, -0.03))
     text = headline(study, [more, row()], {(0.01,): 11, (0.1,): 117})
     assert text.startswith("With 11 training labels")
     assert "over the 2 groups compared the gain ranges from −2.0 to +20.1 points" in text
 
 
-def test_finding_says_when_clustering_is_off_or_added_to_a_host(study: Study) -> None:
-    off = row(overrides={**SETTING, "algorithm.clustering_weight": 0.0})
+def test_headline_says_when_clustering_is_off_or_added_to_an_algorithm(study: Study) -> None:
+    off = row(overrides={**PARAMS, "algorithm.clustering_weight": 0.0})
     assert "tuned supervised without the clustering loss reaches" in headline(study, [off])
-    host = row(overrides={**SETTING, "algorithm.name": "fixmatch"})
-    assert "tuned fixmatch with SuperCM reaches" in headline(study, [host])
+    other = row(overrides={**PARAMS, "algorithm.name": "fixmatch"})
+    assert "tuned fixmatch with SuperCM reaches" in headline(study, [other])
 
 
-def test_finding_without_tuned_rows(study: Study) -> None:
+def test_headline_without_tuned_rows(study: Study) -> None:
     assert "nothing is known on the test split" in headline(study, [row(arm=BASELINE, gains=())])
 
 
@@ -77,7 +77,7 @@ def test_table_is_aligned_and_narrow(study: Study) -> None:
     assert "nan" not in "".join(lines)
 
 
-def test_table_stays_narrow_with_long_levels(study: Study) -> None:
+def test_table_stays_narrow_with_long_groups(study: Study) -> None:
     group_paths = ("algorithm.name", "data.label_ratio", "algorithm.centroid_rule")
     wide = study.model_copy(
         update={

@@ -1,23 +1,22 @@
-"""Rank correlations of figures with the oracle."""
+"""Rank correlations of metrics with the oracle."""
 
 from __future__ import annotations
 
 import pytest
 
-from supercm_ray.records import RunRecord
+from supercm_ray.records import RunRecord, RunView
 from supercm_ray.tuning.report.validators import rank_correlations
-from supercm_ray.tuning.report.view import RunView
 
 NAMES = ("val/accuracy", "val/loss", "target/entropy", "target/information_maximisation", "target/snd")
 
 
-def view(number: int, oracle: float | None, status: str = "complete", **figures: float) -> RunView:
+def view(number: int, oracle: float | None, status: str = "complete", **changes: float) -> RunView:
     record = RunRecord(f"trials/{number:04d}", "trial", {}, {}, 1, status=status)
-    metrics = {"epoch": 3, **dict.fromkeys(NAMES, 0.5), "target/distortion": figures.pop("distortion", 0.5), **figures}
-    return RunView(record=record, metrics=metrics if oracle is None else {**metrics, "oracle/accuracy": oracle})
+    metrics = {"epoch": 3, **dict.fromkeys(NAMES, 0.5), "target/distortion": changes.pop("distortion", 0.5), **changes}
+    return RunView(record, [metrics if oracle is None else {**metrics, "oracle/accuracy": oracle}])
 
 
-def test_a_figure_of_which_less_is_better_is_turned() -> None:
+def test_a_metric_of_which_less_is_better_is_turned() -> None:
     trials = [view(i, oracle, distortion=1 - oracle) for i, oracle in enumerate([0.1, 0.4, 0.3, 0.9])]
     assert rank_correlations(trials) == {"target/distortion": pytest.approx(1.0)}
 

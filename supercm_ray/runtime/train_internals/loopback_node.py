@@ -2,8 +2,8 @@
 
 Relies on (Ray 2.56 to 2.60): `ray._private.ray_constants.ENABLE_RAY_CLUSTER`, read when a node is started.
 Why: if this is false, as on macOS, Ray takes 127.0.0.1 for the node and listens there alone. No public way does that in
-a process that has imported Ray: `ray.init` and `ray start` replace a node address of 127.0.0.1 by that of the network,
-with 127.0.0.2 Ray listens on every interface (the former tried, the latter read in the source with 2.56.1 and 2.60.0), and the variable behind the name,
+a process that has imported Ray: with a node address of 127.0.0.2 Ray listens on every interface too (tried with 2.56.1
+and 2.60.0), one of 127.0.0.1 is replaced by that of the network (read in the source), and the variable behind the name,
 RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, is read when Ray is imported.
 """
 

@@ -1,9 +1,9 @@
-"""The report of a scaling study, made from its raw figures alone."""
+"""Writes the report of a scaling study, from its measurements alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from supercm_ray.records import write_atomically
 from supercm_ray.report.html import data_uri, fill
 from supercm_ray.report.style import save_png, to_svg
-from supercm_ray.scaling import Analysis, analyse, load_raw
-from supercm_ray.scaling.report import plots, table
+from supercm_ray.scaling.analysis import Analysis, analyse
+from supercm_ray.scaling.measurements import FILE_NAME, load_measurements
+from supercm_ray.scaling.report import plots as draw
+from supercm_ray.scaling.report import table
 from supercm_ray.scaling.report.comparison import compare_text
 from supercm_ray.scaling.report.sentences import sentences
 
@@ -25,92 +27,102 @@ class ScalingReport:
     Attributes:
         text: the table and what follows from it, for a terminal.
         html: the page.
-        table_json: the table's figures.
-        figures: PNG files.
-        raw: the file that all of it was made from.
+        table_json: the table, unrounded.
+        plots: PNG files.
+        measurements: the file that all of it was made from.
     """
 
     text: str
     html: Path
     table_json: Path
-    figures: list[Path]
-    raw: Path
+    plots: list[Path]
+    measurements: Path
 
 
-def build_scaling_report(raw: Path, *, plots: bool = True) -> ScalingReport:
-    """Writes table, figures and page of a scaling study beside its raw figures.
+@dataclass(frozen=True)
+class _Plot:
+    """A plot with its file's name, title and caption."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def build_scaling_report(measurements: Path, *, plots: bool = True) -> ScalingReport:
+    """Writes table, plots and page of a scaling study beside its measurements.
 
     Args:
-        raw: the file with the raw figures.
-        figures: whether to draw any.
+        measurements: the file of measurements.
+        plots: whether to draw plots.
 
     Raises:
         StudyError: where that file cannot be used.
     """
-    found, folder = analyse(load_raw(raw)), raw.parent
+    found, folder = analyse(load_measurements(measurements)), measurements.parent
     drawn = list(_draw(found)) if plots else []
-    (folder / "figures").mkdir(exist_ok=True)
-    pngs = [save_png(figure, folder / "figures" / f"{name}.png") for name, _, _, figure in drawn]
+    (folder / "plots").mkdir(exist_ok=True)
+    pngs = [save_png(plot.figure, folder / "plots" / f"{plot.name}.png") for plot in drawn]
     html, table_json = folder / "scaling.html", folder / "table.json"
     write_atomically(html, _render(found, drawn))
     write_atomically(table_json, json.dumps(table.table_tree(found), indent=1, ensure_ascii=False))
-    return ScalingReport(table.table_text(found), html, table_json, pngs, raw)
+    return ScalingReport(table.table_text(found), html, table_json, pngs, measurements)
 
 
 def compare(first: Path, second: Path) -> str:
-    """Two scaling studies side by side, as text.
+    """Sets two scaling studies side by side, as text.
 
     Args:
-        first: raw figures of one, or the folder in which they lie.
-        second: those of the other.
+        first: the file of measurements of one, or the folder in which it lies.
+        second: that of the other.
 
     Raises:
         StudyError: where one of them cannot be used.
     """
-    paths = [path / "raw.json" if path.is_dir() else path for path in (first, second)]
-    return compare_text(*(analyse(load_raw(path)) for path in paths))
+    paths = [path / FILE_NAME if path.is_dir() else path for path in (first, second)]
+    return compare_text(*(analyse(load_measurements(path)) for path in paths))
 
 
-def _draw(found: Analysis) -> Iterator[tuple[str, str, str, Figure]]:
+def _draw(found: Analysis) -> Iterator[_Plot]:
     if found.points:
         caption = (
-            "Each dot is a repetition. The law is the best of those fitted, or those not told apart, solid within the "
-            "measurements, drawn no further than twice the largest count. Triangles are simulated under a stated "
-            "network, not measured."
+            "Each dot is a repetition. The lines are the best speedup model and those with ΔAICc < 2, solid within the "
+            "measurements, drawn no further than twice the largest number of workers. Triangles are simulated on an "
+            "assumed network, not measured."
         )
-        yield "throughput", "How far it scales", caption, plots.throughput(found)
+        yield _Plot("throughput", "How far it scales", caption, draw.throughput(found))
         caption = (
-            "Speed-up divided by workers: each dot is a repetition, the blue line goes through their medians, with the "
-            "best law and the floor of the recommendation."
+            "Speedup divided by workers: each dot is a repetition, the blue line goes through their medians, with the "
+            "best speedup model and the efficiency floor of the recommendation."
         )
-        yield "efficiency", "Efficiency", caption, plots.efficiency(found)
+        yield _Plot("efficiency", "Efficiency", caption, draw.efficiency(found))
         caption = (
-            "Median step by parts: computing, communication once all workers are there, waiting for the slowest "
-            "worker, and making batches ready."
+            "Median step by parts: computing, communication once all workers are there, waiting for stragglers, and "
+            "making batches ready."
         )
-        yield "breakdown", "Where the time goes", caption, plots.breakdown(found)
-        caption = "The whole job at each count, its start-up included. Down and to the left is better."
-        yield "cost", "Cost against time", caption, plots.cost_against_time(found)
-    if found.raw.tuning:
+        yield _Plot("breakdown", "Where the time goes", caption, draw.breakdown(found))
+        caption = "The whole job with each number of workers, its start-up included. Down and to the left is better."
+        yield _Plot("cost", "Cost against time", caption, draw.cost_against_time(found))
+    if found.measured.tuning:
         caption = (
             "The best value of the objective by the time since the first trial began, the start of trial processes "
-            "with it, a line for each search."
+            "included, a line for each search."
         )
-        yield "tuning", "Best value against time", caption, plots.tuning(found)
+        yield _Plot("tuning", "Best value against time", caption, draw.tuning(found))
 
 
-def _render(found: Analysis, drawn: list[tuple[str, str, str, Figure]]) -> str:
+def _render(found: Analysis, drawn: Sequence[_Plot]) -> str:
     shown = [
-        {"name": name, "title": title, "caption": caption, "uri": data_uri(to_svg(figure))}
-        for name, title, caption, figure in drawn
+        {"name": plot.name, "title": plot.title, "caption": plot.caption, "uri": data_uri(to_svg(plot.figure))}
+        for plot in drawn
     ]
     said = sentences(found)
     headed = bool(found.choice or found.tuning)
     return fill(
         "supercm_ray.scaling.report",
-        "scaling.html",
-        raw=found.raw,
-        finding=said[0] if headed else "No step was timed.",
+        "page.html",
+        measured=found.measured,
+        headline=said[0] if headed else "No step was timed.",
         sentences=said[1:] if headed else said,
         single=1 in found.throughputs,
         headings=table.headings(found),
@@ -119,6 +131,6 @@ def _render(found: Analysis, drawn: list[tuple[str, str, str, Figure]]) -> str:
         tuning=table.tuning_cells(found),
         tuning_headings=table.TUNING_HEADINGS,
         chosen=found.choice,
-        figures=shown,
-        raw_json=found.raw.model_dump_json(indent=1),
+        plots=shown,
+        measurements_json=found.measured.model_dump_json(indent=1),
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from typing import Any
 
 from supercm_ray.report.tables import aligned
-from supercm_ray.scaling import Analysis, Raw
-from supercm_ray.scaling.report.plots import time_unit
-from supercm_ray.scaling.report.sentences import law_sentence, search_sentence
+from supercm_ray.scaling.analysis import Analysis
+from supercm_ray.scaling.cost import Cost
+from supercm_ray.scaling.measurements import Measurements
+from supercm_ray.scaling.report.sentences import model_sentence, search_sentence
+from supercm_ray.scaling.report.units import time_unit
 
 _NAMES = ("A", "B")
 
@@ -17,26 +18,26 @@ _NAMES = ("A", "B")
 def compare_text(first: Analysis, second: Analysis) -> str:
     """Two studies side by side in what both measured; `B/A` is the ratio of medians."""
     both = (first, second)
-    titles = [f"{name}  {_title(one.raw)}" for name, one in zip(_NAMES, both, strict=True)]
-    cautions = [f"Caution: {text}" for text in _differences(first.raw, second.raw)]
-    tables = [table for table in (_counts(*both), _searches(*both)) if table]
+    titles = [f"{name}  {_title(one.measured)}" for name, one in zip(_NAMES, both, strict=True)]
+    cautions = [f"Caution: {text}" for text in _differences(first.measured, second.measured)]
+    tables = [table for table in (_workers(*both), _searches(*both)) if table]
     said = [f"{name}: {text}" for name, one in zip(_NAMES, both, strict=True) for text in _said(one)]
     return "\n\n".join(
         "\n".join(part)
-        for part in ([*titles, *cautions], *(tables or [["No count was measured in both."]]), said)
+        for part in ([*titles, *cautions], *(tables or [["No number of workers was measured in both."]]), said)
         if part
     )
 
 
-def _title(raw: Raw) -> str:
-    commits = ", ".join(commit[:10] for commit in raw.commit.split(", ")) or "unknown"
-    return f"{raw.study}, {raw.mode} scaling, commit {commits}: {raw.command}"
+def _title(measured: Measurements) -> str:
+    commits = ", ".join(commit[:10] for commit in measured.commit.split(", ")) or "unknown"
+    return f"{measured.study}, {measured.mode} scaling, commit {commits}: {measured.command}"
 
 
-def _differences(first: Raw, second: Raw) -> Iterator[str]:
-    """What speaks against setting one's figures against the other's."""
+def _differences(first: Measurements, second: Measurements) -> Iterator[str]:
+    """What speaks against setting the numbers of one against those of the other."""
     if first.mode != second.mode:
-        yield f"the batch of a step differs by count, for A is {first.mode} and B {second.mode} scaling."
+        yield f"the batch of a step differs by number of workers, for A is {first.mode} and B {second.mode} scaling."
     if first.commit != second.commit:
         yield f"measured at different commits, {first.commit or 'unknown'} and {second.commit or 'unknown'}."
     names = sorted({*first.versions, *second.versions})
@@ -44,39 +45,45 @@ def _differences(first: Raw, second: Raw) -> Iterator[str]:
     changed = [f"{name} {a} and {b}" for name, (a, b) in pairs.items() if a != b]
     if changed:
         yield f"measured with different versions: {', '.join(changed)}."
-    if set(first.hosts) != set(second.hosts):
-        yield "measured on different machines."
+    if set(first.nodes) != set(second.nodes):
+        yield "measured on different nodes."
     if first.placement != second.placement:
         yield f"workers were placed differently, {first.placement} and {second.placement}."
 
 
-def _counts(first: Analysis, second: Analysis) -> list[str]:
+def _workers(first: Analysis, second: Analysis) -> list[str]:
     common = sorted(set(first.throughputs) & set(second.throughputs))
     if not common:
         return []
-    unit, factor = time_unit([row.hours for one in (first, second) for row in one.costs])
-    priced = all(one.raw.price is not None for one in (first, second))
+    unit, factor = time_unit([cost.hours for one in (first, second) for cost in one.costs])
+    priced = all(one.measured.price_per_gpu_hour is not None for one in (first, second))
     names = ["efficiency %", f"job {unit}", "money" if priced else f"worker {unit}"]
-    rows = [["workers", "A rows/s", "B rows/s", "B/A", "apart", *(f"{x} {name}" for name in names for x in _NAMES)]]
-    rows += [_count_row(count, first, second, factor, priced=priced) for count in common]
-    return [aligned(rows), "apart: no repetition of one lies among those of the other"]
+    rows = [
+        ["workers", "A samples/s", "B samples/s", "B/A", "disjoint", *(f"{x} {name}" for name in names for x in _NAMES)]
+    ]
+    rows += [_workers_row(count, first, second, factor, priced=priced) for count in common]
+    return [aligned(rows), "disjoint: the ranges of their repetitions do not overlap"]
 
 
-def _count_row(count: int, first: Analysis, second: Analysis, factor: float, *, priced: bool) -> list[str]:
-    a, b = first.throughputs[count], second.throughputs[count]
+def _workers_row(num_workers: int, first: Analysis, second: Analysis, factor: float, *, priced: bool) -> list[str]:
+    a, b = first.throughputs[num_workers], second.throughputs[num_workers]
     medians = statistics.median(a), statistics.median(b)
-    apart = "yes" if min(a) > max(b) or min(b) > max(a) else "no"
-    costs = [next(row for row in one.costs if row.count == count) for one in (first, second)]
-    spent: list[Any] = [row.money if priced else row.gpu_hours * factor for row in costs]
+    disjoint = "yes" if min(a) > max(b) or min(b) > max(a) else "no"
+    costs = [next(cost for cost in one.costs if cost.num_workers == num_workers) for one in (first, second)]
     return [
-        str(count),
+        str(num_workers),
         *(f"{value:.1f}" for value in medians),
         f"{medians[1] / medians[0]:.3f}",
-        apart,
-        *(f"{100 * row.efficiency:.1f}" for row in costs),
-        *(f"{row.hours * factor:.2f}" for row in costs),
-        *(f"{value:.4g}" for value in spent),
+        disjoint,
+        *(f"{100 * cost.efficiency:.1f}" for cost in costs),
+        *(f"{cost.hours * factor:.2f}" for cost in costs),
+        *(f"{_spent(cost, factor, priced=priced):.4g}" for cost in costs),
     ]
+
+
+def _spent(cost: Cost, factor: float, *, priced: bool) -> float:
+    """What the job costs: money, or workers times time."""
+    return cost.money if priced and cost.money is not None else cost.gpu_hours * factor
 
 
 def _searches(first: Analysis, second: Analysis) -> list[str]:
@@ -99,4 +106,4 @@ def _said(found: Analysis) -> Iterator[str]:
     if found.tuning:
         yield search_sentence(found.tuning)
     if found.fits:
-        yield law_sentence(found.leading)
+        yield model_sentence(found.leading)

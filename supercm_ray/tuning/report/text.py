@@ -99,7 +99,7 @@ def _comparison(study: Study, row: Row) -> str:
     points = 100 * found[0]
     seeds = "one seed" if len(row.gains) == 1 else f"± {100 * found[1]:.1f} over {len(row.gains)} seeds"
     if round(abs(points), 1) == 0:
-        return f", group with its baseline ({seeds})"
+        return f", on a par with its baseline ({seeds})"
     return f", {abs(points):.1f} points {'above' if points > 0 else 'below'} its baseline ({seeds})"
 
 

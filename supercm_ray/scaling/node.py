@@ -1,4 +1,4 @@
-"""What this machine is."""
+"""What the node is that this process runs on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from supercm_ray.scaling.raw import Host
+from supercm_ray.records import Node
 
 
-def this_host() -> Host:
-    """A fingerprint of the machine that this process runs on, as far as it bears on speed."""
+def this_node() -> Node:
+    """Describes the node of this process, as far as it bears on speed."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Host(
+    return Node(
         name=socket.gethostname(),
         cpu=_cpu_model(),
         num_cpus=cpus or 1,

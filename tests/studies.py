@@ -1,8 +1,9 @@
-"""Studies run for real: the command line in a process of its own, real Ray, Optuna and MLflow."""
+"""A small study and a directory to run it in: in this process, or by the command line in a process of its own."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
-import pytest
 import yaml
+from commands import Done, supercm_ray
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -61,6 +62,14 @@ class Place:
     path: Path
     more: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def make(cls, path: Path, empty_mlflow: Path) -> Place:
+        """A directory with the study file, and with a database that MLflow need not make first."""
+        made = cls(path)
+        made.write()
+        shutil.copy(empty_mlflow, path)
+        return made
+
     @property
     def folder(self) -> StudyFolder:
         return StudyFolder.existing(self.path / "results" / "tiny")
@@ -71,6 +80,16 @@ class Place:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
         return {**kept, "HOME": str(self.path / "home"), "PYTHONWARNINGS": "ignore", **self.more}
+
+    def here(self, *words: str) -> Done:
+        """Gives a command in this process."""
+        return supercm_ray(self.path, *words, **{"HOME": str(self.path / "home"), **self.more})
+
+    def tune_here(self, *words: str) -> str:
+        """Tunes in this process, and what it printed."""
+        done = self.here("tune", "tiny.yaml", "--executor", "in-process", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -143,18 +162,3 @@ class Place:
             steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val/accuracy")]
             history = self.folder.run(key).history()
             assert steps == [metrics["epoch"] for metrics in history] == list(range(1, len(history) + 1))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    made.write()
-    return made
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, str]:
-    """A study that ran undisturbed, and what it printed. Tests only read it."""
-    made = Place(tmp_path_factory.mktemp("finished"))
-    made.write()
-    return made, made.tune()

@@ -1,7 +1,7 @@
-"""Time to a target over several runs, of which some never reach it: those are neither dropped nor guessed.
+"""Time to a target accuracy over several runs, some of which never reach it.
 
-A run that ended its whole budget short of the target, or diverged, would not have come to it later: its time is
-infinite, and the median over all runs takes it so.
+A run that ended its whole budget short of the target, or diverged, would not have reached it later: it is neither
+dropped nor extrapolated, but its time is infinite, and the median over all runs takes it so.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Attempt:
     """One run towards the target.
 
     Attributes:
-        spent: seconds, or rows, until the target was first reached, or until the run ended short of it.
-        reached: whether it was.
+        spent: seconds, or samples, until the target was first reached, or until the run ended short of it.
+        reached: whether it was reached.
     """
 
     spent: float
@@ -27,11 +27,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """What several runs say of the time, or rows, to the target.
+    """The time, or samples, to the target over several runs.
 
     Attributes:
         median: by when half of the runs had reached it (the lower one of two in the middle); None where fewer did.
-        num_runs: of which `num_censored` never reached the target.
+        num_runs: how many runs there are.
+        num_censored: how many of them never reached the target.
     """
 
     median: float | None
@@ -40,12 +41,12 @@ class TimeToTarget:
 
     @property
     def num_reached(self) -> int:
-        """Runs that reached the target."""
+        """How many runs reached the target."""
         return self.num_runs - self.num_censored
 
 
 def time_to_target(attempts: Sequence[Attempt]) -> TimeToTarget:
-    """The median over all runs, those that never reached the target being later than all others.
+    """Takes the median over all runs, those that never reached the target being later than all others.
 
     Raises:
         ValueError: without any run.
@@ -57,12 +58,12 @@ def time_to_target(attempts: Sequence[Attempt]) -> TimeToTarget:
     return TimeToTarget(median if math.isfinite(median) else None, len(attempts), num_censored)
 
 
-def target_sentence(seconds: TimeToTarget, rows: TimeToTarget) -> str:
-    """What was found, in words."""
+def target_sentence(seconds: TimeToTarget, samples: TimeToTarget) -> str:
+    """Says in words how many runs reached the target, and by when."""
     if not seconds.num_reached:
         return f"none of {seconds.num_runs} runs reached it"
     text = f"{seconds.num_reached} of {seconds.num_runs} runs reached it"
     text += f", {seconds.num_censored} never did" if seconds.num_censored else ""
-    if seconds.median is None or rows.median is None:
+    if seconds.median is None or samples.median is None:
         return f"{text}; there is no median, for fewer than half did"
-    return f"{text}; median {seconds.median:.4g} s and {rows.median:.0f} rows (samples)"
+    return f"{text}; median {seconds.median:.4g} s and {samples.median:.0f} samples"

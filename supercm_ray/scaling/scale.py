@@ -1,0 +1,125 @@
+"""The verb `scale`: a scaling study from its section of the study file to its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from supercm_ray.config import ScalingConfig, Study, check_scaling, scaling_of
+from supercm_ray.execution.interruption import interruptible
+from supercm_ray.execution.lifecycle import closing_on_error
+from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
+from supercm_ray.records import StudyFolder, write_atomically
+from supercm_ray.scaling.analysis import analyse
+from supercm_ray.scaling.measure import ScalingRun
+from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance
+from supercm_ray.scaling.measurements_file import MeasurementsFile
+from supercm_ray.scaling.plan import identity
+from supercm_ray.scaling.report import ScalingReport, build_scaling_report
+from supercm_ray.scaling.workers import ray_session
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker, provenance, tracker_names
+from supercm_ray.training.preflight import load_checked
+
+
+@dataclass(frozen=True)
+class ScaleResult:
+    """What a scaling study found.
+
+    Attributes:
+        measurements: everything that was measured, as it stands in the file `report.measurements`.
+        report: the page and what is on it.
+        folder: the scaling study's folder.
+        tracking_uri: where it is tracked; empty for nowhere.
+        run_id: the tracker's parent run.
+        how_to_open: the command or address that shows what is tracked, a line for each tracker.
+    """
+
+    measurements: Measurements
+    report: ScalingReport
+    folder: StudyFolder
+    tracking_uri: str
+    run_id: str
+    how_to_open: str
+
+
+def scale(
+    study: Study,
+    scaling: ScalingConfig | None = None,
+    *,
+    results: Path,
+    callback: Callback | None = None,
+    plots: bool = True,
+    command: str = "",
+) -> ScaleResult:
+    """Measures what a study's scaling section asks for and was not measured before, and reports.
+
+    Args:
+        study: what `load_study` returned. Its base is timed and trained; its space is searched.
+        scaling: what to measure, instead of the study's own section.
+        results: the folder in which the scaling study has its own, below `scale`.
+        callback: told of progress.
+        plots: whether to draw the report's plots.
+        command: the command line, for the record.
+
+    Raises:
+        StudyError: for anything wrong with the study or the section, or a setting that does not fit the cluster.
+        WorkersError: where workers failed again and again.
+        InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
+    """
+    scaling = scaling or scaling_of(study)
+    study = study.model_copy(update={"scaling": scaling})
+    check_scaling(study, scaling)
+    tracker_names(study)
+    dataset = load_checked(study)
+    key = identity(study, scaling)
+    folder = StudyFolder.open(results / "scale", f"{study.name}-{scaling.mode}-{key[:8]}", key)
+    with folder.lock(), interruptible():
+        write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        named = study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"})
+        with background(make_tracker(named, folder)) as tracker:
+            recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
+            with closing_on_error(recorder, tracker.close_study):
+                run_id = tracker.open_study()
+                file = MeasurementsFile(folder.path / FILE_NAME, scaling, _provenance(study, command))
+                run = ScalingRun(scaling, recorder, file)
+                if run.has_work():
+                    with ray_session(), closing_on_error(recorder, tracker.close_study):
+                        run.run()
+                report = build_scaling_report(file.path, plots=plots)
+                _log(tracker, report, file.content)
+                tracker.close_study("complete")
+    return ScaleResult(file.content, report, folder, tracker.uri, run_id, tracker.how_to_open)
+
+
+def _provenance(study: Study, command: str) -> Provenance:
+    made_by, training = provenance(), study.base.training
+    steps = training.num_epochs * training.steps_per_epoch
+    return Provenance(
+        study=study.name,
+        objective=study.primary,
+        job_samples=steps * (training.labeled_batch_size + training.unlabeled_batch_size),
+        command=command,
+        commit=made_by.commit,
+        versions=made_by.versions,
+    )
+
+
+def _log(tracker: BackgroundTracker, report: ScalingReport, measured: Measurements) -> None:
+    files = (report.measurements, report.html, report.table_json, report.measurements.with_name("study.yaml"))
+    tracker.log_files({**dict.fromkeys(files, ""), **dict.fromkeys(report.plots, "plots")})
+    tracker.log_metrics(dict(_metrics(measured)))
+
+
+def _metrics(measured: Measurements) -> Iterator[tuple[str, float]]:
+    """Metrics of the whole study by name, such as `efficiency/4` at 4 workers."""
+    found = analyse(measured)
+    for point, cost in zip(found.points, found.costs, strict=True):
+        yield f"step_s/{point.num_workers}", point.step_s[1]
+        yield f"samples_per_s/{point.num_workers}", cost.throughput
+        yield f"speedup/{point.num_workers}", cost.speedup
+        yield f"efficiency/{point.num_workers}", cost.efficiency
+    for one in found.tuning:
+        yield f"trials_per_hour/{one.trials_at_once}/{one.gpus_per_trial:g}", one.trials_per_hour

@@ -1,0 +1,169 @@
+"""Where a scaling study runs its measurements: the only module of this room that knows the executor."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from supercm_ray.config import Budget, Study
+from supercm_ray.data import Dataset
+from supercm_ray.errors import DivergedError, StudyError
+from supercm_ray.execution.phases import run_search
+from supercm_ray.execution.recorder import NullCallback, Recorder
+from supercm_ray.records import EpochMetrics, Ordered, StepTimings, StudyFolder, TimingMessage
+from supercm_ray.runtime.cluster import ray_session, workers_that_fit
+from supercm_ray.runtime.ray_executor import RayExecutor, take_device, train_on_worker
+from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
+from supercm_ray.scaling.timing import TimingJob, time_job
+from supercm_ray.training import Job
+
+A = TypeVar("A")
+M = TypeVar("M", bound=Ordered)
+
+__all__ = [
+    "Group",
+    "TargetOutcome",
+    "ray_session",
+    "room_for_trials",
+    "room_for_workers",
+    "search",
+    "time_workers",
+    "train_towards",
+]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The workers of one measurement.
+
+    Attributes:
+        num_workers: how many.
+        budget: CPUs and GPUs of each.
+        spread: whether to place them on as many nodes as possible, instead of as few.
+        storage: a folder for the executor's own files, which is removed again.
+    """
+
+    num_workers: int
+    budget: Budget
+    spread: bool
+    storage: Path
+
+    @property
+    def workers(self) -> Workers:
+        """What to ask the executor for."""
+        return Workers(
+            self.num_workers,
+            use_gpu=self.budget.gpus_per_worker > 0,
+            cpus_per_worker=self.budget.cpus_per_worker,
+            placement="SPREAD" if self.spread else "PACK",
+        )
+
+
+@dataclass(frozen=True)
+class TargetOutcome:
+    """What became of a run towards a target accuracy.
+
+    Attributes:
+        reached: whether its validation accuracy came to the target.
+        seconds: time of its epochs, validation included.
+        num_epochs: epochs that it trained.
+    """
+
+    reached: bool
+    seconds: float
+    num_epochs: int
+
+
+def room_for_workers(budget: Budget) -> int:
+    """How many workers fit the cluster at once, were nothing else running."""
+    return workers_that_fit(Group(1, budget, spread=False, storage=Path()).workers.resources)
+
+
+def room_for_trials(budget: Budget, gpus_per_trial: float) -> int:
+    """How many trials with so many GPUs each fit the cluster at once."""
+    try:
+        return RayExecutor().capacity(
+            budget.model_copy(update={"max_concurrent_trials": None, "gpus_per_worker": gpus_per_trial})
+        )
+    except StudyError:  # not even one does
+        return 0
+
+
+def time_workers(job: TimingJob, group: Group) -> tuple[float, StepTimings]:
+    """Times steps on a group of workers; a single one is a process of its own too, without DistributedDataParallel.
+
+    Returns:
+        Seconds from asking for the workers until their first step, and the timings.
+
+    Raises:
+        WorkersError: where the workers failed again and again.
+    """
+    asked = time.monotonic()
+    startup_s, timings = 0.0, None
+    with closing(_messages(_time_on_worker, job, group)) as messages:
+        for message in messages:
+            startup_s = startup_s or time.monotonic() - asked
+            timings = message if isinstance(message, StepTimings) else timings
+    assert timings is not None, "workers that end well have told their timings"
+    return startup_s, timings
+
+
+def train_towards(job: Job, target: float, group: Group, note: Callable[[EpochMetrics], None]) -> TargetOutcome:
+    """Trains until the validation accuracy reaches a target, from the last checkpoint where there is one.
+
+    Args:
+        job: the run.
+        target: accuracy, from 0 to 1.
+        group: on which it trains.
+        note: called with the metrics of each epoch.
+
+    Returns:
+        What became of it; a run that diverged did not reach the target.
+    """
+    seconds, num_epochs = 0.0, 0
+    try:
+        with closing(_messages(train_on_worker, job, group)) as messages:
+            for message in messages:
+                if not isinstance(message, EpochMetrics):
+                    continue
+                seconds, num_epochs = seconds + message.metrics["epoch_seconds"], message.epoch
+                note(message)
+                if message.metrics["val/accuracy"] >= target:
+                    return TargetOutcome(True, seconds, num_epochs)
+    except DivergedError:
+        pass
+    return TargetOutcome(False, seconds, num_epochs)
+
+
+def search(study: Study, dataset: Dataset, path: Path) -> StudyFolder:
+    """Searches a study afresh, without finalists, and returns the folder of its records.
+
+    Args:
+        study: whose `budget.max_concurrent_trials` says how many trials run at once.
+        dataset: its data.
+        path: a folder for its records; what an interrupted search left there is removed.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    folder = StudyFolder.open(path.parent, path.name, study.identity())
+    run_search(Recorder(study, folder, dataset, NullCallback(), lambda key: None), RayExecutor())
+    return folder
+
+
+def _messages(loop: Callable[[A], Iterator[M]], argument: A, group: Group) -> Generator[M]:
+    """Runs a loop on the group's workers and yields what the first of them says."""
+    try:
+        with WorkerGroupRun(loop, argument, group.workers, name="scale", storage=group.storage) as run:
+            yield from run
+    finally:
+        shutil.rmtree(group.storage, ignore_errors=True)
+
+
+def _time_on_worker(job: TimingJob) -> Iterator[TimingMessage]:
+    """What each worker runs."""
+    take_device()
+    yield from time_job(job)

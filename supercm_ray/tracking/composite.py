@@ -1,0 +1,87 @@
+"""Several trackers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from supercm_ray.records import Status
+from supercm_ray.tracking.tracker import TrackedModel, Tracker
+
+T = TypeVar("T")
+
+
+class CompositeTracker:
+    """Passes every call on to each of several trackers, also where one of them fails."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        """Args: the trackers; ids and addresses are those of the first that has one."""
+        self._trackers = list(trackers)
+
+    @property
+    def uri(self) -> str:
+        """That of the first tracker that has one."""
+        return _first(self._each(lambda tracker: tracker.uri))
+
+    @property
+    def how_to_open(self) -> str:
+        """A line for each tracker that has one."""
+        return "\n".join(filter(None, self._each(lambda tracker: tracker.how_to_open)))
+
+    def open_study(self) -> str:
+        """Opens it in all."""
+        return _first(self._each(lambda tracker: tracker.open_study()))
+
+    def attach_study(self) -> bool:
+        """Attaches to it in all; whether it is open in any."""
+        return any(self._each(lambda tracker: tracker.attach_study()))
+
+    def sync(self, key: str) -> None:
+        """Writes what any of them lacks of a run."""
+        self._each(lambda tracker: tracker.sync(key))
+
+    def sync_all(self) -> None:
+        """Writes what any of them lacks."""
+        self._each(lambda tracker: tracker.sync_all())
+
+    def close_study(self, status: Status) -> None:
+        """Closes it in all."""
+        self._each(lambda tracker: tracker.close_study(status))
+
+    def log_files(self, files: Mapping[Path, str]) -> None:
+        """Stores files in all."""
+        self._each(lambda tracker: tracker.log_files(files))
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Stores numbers in all."""
+        self._each(lambda tracker: tracker.log_metrics(metrics))
+
+    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+        """Stores a model in all that keep models."""
+        return _first(self._each(lambda tracker: tracker.log_model(model, under)))
+
+    def run_id(self, key: str | None = None) -> str:
+        """The first tracker's id."""
+        return _first(self._each(lambda tracker: tracker.run_id(key)))
+
+    def _each(self, call: Callable[[Tracker], T]) -> list[T]:
+        """What a call returns for each tracker.
+
+        Raises:
+            Exception: the first one that a tracker raised, after all were called.
+        """
+        found: list[T] = []
+        errors: list[Exception] = []
+        for tracker in self._trackers:
+            try:
+                found.append(call(tracker))
+            except Exception as error:  # of any kind; the others are to be called all the same
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return found
+
+
+def _first(values: Sequence[str]) -> str:
+    return next(filter(None, values), "")

@@ -1,0 +1,89 @@
+"""Keeping a model in MLflow in a form that loads without pickle (a torch.export program)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import mlflow.pytorch
+import numpy as np
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.models import Model, infer_signature
+
+from supercm_ray.tracking.mlflow.runs import MlflowRuns
+from supercm_ray.tracking.tracker import TrackedModel
+
+
+def log_model(runs: MlflowRuns, run_id: str, model: TrackedModel) -> str:
+    """Stores a model under a run and returns its `models:/` address.
+
+    Goes through the client alone, since MLflow's global functions would take part in a run that the caller of this
+    package may have active.
+    """
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", model.name)  # MLflow takes no dots in it
+    client = runs.client
+    params = client.get_run(run_id).data.params
+    made = client.create_logged_model(
+        runs.experiment_id, name=name, source_run_id=run_id, params=params, model_type="pytorch"
+    )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            _save(model, path, Model(run_id=run_id, model_id=made.model_id, model_uuid=made.model_id))
+            client.log_model_artifacts(made.model_id, str(path))
+    except BaseException:
+        client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    _link_metrics(client, run_id, made.model_id)
+    return f"models:/{made.model_id}"
+
+
+def _save(model: TrackedModel, path: Path, description: Model) -> None:
+    module = model.load().cpu().eval()
+    with torch.no_grad():
+        output = module(torch.from_numpy(model.example)).numpy()
+    with _quiet():
+        mlflow.pytorch.save_model(
+            module,
+            str(path),
+            mlflow_model=description,
+            serialization_format="pt2",
+            input_example=model.example,
+            signature=infer_signature(model.example, output),
+            pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
+        )
+
+
+def _link_metrics(client: MlflowClient, run_id: str, model_id: str) -> None:
+    """Shows the metrics of the whole run, which have step 0, beside the model."""
+    metrics = [
+        Metric(one.key, one.value, one.timestamp, 0, model_id=model_id, run_id=run_id)
+        for name in client.get_run(run_id).data.metrics
+        for one in client.get_metric_history(run_id, name)
+        if one.step == 0 and one.model_id is None
+    ]
+    client.log_batch(run_id, metrics=metrics)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what torch.export and MLflow say of their own insides off the terminal."""
+    log = logging.getLogger("mlflow")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

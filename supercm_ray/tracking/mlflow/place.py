@@ -1,0 +1,100 @@
+"""Where MLflow keeps things, and connecting to it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from supercm_ray.errors import TrackingError
+from supercm_ray.tracking.messages import reason_of, without_credentials
+
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
+_SQLITE = "sqlite:///"
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or a database in the directory where the command was given."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{Path.cwd() / 'mlflow.db'}"
+
+
+def experiment_name() -> str:
+    """MLFLOW_EXPERIMENT_NAME, or the name of this package."""
+    return os.environ.get(EXPERIMENT_VARIABLE) or "supercm_ray"
+
+
+def connect(uri: str) -> tuple[MlflowClient, str]:
+    """A client, and the id of the experiment, made where there is none.
+
+    Raises:
+        TrackingError: where MLflow does not answer or cannot be used.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # seven take minutes, and records are kept anyway
+    for name in ("mlflow", "alembic"):  # which announce each table of a new database
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        _make_database(uri)
+        client = MlflowClient(uri)
+        return client, _find_experiment(client, uri)
+    except TrackingError:
+        raise
+    except Exception as error:  # of SQLAlchemy, requests, alembic and the system
+        raise TrackingError(
+            f"MLflow must be usable at {without_credentials(uri)}, got: {reason_of(error)}; set "
+            "MLFLOW_TRACKING_URI to another place, unset it to use mlflow.db in this directory, or set "
+            "SUPERCM_TRACKING=none"
+        ) from error
+
+
+def _find_experiment(client: MlflowClient, uri: str) -> str:
+    name = experiment_name()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:  # another command made it in between
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"the MLflow experiment `{name}` must be active at {without_credentials(uri)}, got one that was deleted; "
+            f"restore it with `mlflow experiments restore -x {found.experiment_id}`, or set {EXPERIMENT_VARIABLE}"
+        )
+    return str(found.experiment_id)
+
+
+def _make_database(uri: str) -> None:
+    """Makes the tables of a new SQLite file by one process alone, under another name, so that neither commands given
+    at once nor a kill leave half of them.
+    """
+    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or "?" in uri or path.exists() or not path.parent.is_dir():
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with _locked(path.parent):
+        if path.exists():
+            return
+        try:
+            MlflowClient(f"{_SQLITE}{partial}").search_experiments(max_results=1)
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process, where its file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,95 @@
+"""Runs of one MLflow experiment: finding, making and writing them, within MLflow's limits on calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+
+from supercm_ray.records import Status, now_ms
+
+_STATUS: Mapping[Status, int] = {
+    "running": RunStatus.RUNNING,
+    "complete": RunStatus.FINISHED,
+    "pruned": RunStatus.KILLED,
+    "interrupted": RunStatus.KILLED,
+    "failed": RunStatus.FAILED,
+}
+_METRICS_PER_CALL = 1000
+_PARAMS_PER_CALL = 100
+_RUNS_PER_PAGE = 1000
+
+
+class MlflowRuns:
+    """The runs of one experiment."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        """Args: a connected client, and the experiment."""
+        self.client, self.experiment_id = client, experiment_id
+
+    def search(self, condition: str) -> list[Run]:
+        """All runs that meet a condition."""
+        token: str | None = None
+        found: list[Run] = []
+        while token is None or token:
+            page = self.client.search_runs(
+                [self.experiment_id], condition, max_results=_RUNS_PER_PAGE, page_token=token
+            )
+            found += page
+            token = page.token or ""
+        return found
+
+    def create(self, name: str, tags: Mapping[str, str], started_ms: int | None = None) -> str:
+        """Makes a run, open, and returns its id."""
+        started_ms = started_ms or now_ms()
+        run = self.client.create_run(self.experiment_id, start_time=started_ms, tags=dict(tags), run_name=name)
+        return str(run.info.run_id)
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        """The tags of a run."""
+        return dict(self.client.get_run(run_id).data.tags)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a run."""
+        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def set_status(self, run_id: str, status: Status, ended_ms: int | None = None) -> None:
+        """Sets the status of a run, open or ended."""
+        name = RunStatus.to_string(_STATUS[status])
+        if status == "running":
+            self.client.update_run(run_id, status=name)
+        else:
+            self.client.set_terminated(run_id, status=name, end_time=ended_ms)
+
+    def log_params(self, run_id: str, params: Mapping[str, object]) -> None:
+        """Writes parameters, which MLflow keeps as text."""
+        entities = [Param(name, str(value)) for name, value in params.items()]
+        for start in range(0, len(entities), _PARAMS_PER_CALL):
+            self.client.log_batch(run_id, params=entities[start : start + _PARAMS_PER_CALL])
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], timestamp_ms: int) -> None:
+        """Writes numbers of the whole run."""
+        entities = [Metric(name, value, timestamp_ms, 0) for name, value in metrics.items() if math.isfinite(value)]
+        self.client.log_batch(run_id, metrics=entities)
+
+    def log_epochs(self, run_id: str, history: Sequence[Mapping[str, float]], written: Callable[[int], None]) -> None:
+        """Writes epochs, whole ones in each call, so that the last `epoch` MLflow has says up to where it has all.
+
+        Args:
+            run_id: the run.
+            history: of each epoch in order, with the keys `epoch` and `timestamp_ms`.
+            written: told the last epoch of each call that succeeded.
+        """
+        step = max(1, _METRICS_PER_CALL // max(len(metrics) for metrics in history))
+        for start in range(0, len(history), step):
+            epochs = history[start : start + step]
+            entities = [
+                Metric(name, value, int(metrics["timestamp_ms"]), int(metrics["epoch"]))
+                for metrics in epochs
+                for name, value in metrics.items()
+                if name != "timestamp_ms"
+            ]
+            self.client.log_batch(run_id, metrics=entities)
+            written(int(epochs[-1]["epoch"]))

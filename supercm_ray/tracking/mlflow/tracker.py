@@ -1,0 +1,180 @@
+"""MLflow as a copy of the records on disk: whatever it lacks of a run is written, nothing is written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from supercm_ray.config import Study
+from supercm_ray.records import RunRecord, Status, StudyFolder, now_ms
+from supercm_ray.tracking.messages import without_credentials
+from supercm_ray.tracking.mlflow.model import log_model
+from supercm_ray.tracking.mlflow.place import connect, tracking_uri
+from supercm_ray.tracking.mlflow.runs import MlflowRuns
+from supercm_ray.tracking.provenance import provenance
+from supercm_ray.tracking.tracker import TrackedModel
+
+_DESCRIBED = "supercm.described"  # the tag of a run whose parameters and splits are all there
+_MODEL_URI, _MODEL_RUN = "supercm.model_uri", "supercm.best_run"  # the model under a run, and the run it comes from
+
+
+class MlflowTracker:
+    """The runs of one study in MLflow: a parent, and a child for each run folder."""
+
+    def __init__(self, study: Study, folder: StudyFolder) -> None:
+        """Finds or makes the experiment.
+
+        Raises:
+            TrackingError: where MLflow does not answer or cannot be used.
+        """
+        self.uri = tracking_uri()
+        self._study, self._folder = study, folder
+        self._runs = MlflowRuns(*connect(self.uri))
+        self._parent_id = ""
+        self._children: dict[str, str] | None = None
+        self._described: set[str] = set()
+        self._written: dict[str, int] = {}
+        self._last: dict[str, RunRecord] = {}
+
+    @property
+    def how_to_open(self) -> str:
+        """The server's address, or the command that serves the database."""
+        shown = without_credentials(self.uri)
+        return f"open {shown}" if self.uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
+
+    def open_study(self) -> str:
+        """Finds or makes the parent run, of which all runs written from now on are children, and sets it running."""
+        self.attach_study()
+        self._runs.set_status(self._parent_id, "running")
+        return self._parent_id
+
+    def attach_study(self) -> bool:
+        """Finds or makes the parent run; whether it is open."""
+        study, folder = self._study, self._folder
+        tags = {
+            **self._study_tags(),
+            "supercm.kind": "study",
+            "supercm.num_trials": str(study.budget.num_trials),
+            "supercm.num_seeds": str(study.num_seeds),
+        }
+        found = self._runs.search(f"tags.`supercm.study_id` = '{folder.study_id}' and tags.`supercm.kind` = 'study'")
+        if found:
+            self._parent_id = str(found[0].info.run_id)
+            self._runs.set_tags(self._parent_id, tags)
+        else:
+            self._parent_id = self._runs.create(study.name, {**tags, **_provenance_tags()})
+        if not found or _DESCRIBED not in found[0].data.tags:
+            space = {f"space.{path}": distribution.model_dump() for path, distribution in study.space.items()}
+            self._runs.log_params(self._parent_id, {**study.base.leaves(), **space})
+            self._runs.set_tags(self._parent_id, {_DESCRIBED: "1"})
+        return not found or found[0].info.status == "RUNNING"
+
+    def sync(self, key: str) -> None:
+        """Writes what MLflow lacks of the run with this key, its epochs in one call, and its status."""
+        run = self._folder.run(key).view()
+        if run is None:
+            return
+        run_id = self._child(run.record)
+        missing = [metrics for metrics in run.history if metrics["epoch"] > self._written[key]]
+        if missing:
+            self._runs.log_epochs(run_id, missing, partial(self._written.__setitem__, key))
+        if self._last.get(key) != run.record:
+            self._log_record(run_id, run.record)
+            self._last[key] = run.record
+
+    def sync_all(self) -> None:
+        """Writes what MLflow lacks of any run of the study."""
+        for record in self._folder.runs():
+            self.sync(record.key)
+
+    def close_study(self, status: Status) -> None:
+        """Closes the parent run, where there is one."""
+        if self._parent_id:
+            self._runs.set_tags(self._parent_id, {"supercm.status": status})
+            self._runs.set_status(self._parent_id, status, now_ms())
+
+    def log_files(self, files: Mapping[Path, str]) -> None:
+        """Stores files as artifacts of the parent run."""
+        for path, folder in files.items():
+            self._runs.client.log_artifact(self._parent_id, str(path), folder or None)
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Stores numbers as metrics of the parent run, those that have changed."""
+        known = self._runs.client.get_run(self._parent_id).data.metrics
+        changed = {name: value for name, value in metrics.items() if known.get(name) != value}
+        self._runs.log_metrics(self._parent_id, changed, now_ms())
+
+    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+        """Stores a model as a torch.export program, and its address as a tag."""
+        run_id = self.run_id(under)
+        tags = self._runs.tags(run_id)
+        if tags.get(_MODEL_URI) and tags.get(_MODEL_RUN) == model.run:
+            return tags[_MODEL_URI]
+        uri = log_model(self._runs, run_id, model)
+        self._runs.set_tags(run_id, {_MODEL_URI: uri, _MODEL_RUN: model.run})
+        return uri
+
+    def run_id(self, key: str | None = None) -> str:
+        """MLflow's id of a run."""
+        return self._parent_id if key is None else self._known_children().get(key, "")
+
+    def _child(self, record: RunRecord) -> str:
+        """The MLflow run of a record, made where there is none, and described where a kill came in between."""
+        key, children = record.key, self._known_children()
+        if key not in children:
+            children[key] = self._runs.create(key, self._child_tags(record), record.started_ms)
+            self._written[key] = 0
+        if key not in self._described:
+            self._runs.log_params(children[key], {**record.params, "label_budget": record.label_budget})
+            self._runs.client.log_artifact(children[key], str(self._folder.run(key).splits))
+            self._runs.set_tags(children[key], {_DESCRIBED: "1"})
+            self._described.add(key)
+        return children[key]
+
+    def _known_children(self) -> dict[str, str]:
+        """The MLflow runs by key; the first time MLflow is asked which there are, and how many epochs of each."""
+        if self._children is None:
+            children: dict[str, str] = {}
+            for run in self._runs.search(f"tags.`supercm.study_id` = '{self._folder.study_id}'"):
+                key = run.data.tags.get("supercm.run")
+                if key:
+                    children[key] = str(run.info.run_id)
+                    self._written[key] = int(run.data.metrics.get("epoch", 0))
+                    if _DESCRIBED in run.data.tags:
+                        self._described.add(key)
+            self._children = children
+        return self._children
+
+    def _log_record(self, run_id: str, record: RunRecord) -> None:
+        self._runs.set_tags(run_id, {"supercm.status": record.status, "supercm.reason": record.reason})
+        if record.ended_ms is not None:
+            self._runs.log_metrics(run_id, record.summary, record.ended_ms)
+        self._runs.set_status(run_id, record.status, record.ended_ms)
+
+    def _study_tags(self) -> dict[str, str]:
+        return {
+            "supercm.study": self._study.name,
+            "supercm.study_id": self._folder.study_id,
+            "supercm.study_hash": self._folder.identity,
+        }
+
+    def _child_tags(self, record: RunRecord) -> dict[str, str]:
+        return {
+            **self._study_tags(),
+            **({"mlflow.parentRunId": self._parent_id} if self._parent_id else {}),
+            "supercm.kind": record.kind,
+            "supercm.run": record.key,
+            "supercm.label_budget": str(record.label_budget),
+            **{f"supercm.{name}": str(value) for name, value in record.labels.items()},
+            **_provenance_tags(),
+        }
+
+
+def _provenance_tags() -> dict[str, str]:
+    """Tags that say what code made a run."""
+    found = provenance()
+    tags = {f"supercm.version.{name}": value for name, value in found.versions.items()}
+    if found.commit:
+        tags |= {"mlflow.source.git.commit": found.commit, "supercm.git_dirty": str(found.dirty).lower()}
+    return tags

@@ -1,0 +1,110 @@
+"""TensorBoard: event files below each run's folder, made from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from supercm_ray.config import Study
+from supercm_ray.records import RunRecord, RunView, Status, StudyFolder
+from supercm_ray.tracking.tracker import TrackedModel
+
+_FOLDER = "tensorboard"
+
+
+class TensorBoardTracker:
+    """Scalars of each epoch, and the configuration, summary and status of each run that has ended.
+
+    The first time that a process writes a run it replaces the run's event files, so that after a kill each epoch is
+    there once, whatever the files held.
+    """
+
+    def __init__(self, study: Study, folder: StudyFolder) -> None:
+        """Args: the study, and the folder whose runs are written."""
+        self._folder = folder
+        self.uri = str(folder.path.resolve())
+        self.how_to_open = f"tensorboard --logdir '{self.uri}'"
+        self._writers: dict[str, SummaryWriter] = {}
+        self._written: dict[str, int] = {}
+        self._ended: dict[str, RunRecord] = {}
+
+    def open_study(self) -> str:
+        """The study's folder; TensorBoard knows no status of a study."""
+        return self.run_id()
+
+    def attach_study(self) -> bool:
+        """Never open."""
+        return False
+
+    def sync(self, key: str) -> None:
+        """Writes the epochs that are new, and what is known at its end of a run that has ended."""
+        run = self._folder.run(key).view()
+        if run is None or (self._ended.get(key) == run.record and self._written[key] == run.num_epochs):
+            return
+        if key not in self._writers:
+            self._writers[key], self._written[key] = _new_writer(Path(self.run_id(key))), 0
+        self._write_epochs(key, run)
+        if run.record.status != "running":
+            self._write_end(key, run)
+
+    def sync_all(self) -> None:
+        """Writes what is lacking of any run."""
+        for record in self._folder.runs():
+            self.sync(record.key)
+
+    def close_study(self, status: Status) -> None:
+        """Closes the event files of runs that are open."""
+        for key in list(self._writers):
+            self._writers.pop(key).close()
+
+    def log_files(self, files: Mapping[Path, str]) -> None:
+        """No-op: TensorBoard keeps no files."""
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Replaces the numbers of the whole study."""
+        writer = _new_writer(Path(self.run_id()))
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, 0)
+        writer.close()
+
+    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+        """Empty: TensorBoard keeps no models."""
+        return ""
+
+    def run_id(self, key: str | None = None) -> str:
+        """The folder of the event files, below the run's own."""
+        place = self._folder.path if key is None else self._folder.run(key).path
+        return str(place.resolve() / _FOLDER)
+
+    def _write_epochs(self, key: str, run: RunView) -> None:
+        writer = self._writers[key]
+        for metrics in run.history:
+            epoch = int(metrics["epoch"])
+            if epoch > self._written[key]:
+                for name, value in metrics.items():
+                    if name not in ("epoch", "timestamp_ms"):
+                        writer.add_scalar(name, value, epoch, metrics["timestamp_ms"] / 1000)
+        writer.flush()
+        self._written[key] = run.num_epochs
+
+    def _write_end(self, key: str, run: RunView) -> None:
+        writer, record = self._writers.pop(key), run.record
+        final = {f"final/{name}": value for name, value in {**run.metrics, **record.summary}.items() if "/" in name}
+        params = {name: _hparam(value) for name, value in record.params.items()}
+        writer.add_hparams(params, final, run_name=".", global_step=run.num_epochs)
+        writer.add_text("status", f"{record.status}: {record.reason}".rstrip(": "), run.num_epochs)
+        writer.close()
+        self._ended[key] = record
+
+
+def _new_writer(folder: Path) -> SummaryWriter:
+    """A writer into a folder whose former event files are taken away; who shows them live is told to forget them."""
+    for former in folder.glob("events.out.tfevents.*"):
+        former.unlink()
+    return SummaryWriter(str(folder), purge_step=0)
+
+
+def _hparam(value: object) -> str | int | float:
+    return value if isinstance(value, int | float) else str(value)

@@ -1,0 +1,78 @@
+"""The trackers that studies may name. Each tool is imported when its tracker is made."""
+
+from __future__ import annotations
+
+import os
+
+from supercm_ray.config import Study, import_plugins
+from supercm_ray.errors import StudyError, SuperCMError, TrackingError, nearest
+from supercm_ray.records import StudyFolder
+from supercm_ray.tracking.background import unusable
+from supercm_ray.tracking.composite import CompositeTracker
+from supercm_ray.tracking.null import NullTracker
+from supercm_ray.tracking.tracker import TRACKERS, Tracker
+
+VARIABLE = "SUPERCM_TRACKING"
+
+
+@TRACKERS.register("mlflow")
+def _mlflow(study: Study, folder: StudyFolder) -> Tracker:
+    from supercm_ray.tracking.mlflow import MlflowTracker
+
+    return MlflowTracker(study, folder)
+
+
+@TRACKERS.register("tensorboard")
+def _tensorboard(study: Study, folder: StudyFolder) -> Tracker:
+    try:
+        from supercm_ray.tracking.tensorboard import TensorBoardTracker
+    except ImportError as error:
+        raise TrackingError(
+            f"the tracker `tensorboard` needs the package tensorboard, got: {error}; "
+            "pip install 'supercm-ray[tensorboard]', or name another tracker"
+        ) from error
+    return TensorBoardTracker(study, folder)
+
+
+@TRACKERS.register("none")
+def _none(study: Study, folder: StudyFolder) -> Tracker:
+    return NullTracker()
+
+
+def tracker_names(study: Study) -> tuple[str, ...]:
+    """The trackers of a study, each once: those that SUPERCM_TRACKING names, or else its own. None is `none`.
+
+    Raises:
+        StudyError: for a name that is not registered, after the study's plug-ins were imported.
+    """
+    import_plugins(study.base.plugins)
+    given = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+    place = VARIABLE if given else "tracking"
+    names = tuple(dict.fromkeys(given or study.tracking)) or ("none",)
+    for name in names:
+        if name not in TRACKERS.names():
+            where = "" if given else f" in {study.source}"
+            raise StudyError(
+                f"`{place}` must name known trackers{where}, got {name!r}; {nearest(name, TRACKERS.names())}"
+            )
+    return names
+
+
+def make_tracker(study: Study, folder: StudyFolder) -> Tracker:
+    """The tracker of a study, one for all that it names.
+
+    Raises:
+        StudyError: for a name that is not registered.
+        TrackingError: for a tracker that cannot be used.
+    """
+    made = [_make(name, study, folder) for name in tracker_names(study)]
+    return made[0] if len(made) == 1 else CompositeTracker(made)
+
+
+def _make(name: str, study: Study, folder: StudyFolder) -> Tracker:
+    try:
+        return TRACKERS.find(name).make(study, folder)
+    except SuperCMError:
+        raise
+    except Exception as error:  # a plug-in's tracker can raise anything
+        raise unusable(f"`{name}`", error) from error

@@ -1,0 +1,255 @@
+"""The one guard: whatever a tracker raises, a study goes on, shows its result, and ends as it would have."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
+
+import supercm_ray
+from supercm_ray import api
+from supercm_ray.config import Study, load_study
+from supercm_ray.errors import TrackingError
+from supercm_ray.records import Status, StudyFolder
+from supercm_ray.testing.tracker import KEY, small_model, write_run
+from supercm_ray.tracking import TRACKERS, BackgroundTracker, TrackedModel, background
+from supercm_ray.tracking.composite import CompositeTracker
+from supercm_ray.tracking.null import NullTracker
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "mlflow": lambda: MlflowException("the server is away"),
+    "database": lambda: OperationalError("INSERT", {}, Exception("database is locked")),
+    "network": lambda: requests.ConnectionError("http://user:topsecret@tracking:5000 refused"),
+    "key": lambda: KeyError("train/d"),
+    "bug": ZeroDivisionError,
+}
+
+
+class Broken:
+    """Fails in every method from the given call on. Notes what was called."""
+
+    def __init__(self, error: Callable[[], Exception], working_calls: int = 0, opens: bool = True) -> None:
+        self.error, self.working_calls, self.opens = error, working_calls, opens
+        self.calls: list[str] = []
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if len(self.calls) > self.working_calls:
+            raise self.error()
+
+    @property
+    def uri(self) -> str:
+        self._call("uri")
+        return "broken://user:topsecret@place"
+
+    @property
+    def how_to_open(self) -> str:
+        self._call("how_to_open")
+        return ""
+
+    def open_study(self) -> str:
+        if not self.opens:
+            raise self.error()
+        return "parent"
+
+    def attach_study(self) -> bool:
+        self._call("attach_study")
+        return True
+
+    def sync(self, key: str) -> None:
+        self._call("sync")
+
+    def sync_all(self) -> None:
+        self._call("sync_all")
+
+    def close_study(self, status: Status) -> None:
+        self._call("close_study")
+
+    def log_files(self, files: Mapping[Path, str]) -> None:
+        self._call("log_files")
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        self._call("log_metrics")
+
+    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+        self._call("log_model")
+        return "model"
+
+    def run_id(self, key: str | None = None) -> str:
+        self._call("run_id")
+        return "run"
+
+
+class Forgetful(Broken):
+    """Refuses the first calls of `sync` and takes the rest, as a server that is restarted."""
+
+    def sync(self, key: str) -> None:
+        if self.calls.count("sync") < 3:
+            self.working_calls = len(self.calls)
+            self._call("sync")
+        self.working_calls = 10**6
+
+
+@pytest.fixture(params=list(ERRORS))
+def error(request: pytest.FixtureRequest) -> Callable[[], Exception]:
+    return ERRORS[request.param]
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    with caplog.at_level(logging.WARNING, logger="supercm_ray"):
+        yield caplog
+
+
+def call_everything(tracker: BackgroundTracker) -> list[object]:
+    return [
+        tracker.sync(KEY),
+        tracker.sync_all(),
+        tracker.attach_study(),
+        tracker.log_files({}),
+        tracker.log_metrics({}),
+        tracker.log_model(small_model()),
+        tracker.run_id(KEY),
+        tracker.run_id(),
+        tracker.close_study("complete"),
+    ]
+
+
+def test_no_method_lets_an_error_through(error: Callable[[], Exception], warnings: pytest.LogCaptureFixture) -> None:
+    broken = Broken(error)
+    with background(broken) as tracker:
+        assert (tracker.uri, tracker.how_to_open, tracker.open_study()) == ("", "", "parent")
+        assert call_everything(tracker) == [None, None, False, None, None, "", "", "", None]
+    assert call_everything(tracker)[2] is False, "also after its end"
+    assert {"sync", "sync_all", "log_files", "log_metrics", "log_model", "run_id", "close_study"} <= set(broken.calls)
+    assert [message.split(":")[0] for message in warnings.messages] == [
+        "the tracker does not take what it is sent, the study goes on and sends it later",
+        "the tracker lacks a part of this study, whose results are whole; the same command sends it",
+    ]
+    assert "topsecret" not in warnings.text
+
+
+@pytest.mark.parametrize("working_calls", range(11))
+def test_a_tracker_may_break_at_any_call(working_calls: int, warnings: pytest.LogCaptureFixture) -> None:
+    with background(Broken(ERRORS["key"], working_calls)) as tracker:
+        tracker.open_study()
+        call_everything(tracker)
+    assert len(warnings.messages) == 2
+    assert "topsecret" not in warnings.text
+
+
+def test_what_is_made_up_for_in_the_end_is_not_lacking(warnings: pytest.LogCaptureFixture) -> None:
+    with background(Forgetful(ERRORS["mlflow"], 10**6)) as tracker:
+        for _ in range(5):
+            tracker.sync(KEY)
+            tracker.flush()
+    assert len(warnings.messages) == 1, warnings.messages
+
+
+def test_opening_refuses_a_tracker_that_cannot_be_used(error: Callable[[], Exception]) -> None:
+    with (
+        background(Broken(error, 10**6, opens=False)) as tracker,
+        pytest.raises(
+            TrackingError, match=r"^the tracker must be usable at broken://\*\*\*@place, got: .+SUPERCM_TRACK"
+        ),
+    ):
+        tracker.open_study()
+
+
+def test_a_tracker_that_ends_the_thread_does_not_hang(study: Study, folder: StudyFolder) -> None:
+    class Incomplete:
+        """A plug-in's that lacks every method."""
+
+    with background(Incomplete()) as tracker:  # type: ignore[arg-type]
+        call_everything(tracker)
+
+
+def test_one_broken_tracker_of_several_keeps_nothing_from_the_others() -> None:
+    works = Broken(ERRORS["key"], 10**6)
+    with background(CompositeTracker([Broken(ERRORS["mlflow"]), works, NullTracker()])) as tracker:
+        call_everything(tracker)
+    assert {"sync", "sync_all", "log_files", "log_metrics", "log_model", "run_id", "close_study"} <= set(works.calls)
+
+
+SMALL = """\
+base:
+  data: {name: digits, label_ratio: 0.1}
+  model: {name: mlp, channels: [4]}
+  training: {num_epochs: 2, steps_per_epoch: 2, device: cpu}
+space: {algorithm.clustering_weight: {type: categorical, choices: [0.5, 1.0]}}
+budget: {num_trials: 2}
+scheduler: {name: none}
+num_seeds: 1
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
+    """A study of seconds whose tracker breaks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SUPERCM_TRACKING", raising=False)
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL + "tracking: broken\n", encoding="utf-8")
+    yield load_study(path)
+    TRACKERS.remove("broken")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["mlflow", "database", "network", "key"])
+def test_train_gives_its_result_whatever_its_tracker_raises(small: Study, kind: str) -> None:
+    TRACKERS.add("broken", lambda study, folder: Broken(ERRORS[kind]))
+    result = supercm_ray.train(small)
+    assert {"val/accuracy", "train/loss"} <= set(result.metrics)
+    assert Path(result.checkpoint).exists()
+    assert (result.tracking_uri, result.run_id, result.model_uri, result.how_to_open) == ("", "", "", "")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tune_and_report_give_theirs(small: Study, warnings: pytest.LogCaptureFixture) -> None:
+    TRACKERS.add("broken", lambda study, folder: Broken(ERRORS["network"]))
+    result = supercm_ray.tune(small, executor="in-process", plots=False)
+    assert result.counts == {"complete": 2}
+    assert not result.failed_finalists
+    assert result.rows
+    assert (result.run_id, result.model_uri) == ("parent", "")
+    assert api.report("small").text == result.report.text
+    assert sum("lacks a part of this study" in message for message in warnings.messages) == 2
+    assert "topsecret" not in warnings.text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_tracker_that_cannot_be_opened_is_refused_before_anything_runs(small: Study, tmp_path: Path) -> None:
+    def refusing(study: Study, folder: StudyFolder) -> Broken:
+        raise ConnectionError("http://user:topsecret@place refused")
+
+    TRACKERS.add("broken", refusing)
+    with pytest.raises(TrackingError, match=r"`broken`, got: ConnectionError: http://\*\*\*@place refused"):
+        supercm_ray.train(small)
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_run_is_written_only_by_the_thread(study: Study, folder: StudyFolder) -> None:
+    write_run(folder, study)
+    seen: list[str] = []
+
+    class Noting(NullTracker):
+        def sync(self, key: str) -> None:
+            import threading
+
+            seen.append(threading.current_thread().name)
+
+        def run_id(self, key: str | None = None) -> str:
+            import threading
+
+            seen.append(threading.current_thread().name)
+            return ""
+
+    with background(Noting()) as tracker:
+        tracker.sync(KEY)
+        tracker.run_id(KEY)
+    assert seen == ["tracker", "tracker"]
