@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -36,7 +36,7 @@ class FloatDistribution(Frozen):
         """The values that must fit the configuration, by the key that gives them."""
         return {"low": self.low, "high": self.high}
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether a point may take this value."""
         if not isinstance(value, float | int) or isinstance(value, bool) or not self.low <= value <= self.high:
             return False
@@ -65,10 +65,11 @@ class IntDistribution(Frozen):
         """The values that must fit the configuration, by the key that gives them."""
         return {"low": self.low, "high": self.high}
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether a point may take this value."""
-        inside = isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
-        return inside and (value - self.low) % self.step == 0
+        if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
+            return False
+        return (value - self.low) % self.step == 0
 
 
 class CategoricalDistribution(Frozen):
@@ -87,7 +88,7 @@ class CategoricalDistribution(Frozen):
         """The values that must fit the configuration, by the key that gives them."""
         return {f"choices[{i}]": choice for i, choice in enumerate(self.choices)}
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether a point may take this value."""
         return any(
             value == choice and (type(value) is type(choice) or (type(value), type(choice)) == (int, float))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from supercm_ray.config.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from supercm_ray.config.run import Config, flatten, is_option, set_leaf, set_leaves, to_json
+from supercm_ray.config.run import Config, Tree, flatten, is_option, set_leaf, set_leaves, to_json
 from supercm_ray.config.study import Study
 from supercm_ray.errors import StudyError, nearest
 
@@ -85,7 +85,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     return _validate(tree, f"{path.name} with {' '.join(overrides)}")
 
 
-def change_study(study: Study, values: Mapping[str, Any], by: str) -> Study:
+def change_study(study: Study, values: Mapping[str, object], by: str) -> Study:
     """A copy with the leaves at these dotted paths (`base.seed`, `budget.num_trials`) set, checked anew.
 
     Args:
@@ -107,13 +107,13 @@ def on_workers(study: Study, num_workers: int | tuple[int, int] | None, use_gpu:
     Raises:
         StudyError: where its batches cannot be shared by so many.
     """
-    values: dict[str, Any] = {} if num_workers is None else {"budget.num_workers": num_workers}
+    values: dict[str, object] = {} if num_workers is None else {"budget.num_workers": num_workers}
     if use_gpu:
         values |= {"base.training.device": "cuda", "budget.gpus_per_worker": 1}
     return change_study(study, values, f"num_workers={num_workers}, use_gpu={use_gpu}") if values else study
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Tree:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -132,7 +132,7 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()}
 
 
-def _override(tree: dict[str, Any], override: str, file: str) -> None:
+def _override(tree: Tree, override: str, file: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise StudyError(f"an override must be `key=value`, got {override!r}")
@@ -153,7 +153,7 @@ def _override(tree: dict[str, Any], override: str, file: str) -> None:
         ) from error
 
 
-def _open_section(tree: dict[str, Any], path: str) -> list[str]:
+def _open_section(tree: Tree, path: str) -> list[str]:
     """Begins the optional section that a path leads into, such as `scaling`, where the study has none, and makes room
     for its leaf; returns the paths of the fields that the section may still be given.
     """
@@ -172,7 +172,7 @@ def _open_section(tree: dict[str, Any], path: str) -> list[str]:
     return free
 
 
-def _validate(tree: dict[str, Any], file: str) -> Study:
+def _validate(tree: Tree, file: str) -> Study:
     try:
         study = Study.model_validate_json(to_json(tree))
     except ValidationError as error:
@@ -189,7 +189,7 @@ _PLAIN_TYPES = ("bool", "int", "float", "str")
 """How pydantic marks the members of a union of plain values at the end of a place."""
 
 
-def _messages(details: Sequence[ErrorDetails], tree: Mapping[str, Any], file: str) -> list[str]:
+def _messages(details: Sequence[ErrorDetails], tree: Mapping[str, object], file: str) -> list[str]:
     """One message for each broken rule: not one for each member of a union, nor for what follows from another."""
     unions = {detail["loc"][:-1] for detail in details if detail["loc"][-1:] == ("bool",)}
     lines: dict[str, None] = {}
@@ -208,7 +208,7 @@ def _follows(loc: tuple[int | str, ...], kind: str, details: Sequence[ErrorDetai
     return kind == "too_short" and any(len(d["loc"]) > len(loc) and d["loc"][: len(loc)] == loc for d in details)
 
 
-def _message(detail: ErrorDetails, tree: Mapping[str, Any], file: str) -> str:
+def _message(detail: ErrorDetails, tree: Mapping[str, object], file: str) -> str:
     place, model, value = _locate(detail["loc"], tree)
     context = detail.get("ctx", {})
     kind = detail["type"]
@@ -236,7 +236,7 @@ def _remedy(model: type[BaseModel], detail: ErrorDetails) -> str:
     return " ".join((field.description or "add it").split()) if field else "add it"
 
 
-def _locate(loc: tuple[int | str, ...], tree: Any) -> tuple[str, type[BaseModel], Any]:
+def _locate(loc: tuple[int | str, ...], tree: object) -> tuple[str, type[BaseModel], object]:
     """The dotted place that pydantic means, the model that owns its last key, and the value there."""
     place, value = "", tree
     model: type[BaseModel] = Study
@@ -265,6 +265,6 @@ def _inner_model(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     return None
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -34,6 +34,8 @@ from supercm_ray.config.registry import (
 )
 
 Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
+Tree: TypeAlias = dict[str, Any]
+"""A configuration as plain values, in mappings that may hold mappings."""
 
 
 class PlaceConfig(Frozen):
@@ -295,7 +297,7 @@ class Config(Frozen):
         """Every leaf by its dotted path."""
         return dict(flatten(self.model_dump()))
 
-    def replace(self, overrides: Mapping[str, Any]) -> Config:
+    def replace(self, overrides: Mapping[str, object]) -> Config:
         """A copy with the leaves at these dotted paths set, validated anew.
 
         Where a name changes, the options of what it names are the defaults, except those set here.
@@ -318,7 +320,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
-def set_leaves(tree: dict[str, Any], values: Mapping[str, Any]) -> None:
+def set_leaves(tree: Tree, values: Mapping[str, object]) -> None:
     """Sets leaves by their dotted paths, names before options, whatever the order in which they are given.
 
     Raises:
@@ -333,7 +335,7 @@ def is_option(path: str) -> bool:
     return ".options." in path
 
 
-def set_leaf(tree: dict[str, Any], path: str, value: Any) -> None:
+def set_leaf(tree: Tree, path: str, value: object) -> None:
     """Sets the leaf at a dotted path. A new name takes the options of the former one away; an option need not be in
     the tree, since the model of the options knows which there are.
 
@@ -351,6 +353,6 @@ def set_leaf(tree: dict[str, Any], path: str, value: Any) -> None:
     tree[last] = value
 
 
-def to_json(tree: Any) -> str:
+def to_json(tree: object) -> str:
     """JSON text, from which models are validated: there a list is a tuple's only form, so strictness can stay on."""
     return json.dumps(tree)

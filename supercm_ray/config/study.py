@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -158,7 +158,7 @@ class Scheduler(Frozen):
         return schema_of_options("scheduler.name", cls.model_fields["name"].default, schema, handler)
 
 
-def _as_list(value: Any) -> Any:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, Mapping) else value
 
 
@@ -331,7 +331,7 @@ class Study(Frozen):
         """Searched paths that are objectives themselves: trials are compared only within one group of each."""
         return tuple(objective.metric for objective in self.objective if objective.metric in self.space)
 
-    def group(self, overrides: Mapping[str, Any]) -> tuple[Any, ...]:
+    def group(self, overrides: Mapping[str, Leaf]) -> tuple[Leaf, ...]:
         """The group of a setting, the empty tuple where the study has no group path."""
         return tuple(overrides[path] for path in self.group_paths)
 

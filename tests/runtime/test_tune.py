@@ -52,11 +52,16 @@ def test_worker_processes_are_reused_between_trials(
 ALGORITHM = """
 import torch
 from supercm_ray.algorithms import ALGORITHMS, Step, Terms
+from supercm_ray.config import OptionsModel
 
-@ALGORITHMS.register("entropy_minimisation", requires={"unlabeled"})
+class Options(OptionsModel):
+    weight: float = 1.0
+
+@ALGORITHMS.register("entropy_minimisation", options=Options, requires={"unlabeled"})
 def entropy_minimisation(step: Step) -> Terms:
-    probabilities = step.unlabeled_logits.softmax(dim=1)
-    return {"entropy": -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1).mean()}
+    assignments = step.unlabeled_logits.softmax(dim=1)
+    entropy = -(assignments * assignments.clamp_min(1e-12).log()).sum(dim=1).mean()
+    return {"entropy": step.options(Options).weight * entropy}
 """
 
 
@@ -65,7 +70,7 @@ def test_an_algorithm_of_the_users_own_is_tuned_by_its_name(tmp_path: Path, empt
     place = Place.make(tmp_path, empty_mlflow)
     (tmp_path / "my_algorithms.py").write_text(ALGORITHM)
     base = {**STUDY["base"], "plugins": ["my_algorithms"], "algorithm": {"name": "entropy_minimisation"}}
-    space = {"algorithm.clustering_weight": STUDY["space"]["algorithm.clustering_weight"]}
+    space = {"algorithm.options.weight": {"type": "float", "low": 2.0, "high": 3.0}}
     objective = {"metric": "val/accuracy", "direction": "maximize"}
     place.write(base=base, space=space, objective=objective, enqueued_trials=[], num_seeds=1, budget={"num_trials": 2})
     command = [Path(sys.executable).with_name("supercm-ray"), "tune", "tiny.yaml"]
@@ -73,6 +78,7 @@ def test_an_algorithm_of_the_users_own_is_tuned_by_its_name(tmp_path: Path, empt
     assert done.returncode == 0, done.stdout + done.stderr
     histories = [place.folder.run(record.key).history() for record in place.folder.runs()]
     assert histories and all("train/entropy" in history[0] for history in histories)
+    assert all(2 <= record.params["algorithm.options.weight"] <= 3 for record in place.folder.runs())
 
     place.write(base={**base, "plugins": ["no_such_module"]})
     refused = place.here("tune", "tiny.yaml")
