@@ -46,7 +46,14 @@ num_seeds: 2
 """
 
 
-GROUPS = {"runtime": "ray", "tuning": "report", "execution/test_study.py": "study"}
+GROUPS = {
+    "runtime": "ray",
+    "tuning": "report",
+    "execution/test_study.py": "study",
+    "scaling/test_report.py": "scaling",
+    "search/test_study_view.py": "view",
+    "training/test_parity.py": "parity",
+}
 """Tests that share what is dear to make, by their place: one process of `pytest -n` runs a group, in order."""
 
 

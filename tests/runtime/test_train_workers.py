@@ -63,35 +63,32 @@ def check_whole(place: Place) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    made = Place(tmp_path_factory.mktemp("undisturbed"))
-    made.write()
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Place:
+    made = Place.make(tmp_path_factory.mktemp("undisturbed"), empty_mlflow)
     done = made.run(*WORDS)
     assert done.returncode == 0, done.stdout
     return made
 
 
 @pytest.mark.slow
-def test_what_two_workers_leave_is_what_one_process_leaves(undisturbed: Place, tmp_path: Path) -> None:
+def test_what_two_workers_leave_is_what_one_process_leaves(undisturbed: Place, place: Place) -> None:
     """Up to rounding, which grows with every step: tests/training/test_parity.py compares in float64."""
     check_whole(undisturbed)
-    assert run_folder(undisturbed).outcome.exists()
-    alone = Place(tmp_path)
-    alone.write()
-    done = alone.run(*(word for word in WORDS if word not in ("--workers", "2")))
-    assert done.returncode == 0, done.stdout
-    check_whole(alone)
-    ours, theirs = (run_folder(place).history()[0] for place in (alone, undisturbed))
+    assert run_folder(undisturbed).test_predictions.exists()
+    done = place.here(*(word for word in WORDS if word not in ("--workers", "2")))
+    assert done.returncode == 0, done.stderr
+    check_whole(place)
+    ours, theirs = (run_folder(one).history()[0] for one in (place, undisturbed))
     for name in ("train/loss", "train/clustering", "val/loss"):
         assert ours[name] == pytest.approx(theirs[name], rel=2e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (1, 2))])
 def test_kills_change_nothing(place: Place, undisturbed: Place, seed: int) -> None:
-    """Five kills -9 a run: two workers, two commands and last a raylet, at random moments; three runs, and
-    `test_interruption.py` kills nine times more.
+    """Five kills -9 a run: two workers, two commands and last a raylet, at random moments; one run, two more by
+    `make test-slow`, and `test_interruption.py` kills as well.
 
     Workers go on until they notice that their command or raylet is gone, and may come to the run's end before: then
     what is left of the kills meets the command while it reads what they have written.
@@ -192,12 +189,12 @@ def test_what_a_worker_had_to_say_is_shown_once_and_kept(place: Place) -> None:
 @pytest.mark.slow
 def test_a_finished_run_stays_finished_when_its_test_split_cannot_be_opened(place: Place) -> None:
     words = ("train", "tiny.yaml", "training.num_epochs=1")
-    assert place.run(*words).returncode == 0
+    assert place.here(*words).returncode == 0
     done = place.run(*words, "--test", "--workers", "2", "--gpu")
     assert done.returncode == 2, done.stdout
     assert "1 CPU and 1 GPU each" in done.stdout
     assert run_folder(place).record().status == "complete"
-    assert place.run(*words, "--test").returncode == 0
+    assert place.here(*words, "--test").returncode == 0
     assert "test/accuracy" in run_folder(place).record().summary
 
 
@@ -213,7 +210,7 @@ def test_workers_that_do_not_share_a_batch_evenly_are_refused_before_anything_st
     done = place.here("train", "tiny.yaml", "--workers", "3")
     assert done.returncode == 2, done.stderr
     assert "workers share each batch evenly" in done.stderr
-    assert "50 rows for 3 workers" in done.stderr
+    assert "50 samples for 3 workers" in done.stderr
     assert not (place.path / "results").exists()
 
 

@@ -87,8 +87,10 @@ def session(dashboard: bool, no_ray: None) -> Iterator[None]:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("dashboard", "reuse"),
-    [(False, True), (True, False)],
-    ids=["no dashboard, one process", "dashboard, a process each"],
+    [
+        pytest.param(False, True, id="no dashboard, one process"),
+        pytest.param(True, False, id="dashboard, a process each", marks=pytest.mark.nightly),
+    ],
 )
 def test_trials_stopped_early_free_all_within_seconds_many_times_in_a_row(
     reuse: bool, session: None, tmp_path: Path
