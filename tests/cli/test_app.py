@@ -25,7 +25,11 @@ BROKEN = {
     "unknown data": ("name: digits", "name: digit", "did you mean `digits`?"),
     "unknown algorithm": ("name: supervised", "name: supervized", "did you mean `supervised`?"),
     "unknown backbone": ("name: small_cnn", "name: small_cn", "did you mean `small_cnn`?"),
-    "unfit backbone": ("name: small_cnn", "name: alexnet", "`model.name` must take inputs of the shape of the data"),
+    "unfit backbone": (
+        "    name: small_cnn\n    options: {channels: [32, 64, 64]}\n",
+        "    name: alexnet\n",
+        "`model.name` must take inputs of the shape of the data",
+    ),
     "too few labels": ("choices: [0.01,", "choices: [0.001, 0.01,", "every class must have a labeled sample"),
     "type": ("learning_rate: 1e-3", "learning_rate: fast", "`base.training.learning_rate` must be a valid number"),
     "test metric": ("metric: val/accuracy", "metric: test/accuracy", "selection never sees test"),
