@@ -108,7 +108,7 @@ def test_no_import_runs_against_the_arrows(path: Path) -> None:
         ("data.splits", "import importlib\nimportlib.import_module('supercm_ray.training')"),
         ("search.space", "from supercm_ray.execution import Recorder"),
         ("execution.recorder", "from supercm_ray.tracking import Tracker"),
-        ("tracking.client", "from supercm_ray.runtime import Run"),
+        ("tracking.tracker", "from supercm_ray.runtime import Run"),
         ("runtime.tune_run", "from supercm_ray.cli.progress import ProgressView"),
         ("runtime.tune_run", "from supercm_ray.api import tune"),
         ("api", "from supercm_ray import cli"),

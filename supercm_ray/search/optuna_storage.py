@@ -20,6 +20,7 @@ from supercm_ray.search.trials import REASON, STATES, frozen_trial
 logger = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT_S = 60  # another program may hold the database for a while
+_LOST = "its record was lost"
 _SIGNS_OF_DAMAGE = ("not a database", "malformed", "no such table", "no such column")
 
 
@@ -63,14 +64,15 @@ class OptunaStore:
             self.optuna.set_metric_names([objective.metric for objective in study.objective])
 
     def reconcile(self, trials: Sequence[RunView]) -> None:
-        """Brings the storage to what the records say, which are the truth. Where it lacks a trial or contradicts one
-        it is made anew from them, which is said.
+        """Brings the storage to what the records say, which are the truth. Where it lacks a trial, contradicts one, or
+        has an ended one that they lack, it is made anew from them, which is said.
 
         Args:
             trials: those of the study, from its records.
         """
-        known = self.optuna.get_trials(deepcopy=False)
-        if all(_agrees(trial, known) for trial in trials):
+        known, by_number = self.optuna.get_trials(deepcopy=False), {trial.number: trial for trial in trials}
+        has_more = any(one.state.is_finished() and one.number not in by_number and not _is_lost(one) for one in known)
+        if not has_more and all(_agrees(trial, known) for trial in trials):
             for trial in trials:
                 self.tell(trial)
             return
@@ -79,15 +81,14 @@ class OptunaStore:
         )
         optuna.delete_study(study_name=self._study.name, storage=self._storage)
         self._open()
-        by_number = {trial.number: trial for trial in trials}
-        for number in range(max(by_number) + 1):
+        for number in range(max(by_number, default=-1) + 1):
             found = by_number.get(number)
-            lost = create_trial(state=TrialState.FAIL, user_attrs={REASON: "its record was lost"})
+            lost = create_trial(state=TrialState.FAIL, user_attrs={REASON: _LOST})
             self.optuna.add_trial(frozen_trial(self._study, found) if found else lost)
 
     def use_sampler(self) -> None:
         """Has the study's sampler propose from now on, which goes on with random numbers of its own."""
-        self.optuna.sampler = build_sampler(self._study.sampler, self.num_trials)
+        self.optuna.sampler = build_sampler(self._study.sampler, len(self._begun()))
 
     def enqueue(self) -> None:
         """Has the study's enqueued trials tried first, each once, however often this is called."""
@@ -96,8 +97,8 @@ class OptunaStore:
 
     @property
     def num_trials(self) -> int:
-        """Trials begun, ended or not."""
-        return sum(trial.state != TrialState.WAITING for trial in self.optuna.get_trials(deepcopy=False))
+        """Trials begun, ended or not; those whose record was lost left out."""
+        return sum(not _is_lost(trial) for trial in self._begun())
 
     def unfinished(self) -> list[int]:
         """Numbers of trials begun and not ended: those that were interrupted."""
@@ -135,6 +136,9 @@ class OptunaStore:
             self._trial(trial.number).set_user_attr(REASON, trial.record.reason)
         self.optuna.tell(trial.number, ended.values, state=ended.state)
 
+    def _begun(self) -> list[FrozenTrial]:
+        return [trial for trial in self.optuna.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+
     def _trial(self, number: int) -> Trial:
         study_id = self._storage.get_study_id_from_name(self._study.name)
         return Trial(self.optuna, self._storage.get_trial_id_from_study_id_trial_number(study_id, number))
@@ -147,6 +151,11 @@ def _suggest(trial: Trial, path: str, one: optuna.distributions.BaseDistribution
         trial.suggest_int(path, one.low, one.high, step=one.step, log=one.log)
     elif isinstance(one, optuna.distributions.CategoricalDistribution):
         trial.suggest_categorical(path, one.choices)
+
+
+def _is_lost(trial: FrozenTrial) -> bool:
+    """Whether it only keeps the number of a trial whose record was lost."""
+    return trial.user_attrs.get(REASON) == _LOST
 
 
 def _agrees(trial: RunView, known: Sequence[FrozenTrial]) -> bool:

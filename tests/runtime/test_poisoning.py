@@ -19,8 +19,10 @@ from supercm_ray.runtime.cluster import ray_session
 
 pytestmark = pytest.mark.slow
 
-SSL = {"data": {"name": "known", "labels_per_class": 2}, "algorithm": {"name": "pseudo_label"}}
-UDA = {"data": {"name": "digits_even", "target": {"name": "known"}}, "algorithm": {"name": "dann"}}
+STAND_IN = "mnist"
+"""In this process the name of other data; its workers, which are sent the data, know the name as well."""
+SSL = {"data": {"name": STAND_IN, "labels_per_class": 2}, "algorithm": {"name": "pseudo_label"}}
+UDA = {"data": {"name": "digits_even", "target": {"name": STAND_IN}}, "algorithm": {"name": "dann"}}
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +93,10 @@ def test_garbage_changes_nothing_but_test_and_oracle_figures(
     base: dict[str, Any], metric: str, make: Any, ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    results = {}
+    results, real = {}, DATASETS.find(STAND_IN)
     for labels in ("true", "garbage"):
-        DATASETS.add("known", lambda place, options, labels=labels: make(labels))
+        stand_in = replace(real, make=lambda place, options, labels=labels: make(labels))
+        monkeypatch.setitem(DATASETS._entries, STAND_IN, stand_in)
         results[labels] = tune(study(base, metric), results=tmp_path / labels, plots=False)
     done = {labels: what_was_done(result.folder) for labels, result in results.items()}
     assert len(done["true"]) == 6 + 2

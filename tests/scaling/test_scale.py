@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime.conftest import Place
+from studies import Place
 
 from scaling.recomputed import check_page
 from supercm_ray.records import StudyFolder

@@ -199,3 +199,24 @@ def test_commands_begun_at_once_make_one_database(tmp_path: Path, folder: StudyF
     (tmp_path / "go").touch()
     assert [process.wait(timeout=120) for process in begun] == [0, 0]
     assert {path.name for path in tmp_path.glob("*new.db*")} | {path.name for path in tmp_path.glob(".*")} == {"new.db"}
+
+
+LOGGED = """
+import logging
+from supercm_ray.config import Config, DataConfig, Study
+from supercm_ray.records import StudyFolder
+from supercm_ray.testing.tracker import small_model
+from supercm_ray.tracking.mlflow import MlflowTracker
+from pathlib import Path
+
+tracker = MlflowTracker(Study(name="a", base=Config(data=DataConfig(label_ratio=0.1))), StudyFolder(Path(), "a", "b"))
+tracker.open_study()
+assert tracker.log_model(small_model())
+logging.getLogger("supercm_ray.tracking").warning("seen %s %s", logging.root.level, logging.root.handlers)
+"""
+
+
+def test_keeping_a_model_leaves_the_processs_logging_alone(tmp_path: Path, folder: StudyFolder) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", LOGGED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "seen 30 []" in done.stderr) == (0, True), done.stderr

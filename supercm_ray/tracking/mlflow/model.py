@@ -11,7 +11,6 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-import mlflow.pytorch
 import numpy as np
 import torch
 from mlflow import MlflowClient
@@ -53,7 +52,9 @@ def _save(model: TrackedModel, path: Path, description: Model) -> None:
     with torch.no_grad():
         output = module(torch.from_numpy(model.example)).numpy()
     with _quiet():
-        mlflow.pytorch.save_model(
+        from mlflow.pytorch import save_model  # here, since its import sets up logging for the whole process
+
+        save_model(
             module,
             str(path),
             mlflow_model=description,
@@ -77,13 +78,15 @@ def _link_metrics(client: MlflowClient, run_id: str, model_id: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what torch.export and MLflow say of their own insides off the terminal."""
-    log = logging.getLogger("mlflow")
-    level = log.level
+    """Keeps what torch.export and MLflow say of their own insides off the terminal, and logging as it was."""
+    root, log = logging.getLogger(), logging.getLogger("mlflow")
+    root_level, handlers, level = root.level, root.handlers[:], log.level
     log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        root.setLevel(root_level)
+        root.handlers[:] = handlers
         log.setLevel(level)
