@@ -21,7 +21,7 @@ ROOT = Path(supercm_ray.__file__).parent
 BASE = """\
 base:
   data: {name: digits, label_ratio: 0.1}
-  model: {name: mlp, channels: [4]}
+  model: {name: mlp, options: {channels: [4]}}
   training: {num_epochs: 1, steps_per_epoch: 2, device: cpu}
 """
 

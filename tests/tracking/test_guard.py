@@ -179,7 +179,7 @@ def test_one_broken_tracker_of_several_keeps_nothing_from_the_others() -> None:
 SMALL = """\
 base:
   data: {name: digits, label_ratio: 0.1}
-  model: {name: mlp, channels: [4]}
+  model: {name: mlp, options: {channels: [4]}}
   training: {num_epochs: 2, steps_per_epoch: 2, device: cpu}
 space: {algorithm.clustering_weight: {type: categorical, choices: [0.5, 1.0]}}
 budget: {num_trials: 2}

@@ -22,7 +22,7 @@ from supercm_ray.config import load_study
 SMALL = """\
 base:
   data: {name: digits, label_ratio: 0.1}
-  model: {name: mlp, channels: [4]}
+  model: {name: mlp, options: {channels: [4]}}
   training: {num_epochs: 2, steps_per_epoch: 2, device: cpu}
 """
 
