@@ -11,6 +11,9 @@ ALONE := tests/runtime/test_worker_group.py tests/runtime/test_worker_group_on_a
 RAY_VENV := .venv-ray-$(RAY)
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
+# Of the slow tests all, or with SLOW='not nightly' those that find what no quicker test finds
+SLOW ?= (nightly or not nightly)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-ray check format
 
@@ -28,12 +31,11 @@ demo: $(INSTALLED) ## Tune SuperCM on handwritten digits and show what it found
 	PATH="$(CURDIR)/$(BIN):$$PATH" launch/local.sh search_spaces/digits.yaml
 
 test: $(INSTALLED) ## Run the tests, those marked slow aside
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' --ignore tests/runtime
-	$(BIN)/python -m pytest -m 'not slow' tests/runtime
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
 
 test-slow: $(INSTALLED) ## Run the tests marked slow
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(addprefix --ignore ,$(ALONE))
-	$(BIN)/python -m pytest -m slow $(ALONE)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'slow and $(SLOW)' $(addprefix --ignore ,$(ALONE))
+	$(BIN)/python -m pytest -m 'slow and $(SLOW)' $(ALONE)
 
 test-ray: $(RAY_VENV)/.installed ## Try another version of Ray: make test-ray RAY=2.56.1
 	$(RAY_VENV)/bin/python -c 'import ray; assert ray.__version__ == "$(RAY)", ray.__version__'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,22 @@ num_seeds: 2
 """
 
 
+GROUPS = {"runtime": "ray", "tuning": "report", "execution/test_study.py": "study"}
+"""Tests that share what is dear to make, by their place: one process of `pytest -n` runs a group, in order."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts tests into their groups; all that start Ray are in one, so that only one Ray runs at a time."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        names = [name for start, name in GROUPS.items() if place.startswith(start)]
+        if "ray_cluster" in getattr(item, "fixturenames", ()):
+            names = ["ray"]
+        if names and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(names[0]))
+
+
 @pytest.fixture
 def write(tmp_path: Path):
     """Writes a study file of this text and returns its path."""
@@ -71,13 +88,43 @@ def place(tmp_path: Path, empty_mlflow: Path) -> Place:
     return Place.make(tmp_path, empty_mlflow)
 
 
-@pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """A Ray of this machine, kept for those tests of the session that only need one."""
-    from supercm_ray.runtime.cluster import ray_session  # seconds of imports, which most tests do without
+class SharedRay:
+    """A Ray of this machine, started when it is first wanted."""
 
-    with ray_session():
-        yield
+    def __init__(self) -> None:
+        self._held = ExitStack()
+        self._is_open = False
+
+    def open(self) -> None:
+        from supercm_ray.runtime.cluster import ray_session  # seconds of imports, which most tests do without
+
+        if not self._is_open:
+            self._held.enter_context(ray_session())
+            self._is_open = True
+
+    def close(self) -> None:
+        self._held.close()
+        self._is_open = False
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[SharedRay]:
+    """The Ray of this session's tests."""
+    made = SharedRay()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ray_cluster(shared_ray: SharedRay) -> None:
+    """A Ray of this machine, for tests that need one and leave it as it is."""
+    shared_ray.open()
+
+
+@pytest.fixture
+def no_ray(shared_ray: SharedRay) -> None:
+    """No Ray, for tests that start one of their own in this process."""
+    shared_ray.close()
 
 
 @pytest.fixture(scope="session")

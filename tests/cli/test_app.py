@@ -26,8 +26,8 @@ BROKEN = {
     "unknown algorithm": ("name: supervised", "name: supervized", "did you mean `supervised`?"),
     "unknown backbone": ("name: small_cnn", "name: small_cn", "did you mean `small_cnn`?"),
     "unfit backbone": (
-        "    name: small_cnn\n    options: {channels: [32, 64, 64]}\n",
-        "    name: alexnet\n",
+        "name: small_cnn\n    options: {channels: [32, 64, 64]}",
+        "name: alexnet",
         "`model.name` must take inputs of the shape of the data",
     ),
     "too few labels": ("choices: [0.01,", "choices: [0.001, 0.01,", "every class must have a labeled sample"),

@@ -16,5 +16,5 @@ class TestInProcess(ExecutorContract):
 
 class TestRay(ExecutorContract):
     @pytest.fixture
-    def executor(self) -> Executor:
+    def executor(self, ray_cluster: None) -> Executor:
         return EXECUTORS.find("ray").make()

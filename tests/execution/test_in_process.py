@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from studies import Place
 
 from supercm_ray import tune
-from supercm_ray.algorithms import ALGORITHMS, Step, Terms, register
+from supercm_ray.algorithms import ALGORITHMS, Step, Terms
 from supercm_ray.config import Study, load_study
 from supercm_ray.errors import InterruptedStudyError, StudyError
 from supercm_ray.execution.attempts import RETRIES
@@ -164,9 +164,9 @@ class Fault:
 @pytest.fixture
 def fault() -> Iterator[Fault]:
     made = Fault()
-    register("at_fault")(made)
+    ALGORITHMS.add("at_fault", made)
     yield made
-    ALGORITHMS.pop("at_fault")
+    ALGORITHMS.remove("at_fault")
 
 
 def test_a_run_that_raises_is_tried_again_then_failed(place: Place, short: Study, fault: Fault) -> None:

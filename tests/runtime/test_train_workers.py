@@ -203,21 +203,21 @@ def test_a_finished_run_stays_finished_when_its_test_split_cannot_be_opened(plac
 
 def test_workers_on_gpus_that_none_is_given_are_refused_before_anything_starts(place: Place) -> None:
     for words in (("train", "tiny.yaml", "--workers", "2"), ("tune", "tiny.yaml")):
-        done = place.run(*words, "training.device=cuda")
-        assert done.returncode == 2, done.stdout
-        assert "each worker must be given a GPU, budget.gpus_per_worker above 0" in done.stdout
+        done = place.here(*words, "training.device=cuda")
+        assert done.returncode == 2, done.stderr
+        assert "each worker must be given a GPU, budget.gpus_per_worker above 0" in done.stderr
     assert not (place.path / "results").exists()
 
 
 def test_workers_that_do_not_share_a_batch_evenly_are_refused_before_anything_starts(place: Place) -> None:
-    done = place.run("train", "tiny.yaml", "--workers", "3")
-    assert done.returncode == 2, done.stdout
-    assert "workers share each batch evenly" in done.stdout
-    assert "50 rows for 3 workers" in done.stdout
+    done = place.here("train", "tiny.yaml", "--workers", "3")
+    assert done.returncode == 2, done.stderr
+    assert "workers share each batch evenly" in done.stderr
+    assert "50 rows for 3 workers" in done.stderr
     assert not (place.path / "results").exists()
 
 
 def test_words_that_are_no_number_of_workers_are_refused(place: Place) -> None:
-    done = place.run("train", "tiny.yaml", "--workers", "two")
-    assert done.returncode == 2, done.stdout
-    assert "--workers must be a number or MIN:MAX, got 'two'" in done.stdout
+    done = place.here("train", "tiny.yaml", "--workers", "two")
+    assert done.returncode == 2, done.stderr
+    assert "--workers must be a number or MIN:MAX, got 'two'" in done.stderr

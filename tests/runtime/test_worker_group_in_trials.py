@@ -67,7 +67,7 @@ def note_removals(at: dict[str, float], over: threading.Event) -> None:
 
 
 @pytest.fixture
-def session(dashboard: bool) -> Iterator[None]:
+def session(dashboard: bool, no_ray: None) -> Iterator[None]:
     before = dict(os.environ)
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     for module in (toy_loops, sys.modules[__name__]):

@@ -20,7 +20,7 @@ NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(no_ray: None) -> Iterator[Cluster]:
     """A head and a node on this machine, with room for one worker each."""
     before = dict(os.environ)
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "5"

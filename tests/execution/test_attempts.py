@@ -1,0 +1,118 @@
+"""What becomes of the errors of a run: those that are final are its last message, others are raised for another try."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from supercm_ray.config import Budget
+from supercm_ray.data import load_dataset
+from supercm_ray.errors import CheckpointError, DivergedError, StorageError, SuperCMError, WorkersError
+from supercm_ray.execution.attempts import PROCESS_FAILED, attempt
+from supercm_ray.execution.executor import Phase, Run, RunQueue
+from supercm_ray.execution.recorder import NullCallback, Recorder
+from supercm_ray.records import LAST, REFUSED, EpochMetrics, Message, RunFailed, RunFolder, StudyFolder
+from supercm_ray.runtime.tune_trainable import TrialRunner
+from supercm_ray.testing.executor import tiny_study
+from supercm_ray.training import Job
+
+RUN = Run("trials/0000", "trial")
+
+
+class Scripted:
+    """An executor whose run says so many epochs and then raises, as often as there are errors."""
+
+    def __init__(self, *errors: Exception, epochs: int = 0) -> None:
+        self._errors, self._epochs = list(errors), epochs
+
+    def session(self, budget: Budget) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def capacity(self, budget: Budget) -> int:
+        return 1
+
+    def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
+        for epoch in range(1, self._epochs + 1):
+            yield EpochMetrics(epoch, {"val/accuracy": 0.5})
+        if self._errors:
+            raise self._errors.pop(0)
+
+    def run_all(self, phase: Phase, queue: RunQueue) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def phase(tmp_path: Path) -> Phase:
+    study = tiny_study()
+    folder = StudyFolder.open(tmp_path, study.name, study.identity())
+    dataset = load_dataset(study.base.data)
+    Recorder(study, folder, dataset, NullCallback(), lambda key: None).begin(RUN)
+    return Phase("search", study, folder, dataset, evaluate_test=False)
+
+
+@pytest.fixture
+def checkpoint(phase: Phase) -> Path:
+    path = phase.folder.run(RUN.key).path / LAST
+    path.write_bytes(b"a checkpoint")
+    return path
+
+
+def test_a_storage_that_fails_is_raised_and_no_checkpoint_quarantined(phase: Phase, checkpoint: Path) -> None:
+    error = StorageError("a checkpoint must be read from s3://bucket, got timed out")
+    with pytest.raises(StorageError, match="timed out"):
+        list(attempt(Scripted(error), phase, RUN))
+    assert checkpoint.exists()
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+@pytest.mark.parametrize(
+    ("error", "reason", "by_process"),
+    [
+        (DivergedError("the loss is nan"), "the loss is nan", False),
+        (WorkersError("gone", "all"), f"{PROCESS_FAILED}: gone", True),
+    ],
+)
+def test_what_is_final_is_the_last_message(
+    phase: Phase, error: SuperCMError, reason: str, by_process: bool, epochs: int
+) -> None:
+    *before, last = attempt(Scripted(error, epochs=epochs), phase, RUN)
+    assert [message.epoch for message in before] == list(range(1, epochs + 1))
+    assert last == RunFailed(epochs, reason, by_process=by_process)
+
+
+def test_a_checkpoint_that_is_refused_is_quarantined_once(phase: Phase, checkpoint: Path) -> None:
+    """A second refusal is not the checkpoint's fault, and so the run's."""
+    errors = CheckpointError("broken"), CheckpointError("still broken")
+    (last,) = attempt(Scripted(*errors), phase, RUN)
+    assert last == RunFailed(0, "still broken")
+    assert not checkpoint.exists()
+    assert checkpoint.with_name(REFUSED).read_bytes() == b"a checkpoint"
+
+
+def test_a_checkpoint_error_after_an_epoch_ends_the_run(phase: Phase, checkpoint: Path) -> None:
+    """It cannot be written: to start afresh would lose what is there."""
+    *_, last = attempt(Scripted(CheckpointError("no space"), epochs=1), phase, RUN)
+    assert last == RunFailed(1, "no space")
+    assert checkpoint.exists()
+
+
+def test_tune_gets_the_reason_as_the_last_step(phase: Phase) -> None:
+    runner = TrialRunner.__new__(TrialRunner)
+    runner.setup({"run": RUN}, phase=phase, executor=Scripted(DivergedError("the loss is nan"), epochs=1))
+    first, last = runner.step(), runner.step()
+    assert not first["done"]
+    assert [message.epoch for message in first["messages"]] == [1]
+    assert last == {"messages": (RunFailed(1, "the loss is nan"),), "done": True}
+
+
+def test_tune_gets_a_storage_error_raised_for_another_try(phase: Phase) -> None:
+    runner = TrialRunner.__new__(TrialRunner)
+    runner.setup({"run": RUN}, phase=phase, executor=Scripted(StorageError("timed out")))
+    with pytest.raises(StorageError, match="timed out"):
+        runner.step()
