@@ -1,4 +1,4 @@
-"""The accuracy table: every host without and with the clustering loss, both searched with the same budget.
+"""The accuracy table: every algorithm without and with the clustering loss, both searched with the same budget.
 
     python benchmarks/accuracy.py                         # all rows that need no GPU; resumes what was begun
     python benchmarks/accuracy.py --only digits/vat/4     # one row
@@ -82,7 +82,7 @@ def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path, *, again: b
         for i, row in enumerate(left, start=1):
             print(f"{i}/{len(left)} {row.key}", flush=True)
             try:
-                arms = {arm: _figures(tune(row.study(arm), results=work, plots=False)) for arm in ARMS}
+                arms = {arm: _metrics(tune(row.study(arm), results=work, plots=False)) for arm in ARMS}
                 _put(row, arms, path, readme)
             except InterruptedStudyError:
                 raise
@@ -138,7 +138,7 @@ def _is_done(row: Row, known: dict[str, Any] | None) -> bool:
     return known is not None and all(known[arm]["identity"] == row.study(arm).identity() for arm in ARMS)
 
 
-def _figures(result: TuneResult) -> dict[str, Any]:
+def _metrics(result: TuneResult) -> dict[str, Any]:
     """What the JSON says of an arm."""
     (row,) = result.rows
     study, folder = result.study, result.folder
@@ -146,7 +146,7 @@ def _figures(result: TuneResult) -> dict[str, Any]:
     trials = folder.runs("trial")
     return {
         "identity": study.identity(),
-        "chosen": row.assignments,
+        "chosen": row.overrides,
         "labels": row.label_budget,
         "test_accuracy": {str(record.params["seed"]): record.summary["test/accuracy"] for record in finalists},
         "failed_seeds": result.failed_finalists,
@@ -159,7 +159,7 @@ def _figures(result: TuneResult) -> dict[str, Any]:
 def _trial(record: RunRecord, history: list[dict[str, float]]) -> dict[str, Any]:
     last = history[-1] if history else {}
     kept = {name: value for name, value in last.items() if name.startswith(("val/", "target/", "oracle/"))}
-    return {"assignments": record.assignments, "status": record.status, "epochs": len(history), **kept}
+    return {"overrides": record.overrides, "status": record.status, "epochs": len(history), **kept}
 
 
 def _seconds(record: RunRecord) -> float:
@@ -173,7 +173,7 @@ def _put(row: Row, arms: dict[str, Any], path: Path, readme: Path) -> None:
         "command": f"{COMMAND} --only {row.key}",
         "commit": _commit(),
         "suite": suite.title,
-        "host": row.host,
+        "algorithm": row.algorithm,
         "labels_per_class": row.labels_per_class,
         "selected_by": study.primary.metric,
         "search": {

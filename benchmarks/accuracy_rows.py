@@ -1,6 +1,7 @@
 """The rows of the accuracy table, each with two studies that differ in nothing but the clustering loss.
 
-A row is named suite/host/labels, such as `digits/vat/4`, or suite/host where all labels of the source are used.
+A row is named suite/algorithm/labels, such as `digits/vat/4`, or suite/algorithm where all labels of the source are
+used.
 """
 
 from __future__ import annotations
@@ -49,17 +50,17 @@ class Suite:
 
 @dataclass(frozen=True)
 class Row:
-    """A host on a data set with so many labels a class, or all labels of the source (None)."""
+    """A algorithm on a data set with so many labels a class, or all labels of the source (None)."""
 
     suite: Suite
-    host: str
+    algorithm: str
     labels_per_class: int | None = None
 
     @property
     def key(self) -> str:
         """Its name on the command line and in the JSON."""
         labels = "" if self.labels_per_class is None else f"/{self.labels_per_class}"
-        return f"{self.suite.name}/{self.host}{labels}"
+        return f"{self.suite.name}/{self.algorithm}{labels}"
 
     def study(self, arm: str) -> Study:
         """What is run: the same space and budget in both arms, but for the weight of the loss that one has not."""
@@ -68,14 +69,14 @@ class Row:
     def _tree(self, arm: str) -> dict[str, Any]:
         suite = self.suite
         labels = {} if self.labels_per_class is None else {"labels_per_class": self.labels_per_class}
-        algorithm = {**suite.algorithm, "name": self.host, "clustering_weight": float(arm == WITH)}
+        section = {**suite.algorithm, "name": self.algorithm, "clustering_weight": float(arm == WITH)}
         space, point = self._space(arm)
         return {
             "name": f"{self.key}/{arm}".replace("/", "-"),
             "base": {
                 "data": {**suite.data, **labels},
                 "model": suite.model,
-                "algorithm": algorithm,
+                "algorithm": section,
                 "training": suite.training,
             },
             "space": space,
@@ -101,7 +102,7 @@ class Row:
         """What is searched, and the setting that is tried first."""
         space = {"training.learning_rate": _log_range(1e-3, 1e-2)}
         point = {"training.learning_rate": 3e-3}
-        if self.host != "supervised":
+        if self.algorithm != "supervised":
             space["algorithm.consistency_weight"] = _log_range(0.1, 3.0)
             point["algorithm.consistency_weight"] = 1.0
         if arm == WITH:
@@ -113,23 +114,23 @@ class Row:
 def rows() -> Iterator[Row]:
     """Every row of the table, those that take least time first; `cifar10` needs a GPU."""
     for suite in _office_pairs():
-        for host in ("supervised", "dann", "cdan", "mcc"):
-            yield Row(suite, host)
+        for algorithm in ("supervised", "dann", "cdan", "mcc"):
+            yield Row(suite, algorithm)
     for labels in (1, 2, 4, 10):
-        for host in ("supervised", "vat", "fixmatch"):
-            yield Row(_DIGITS, host, labels)
-    for host in ("pi_model", "mean_teacher", "pseudo_label"):
-        yield Row(_DIGITS, host, 4)
+        for algorithm in ("supervised", "vat", "fixmatch"):
+            yield Row(_DIGITS, algorithm, labels)
+    for algorithm in ("pi_model", "mean_teacher", "pseudo_label"):
+        yield Row(_DIGITS, algorithm, 4)
     for suite in _DIGIT_DOMAINS:
-        for host in ("supervised", "dann"):
-            yield Row(suite, host)
+        for algorithm in ("supervised", "dann"):
+            yield Row(suite, algorithm)
     for suite in _28_BY_28:
         for labels in (1, 10):
-            for host in ("supervised", "fixmatch"):
-                yield Row(suite, host, labels)
+            for algorithm in ("supervised", "fixmatch"):
+                yield Row(suite, algorithm, labels)
     for labels in (4, 25, 400):
-        for host in ("supervised", "vat", "fixmatch"):
-            yield Row(_CIFAR10, host, labels)
+        for algorithm in ("supervised", "vat", "fixmatch"):
+            yield Row(_CIFAR10, algorithm, labels)
 
 
 def _log_range(low: float, high: float) -> dict[str, Any]:

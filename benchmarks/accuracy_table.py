@@ -15,7 +15,7 @@ BEGIN = "<!-- accuracy: made by benchmarks/accuracy.py -->"
 END = "<!-- /accuracy -->"
 
 _HEAD = (
-    "| data | host | labels a class | labels | without | with | gain | trials | training |",
+    "| data | algorithm | labels a class | labels | without | with | gain | trials | training |",
     "|---|---|---:|---:|---:|---:|---:|---:|---:|",
 )
 
@@ -64,7 +64,7 @@ def _line(row: Mapping[str, Any]) -> str:
     is_adapted = row["labels_per_class"] is None
     cells = [
         row["suite"],
-        "source only" if is_adapted and row["host"] == "supervised" else row["host"],
+        "source only" if is_adapted and row["algorithm"] == "supervised" else row["algorithm"],
         "all" if is_adapted else str(row["labels_per_class"]),
         str(row[WITH]["labels"]),
         *(_percent(arm["test_accuracy"].values()) for arm in arms),

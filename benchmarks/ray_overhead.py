@@ -35,6 +35,7 @@ import torch
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
 from supercm_ray.core import rank
 from supercm_ray.data import load_dataset, split_dataset
+from supercm_ray.records import EpochMetrics, Predictions
 from supercm_ray.training import Job, train_job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ WAYS = ("torchrun", "ray")
 _START_TIMEOUT_S = 180.0
 
 
-def by_turns(job: Job) -> Iterator[dict[str, Any]]:
+def by_turns(job: Job) -> Iterator[EpochMetrics | Predictions]:
     """The loop's messages, an epoch for each byte that comes through this worker's gate in the job's folder. The first
     worker writes down what each epoch took.
     """
@@ -60,7 +61,7 @@ def by_turns(job: Job) -> Iterator[dict[str, Any]]:
                     "seconds": time.perf_counter() - began,
                     "cpu_s": time.process_time() - cpu_s,
                     "hand_over_s": time.perf_counter() - done,
-                    "val_accuracy": message["val/accuracy"],
+                    "val_accuracy": message.metrics["val/accuracy"],
                 },
             )
             gate.read(1)

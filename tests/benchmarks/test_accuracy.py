@@ -21,15 +21,15 @@ WEIGHT = "algorithm.clustering_weight"
 
 def test_every_row_that_is_asked_for_is_there_once() -> None:
     ssl, uda = ("supervised", "vat", "fixmatch"), ("supervised", "dann", "cdan", "mcc")
-    expected = {f"digits/{host}/{labels}" for host in ssl for labels in (1, 2, 4, 10)}
-    expected |= {f"digits/{host}/4" for host in ("pi_model", "mean_teacher", "pseudo_label")}
+    expected = {f"digits/{algorithm}/{labels}" for algorithm in ssl for labels in (1, 2, 4, 10)}
+    expected |= {f"digits/{algorithm}/4" for algorithm in ("pi_model", "mean_teacher", "pseudo_label")}
     for name in ("mnist", "fashion_mnist"):
-        expected |= {f"{name}/{host}/{labels}" for host in ("supervised", "fixmatch") for labels in (1, 10)}
+        expected |= {f"{name}/{algorithm}/{labels}" for algorithm in ("supervised", "fixmatch") for labels in (1, 10)}
     for source, target in permutations(("amazon", "webcam", "dslr"), 2):
-        expected |= {f"office-{source}-{target}/{host}" for host in uda}
+        expected |= {f"office-{source}-{target}/{algorithm}" for algorithm in uda}
     for pair in ("usps-mnist", "mnist-usps"):
-        expected |= {f"{pair}/{host}" for host in ("supervised", "dann")}
-    expected |= {f"cifar10/{host}/{labels}" for host in ssl for labels in (4, 25, 400)}
+        expected |= {f"{pair}/{algorithm}" for algorithm in ("supervised", "dann")}
+    expected |= {f"cifar10/{algorithm}/{labels}" for algorithm in ssl for labels in (4, 25, 400)}
     assert sorted(row.key for row in ROWS) == sorted(expected)
     few = ("mnist", "fashion", "usps", "cifar10")
     assert {row.suite.num_seeds for row in ROWS if not row.suite.name.startswith(few)} == {5}
@@ -61,7 +61,7 @@ def entry(without: list[float], with_module: list[float]) -> dict[str, Any]:
         arm: {"labels": 190, "seconds": 31.0, "test_accuracy": {str(i): value for i, value in enumerate(values, 1)}}
         for arm, values in ((WITHOUT, without), (WITH, with_module))
     }
-    return {"suite": "digits", "host": "vat", "labels_per_class": 1, "search": {"num_trials": 6}, **arms}
+    return {"suite": "digits", "algorithm": "vat", "labels_per_class": 1, "search": {"num_trials": 6}, **arms}
 
 
 def test_a_row_shows_both_arms_and_stresses_what_is_clear() -> None:
@@ -129,8 +129,8 @@ def test_rows_that_are_done_are_run_again_in_a_fresh_folder(tmp_path: Path, monk
     row, folders = next(row for row in ROWS if row.key == "digits/vat/1"), []
     monkeypatch.setattr(accuracy, "ray_session", contextlib.nullcontext)
     monkeypatch.setattr(accuracy, "_is_done", lambda row, known: True)
-    monkeypatch.setattr(accuracy, "tune", lambda study, results, figures: folders.append(results))
-    monkeypatch.setattr(accuracy, "_figures", lambda result: {})
+    monkeypatch.setattr(accuracy, "tune", lambda study, results, plots: folders.append(results))
+    monkeypatch.setattr(accuracy, "_metrics", lambda result: {})
     monkeypatch.setattr(accuracy, "_put", lambda row, arms, path, readme: None)
     for again in (False, True, True):
         assert accuracy.run([row], tmp_path / "work", tmp_path / "a.json", tmp_path / "b.md", again=again) == 0

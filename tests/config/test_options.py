@@ -29,7 +29,7 @@ def vat(write: Write) -> Config:
 
 
 def test_options_are_leaves_with_their_defaults(vat: Config) -> None:
-    options = {path: value for path, value in vat.leaves().items() if ".options." in path}
+    options = {path: value for path, value in vat.leaves().items() if path.startswith("algorithm.options.")}
     assert options == {"algorithm.options.epsilon": 3.0, "algorithm.options.xi": 0.1}
 
 

@@ -79,7 +79,7 @@ def test_an_unknown_name_is_one_clear_error_before_anything_is_started(
 
 def test_validate_knows_the_names(tmp_path: Path) -> None:
     study_of(tmp_path, "tracking: mlfow")
-    command = [sys.executable, "-W", "ignore", "-m", "supercm_ray.cli.app", "validate", "named.yaml"]
+    command = [sys.executable, "-W", "ignore", "-m", "supercm_ray.cli", "validate", "named.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, "did you mean `mlflow`?" in done.stderr) == (2, True), done.stderr
 

@@ -67,9 +67,11 @@ def test_a_server_that_dies_costs_no_result_and_is_filled_later(tmp_path: Path) 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     uri = f"http://127.0.0.1:{port}"
-    (tmp_path / "s.yaml").write_text(SMALL.replace("num_epochs: 2, steps_per_epoch: 2", "num_epochs: 60"))
+    (tmp_path / "s.yaml").write_text(
+        SMALL.replace("num_epochs: 2, steps_per_epoch: 2", "num_epochs: 60, steps_per_epoch: 20")
+    )
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-    words = [sys.executable, "-W", "ignore", "-m", "supercm_ray.cli.app", "train", "s.yaml"]
+    words = [sys.executable, "-W", "ignore", "-m", "supercm_ray.cli", "train", "s.yaml"]
     server = _serve(tmp_path, port)
     try:
         train = subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 
 from supercm_ray.config import Study
 from supercm_ray.records import StudyFolder
-from supercm_ray.report.style import to_svg
+from supercm_ray.reporting.style import to_svg
 from supercm_ray.search import StudyView
 from supercm_ray.tuning.report import Report, plots, prediction_plots
 from supercm_ray.tuning.report.draw import draw_plots

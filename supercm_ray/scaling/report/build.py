@@ -10,8 +10,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from supercm_ray.records import write_atomically
-from supercm_ray.report.html import data_uri, fill
-from supercm_ray.report.style import save_png, to_svg
+from supercm_ray.reporting.html import data_uri, fill
+from supercm_ray.reporting.style import save_png, to_svg
 from supercm_ray.scaling.analysis import Analysis, analyse
 from supercm_ray.scaling.measurements import FILE_NAME, load_measurements
 from supercm_ray.scaling.report import plots as draw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from supercm_ray.report.tables import aligned
+from supercm_ray.reporting.tables import aligned
 from supercm_ray.scaling.analysis import Analysis
 from supercm_ray.scaling.cost import Cost
 from supercm_ray.scaling.measurements import Measurements

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from supercm_ray.report.style import group_colors, new_axes, outer_legend, styled
+from supercm_ray.reporting.style import group_colors, new_axes, outer_legend, styled
 from supercm_ray.scaling.analysis import Analysis
 from supercm_ray.scaling.fit import TRUSTED_FACTOR, Fit
 from supercm_ray.scaling.repetition import PARTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from supercm_ray.report.tables import aligned
+from supercm_ray.reporting.tables import aligned
 from supercm_ray.scaling.analysis import Analysis
 from supercm_ray.scaling.cost import Cost
 from supercm_ray.scaling.points import Point

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from supercm_ray.report.tables import aligned
+from supercm_ray.reporting.tables import aligned
 from supercm_ray.search import Row, StudyView
 from supercm_ray.tuning.report.text import gain, value_text
 

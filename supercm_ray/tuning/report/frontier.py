@@ -14,7 +14,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from supercm_ray.report.style import ARM_STYLES, new_axes, outer_legend, rasterized, styled
+from supercm_ray.reporting.style import ARM_STYLES, new_axes, outer_legend, rasterized, styled
 from supercm_ray.search import Group
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
 from supercm_ray.tuning.report.text import value_text

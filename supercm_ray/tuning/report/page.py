@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import yaml
 
 from supercm_ray.records import RunView
-from supercm_ray.report.html import data_uri, fill
+from supercm_ray.reporting.html import data_uri, fill
 from supercm_ray.search.finalists import BASELINE, Row
 from supercm_ray.tuning.report.draw import Drawn
 from supercm_ray.tuning.report.text import HEADINGS, gain_text, headline, percent, seeds_text, value_text

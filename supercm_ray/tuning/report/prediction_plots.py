@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.typing import ColorType
 
-from supercm_ray.report.style import class_colors, new_axes, outer_legend, rasterized, styled
+from supercm_ray.reporting.style import class_colors, new_axes, outer_legend, rasterized, styled
 from supercm_ray.tuning.report.view import StoredPredictions
 
 Array = npt.NDArray[Any]

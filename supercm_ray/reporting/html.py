@@ -10,7 +10,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 def fill(package: str, template: str, **values: object) -> str:
     """A template of a package of reports, which may extend those of this folder, with its values, text escaped."""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("supercm_ray.report", ".")]),
+        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("supercm_ray.reporting", ".")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
