@@ -1,4 +1,4 @@
-"""The command line: each verb calls the function of the same name. It holds no logic of its own."""
+"""The command line. Each command calls the function of the same name in `supercm_ray.api` and prints its result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ls(
     folder: Annotated[Path, typer.Argument(help="Where the study files are.")] = Path("search_spaces"),
     results: Results = Path("results"),
 ) -> None:
-    """List study files, and the studies begun."""
+    """List study files, and the studies in the results folder."""
     from supercm_ray.cli.listing import list_studies
 
     for line in list_studies(folder, results):
@@ -56,7 +56,7 @@ def ls(
 
 @app.command()
 def validate(file: File, overrides: Overrides = None) -> None:
-    """Check a study file and the names in it, without data and without Ray."""
+    """Check a study file and the names in it, without reading data or starting Ray."""
     study = load_study(file, overrides or ())
     if study.scaling is not None:
         check_scaling(study, study.scaling)
@@ -69,7 +69,7 @@ def validate(file: File, overrides: Overrides = None) -> None:
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of study files, for editors."""
+    """Print the JSON Schema of study files, for completion and checks in an editor."""
     sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
 
 
@@ -89,7 +89,7 @@ def train(
     executor: ExecutorName = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Run the base configuration once; the same command resumes an interrupted run."""
+    """Train the base configuration once; the same command resumes an interrupted run."""
     study = on_workers(load_study(file, overrides or ()), _num_workers(workers), gpu)
     if dry_run:
         _print_yaml(study.base.model_dump(mode="json"))
@@ -118,7 +118,7 @@ def tune(
     executor: ExecutorName = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Search the space, run the finalists, report; the same command resumes an interrupted study."""
+    """Search the space, run the finalists and write the report; the same command resumes an interrupted study."""
     study = load_study(file, overrides or ())
     if dry_run:
         _print_yaml(study.model_dump(mode="json"))
@@ -214,14 +214,16 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
     results: Results = Path("results"),
 ) -> None:
-    """Set two scaling studies, or two tuned studies, side by side."""
+    """Compare two scaling studies, or two tuned studies, side by side."""
     from supercm_ray import api
 
     console.print(api.compare(first, second, results=results), markup=False)
 
 
 def main() -> None:
-    """Entry point: errors of this package become one clear message and an exit code, without a traceback."""
+    """Runs the command line; an error of this package is shown as one message, without a traceback,
+    with its exit code.
+    """
     sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
     try:
         app()
@@ -242,7 +244,7 @@ def _check_trackers(study: Study) -> None:
 
 
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:
-    """What `--workers` says."""
+    """Parses the value of `--workers`."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
@@ -252,7 +254,7 @@ def _num_workers(text: str | None) -> int | tuple[int, int] | None:
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:
-    """What an option that takes several numbers says."""
+    """Parses an option that takes several numbers."""
     try:
         return [int(part) for part in text.split(",")] if text else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""What other libraries have to say of damaged files, in one line."""
+"""Messages of other libraries about damaged files, in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One phase of a study under Ray Tune: a process for each trial at once, which serves one run after the other."""
+"""One phase of a study under Ray Tune: one process for each concurrent trial, reused for one run after the other."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def run_phase(
     at_once: int,
     stopping: threading.Event,
 ) -> None:
-    """Runs what is left in a queue.
+    """Runs the remaining runs of a queue.
 
     Args:
         phase: what all runs share; its data are stored once on each node.
         queue: hands out the runs.
-        executor: trains one of them, within the process of its trial.
+        executor: trains a run within the process of its trial.
         resources: what Tune reserves for that process.
-        at_once: runs at once.
-        stopping: ends everything once it is set.
+        at_once: number of concurrent runs.
+        stopping: an event that ends everything once it is set.
     """
     path = phase.folder.path.resolve()
     shared = replace(phase, folder=replace(phase.folder, path=path))
