@@ -82,7 +82,7 @@ def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path, *, again: b
         for i, row in enumerate(left, start=1):
             print(f"{i}/{len(left)} {row.key}", flush=True)
             try:
-                arms = {arm: _figures(tune(row.study(arm), results=work, plots=False)) for arm in ARMS}
+                arms = {arm: _metrics(tune(row.study(arm), results=work, plots=False)) for arm in ARMS}
                 _put(row, arms, path, readme)
             except InterruptedStudyError:
                 raise
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--processes", type=int, default=1, help="rows at once, each with one CPU")
     parser.add_argument("--work", type=Path, default=WORK, help=f"folder of the studies, {WORK} by default")
-    parser.add_argument("--json", type=Path, default=JSON, help="where the figures go")
+    parser.add_argument("--json", type=Path, default=JSON, help="file of the results")
     parser.add_argument("--readme", type=Path, default=README, help="the document with the table")
     parser.add_argument("--share", type=_share, default=(0, 1), help=argparse.SUPPRESS)
     return parser
@@ -138,7 +138,7 @@ def _is_done(row: Row, known: dict[str, Any] | None) -> bool:
     return known is not None and all(known[arm]["identity"] == row.study(arm).identity() for arm in ARMS)
 
 
-def _figures(result: TuneResult) -> dict[str, Any]:
+def _metrics(result: TuneResult) -> dict[str, Any]:
     """Returns what the JSON stores of an arm."""
     (row,) = result.rows
     study, folder = result.study, result.folder
@@ -146,7 +146,7 @@ def _figures(result: TuneResult) -> dict[str, Any]:
     trials = folder.runs("trial")
     return {
         "identity": study.identity(),
-        "chosen": row.assignments,
+        "chosen": row.overrides,
         "labels": row.label_budget,
         "test_accuracy": {str(record.params["seed"]): record.summary["test/accuracy"] for record in finalists},
         "failed_seeds": result.failed_finalists,
@@ -159,7 +159,7 @@ def _figures(result: TuneResult) -> dict[str, Any]:
 def _trial(record: RunRecord, history: list[dict[str, float]]) -> dict[str, Any]:
     last = history[-1] if history else {}
     kept = {name: value for name, value in last.items() if name.startswith(("val/", "target/", "oracle/"))}
-    return {"assignments": record.assignments, "status": record.status, "epochs": len(history), **kept}
+    return {"assignments": record.overrides, "status": record.status, "epochs": len(history), **kept}
 
 
 def _seconds(record: RunRecord) -> float:
@@ -173,7 +173,7 @@ def _put(row: Row, arms: dict[str, Any], path: Path, readme: Path) -> None:
         "command": f"{COMMAND} --only {row.key}",
         "commit": _commit(),
         "suite": suite.title,
-        "host": row.host,
+        "host": row.algorithm,
         "labels_per_class": row.labels_per_class,
         "selected_by": study.primary.metric,
         "search": {

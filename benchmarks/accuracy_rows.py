@@ -52,14 +52,14 @@ class Row:
     """An algorithm on a data set with a number of labels per class, or with all labels of the source (None)."""
 
     suite: Suite
-    host: str
+    algorithm: str
     labels_per_class: int | None = None
 
     @property
     def key(self) -> str:
         """The name of the row on the command line and in the JSON."""
         labels = "" if self.labels_per_class is None else f"/{self.labels_per_class}"
-        return f"{self.suite.name}/{self.host}{labels}"
+        return f"{self.suite.name}/{self.algorithm}{labels}"
 
     def study(self, arm: str) -> Study:
         """Returns the study of an arm: the same space and budget in both, except for the weight of the
@@ -70,7 +70,7 @@ class Row:
     def _tree(self, arm: str) -> dict[str, Any]:
         suite = self.suite
         labels = {} if self.labels_per_class is None else {"labels_per_class": self.labels_per_class}
-        algorithm = {**suite.algorithm, "name": self.host, "clustering_weight": float(arm == WITH)}
+        algorithm = {**suite.algorithm, "name": self.algorithm, "clustering_weight": float(arm == WITH)}
         space, point = self._space(arm)
         return {
             "name": f"{self.key}/{arm}".replace("/", "-"),
@@ -103,7 +103,7 @@ class Row:
         """Returns the search space, and the parameters of the first trial."""
         space = {"training.learning_rate": _log_range(1e-3, 1e-2)}
         point = {"training.learning_rate": 3e-3}
-        if self.host != "supervised":
+        if self.algorithm != "supervised":
             space["algorithm.consistency_weight"] = _log_range(0.1, 3.0)
             point["algorithm.consistency_weight"] = 1.0
         if arm == WITH:
@@ -115,23 +115,23 @@ class Row:
 def rows() -> Iterator[Row]:
     """Returns every row of the table, the fastest first; `cifar10` needs a GPU."""
     for suite in _office_pairs():
-        for host in ("supervised", "dann", "cdan", "mcc"):
-            yield Row(suite, host)
+        for algorithm in ("supervised", "dann", "cdan", "mcc"):
+            yield Row(suite, algorithm)
     for labels in (1, 2, 4, 10):
-        for host in ("supervised", "vat", "fixmatch"):
-            yield Row(_DIGITS, host, labels)
-    for host in ("pi_model", "mean_teacher", "pseudo_label"):
-        yield Row(_DIGITS, host, 4)
+        for algorithm in ("supervised", "vat", "fixmatch"):
+            yield Row(_DIGITS, algorithm, labels)
+    for algorithm in ("pi_model", "mean_teacher", "pseudo_label"):
+        yield Row(_DIGITS, algorithm, 4)
     for suite in _DIGIT_DOMAINS:
-        for host in ("supervised", "dann"):
-            yield Row(suite, host)
+        for algorithm in ("supervised", "dann"):
+            yield Row(suite, algorithm)
     for suite in _28_BY_28:
         for labels in (1, 10):
-            for host in ("supervised", "fixmatch"):
-                yield Row(suite, host, labels)
+            for algorithm in ("supervised", "fixmatch"):
+                yield Row(suite, algorithm, labels)
     for labels in (4, 25, 400):
-        for host in ("supervised", "vat", "fixmatch"):
-            yield Row(_CIFAR10, host, labels)
+        for algorithm in ("supervised", "vat", "fixmatch"):
+            yield Row(_CIFAR10, algorithm, labels)
 
 
 def _log_range(low: float, high: float) -> dict[str, Any]:
