@@ -74,7 +74,7 @@ class StudyFolder:
         return f"sqlite:///{self.path.resolve() / 'optuna.db'}"
 
     def run(self, key: str) -> RunFolder:
-        """The folder of the run with this key."""
+        """Returns the folder of the run with this key."""
         return RunFolder(self.path, key)
 
     def storage(self, key: str, storage_path: str | None) -> str:

@@ -129,8 +129,8 @@ def test_rows_that_are_done_are_run_again_in_a_fresh_folder(tmp_path: Path, monk
     row, folders = next(row for row in ROWS if row.key == "digits/vat/1"), []
     monkeypatch.setattr(accuracy, "ray_session", contextlib.nullcontext)
     monkeypatch.setattr(accuracy, "_is_done", lambda row, known: True)
-    monkeypatch.setattr(accuracy, "tune", lambda study, results, figures: folders.append(results))
-    monkeypatch.setattr(accuracy, "_figures", lambda result: {})
+    monkeypatch.setattr(accuracy, "tune", lambda study, results, plots: folders.append(results))
+    monkeypatch.setattr(accuracy, "_metrics", lambda result: {})
     monkeypatch.setattr(accuracy, "_put", lambda row, arms, path, readme: None)
     for again in (False, True, True):
         assert accuracy.run([row], tmp_path / "work", tmp_path / "a.json", tmp_path / "b.md", again=again) == 0
