@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--processes", type=int, default=1, help="rows at once, each with one CPU")
     parser.add_argument("--work", type=Path, default=WORK, help=f"folder of the studies, {WORK} by default")
-    parser.add_argument("--json", type=Path, default=JSON, help="where the figures go")
+    parser.add_argument("--json", type=Path, default=JSON, help="file of the results")
     parser.add_argument("--readme", type=Path, default=README, help="the document with the table")
     parser.add_argument("--share", type=_share, default=(0, 1), help=argparse.SUPPRESS)
     return parser

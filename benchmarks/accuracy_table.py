@@ -80,9 +80,9 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _percent(values: Any) -> str:
-    figures = [100 * value for value in values]
-    std = f" ± {statistics.stdev(figures):.1f}" if len(figures) > 1 else ""
-    return f"{statistics.mean(figures):.1f}{std}"
+    percents = [100 * value for value in values]
+    std = f" ± {statistics.stdev(percents):.1f}" if len(percents) > 1 else ""
+    return f"{statistics.mean(percents):.1f}{std}"
 
 
 def _clock(seconds: float) -> str:

@@ -230,10 +230,10 @@ def pair(arguments: argparse.Namespace, draw: random.Random, folder: Path) -> di
         ratios.append(seconds["torchrun"] / seconds["ray"])
     for run in runs.values():
         run.end()
-    return {"ratios": ratios[arguments.warm_up :], **{way: figures(runs[way], arguments) for way in WAYS}}
+    return {"ratios": ratios[arguments.warm_up :], **{way: metrics_of(runs[way], arguments) for way in WAYS}}
 
 
-def figures(run: Run, arguments: argparse.Namespace) -> dict[str, float]:
+def metrics_of(run: Run, arguments: argparse.Namespace) -> dict[str, float]:
     """Returns the metrics of one run's epochs."""
     steady = run.epochs[arguments.warm_up :]
     beside = {"helpers_cores": run.helpers_cpu_s / sum(epoch["seconds"] for epoch in run.epochs)}

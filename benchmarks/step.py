@@ -279,8 +279,8 @@ def show(result: dict[str, Any]) -> None:
     """Prints the table."""
     print(f"{'':50} {'median s':>9} {'least s':>8} {'ratio':>6} {'(least)':>8} {'(cpu s)':>8} {'GFLOP/s':>8}")
     for line in result["table"]:
-        figures = f"{line['median_s']:9.4f} {line['least_s']:8.4f} {line['ratio']:6.2f} {line['ratio_least']:8.2f}"
-        print(f"{line['name']:50} {figures} {line['ratio_processor_time']:8.2f} {line['gflops']:8.1f}")
+        times = f"{line['median_s']:9.4f} {line['least_s']:8.4f} {line['ratio']:6.2f} {line['ratio_least']:8.2f}"
+        print(f"{line['name']:50} {times} {line['ratio_processor_time']:8.2f} {line['gflops']:8.1f}")
     print(f"auto is {result['auto_is']}; matrix products: {result['matrix_product_gflops']} GFLOP/s")
 
 

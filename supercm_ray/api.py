@@ -48,8 +48,8 @@ def tune(
     Args:
         study: the result of `load_study`.
         results: the results folder; the study has a folder of its own there, named after it.
-        executor: what runs the trials: `ray`, `in-process` for the calling process, a plug-in's executor by its name, or
-            an executor object.
+        executor: what runs the trials: `ray`, `in-process` for the calling process, the name of a plug-in's executor,
+            or an executor object.
         callback: called with the progress.
         plots: whether the report has its plots, which take seconds to draw; `report` can draw them later.
 

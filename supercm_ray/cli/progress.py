@@ -76,7 +76,7 @@ class ProgressView:
             self._note_best(record)
 
     def line(self) -> str:
-        """The text of the line."""
+        """Returns the text of the line."""
         if not self._phase:
             return f"{self._study.name}: starting"
         count = Counter(self._status.values())

@@ -82,7 +82,7 @@ def clustering_loss(
         A scalar in fp32 or better. Without a seen class the distortion is 0.
 
     Raises:
-        ValueError: where the shapes do not fit together.
+        ValueError: if the shapes do not fit together.
 
     Note:
         The work and the memory are those of one (B, K, D) tensor, which `torch.compile` fuses away.

@@ -34,7 +34,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return values
-    result: Tensor = _Total.apply(values)
+    result: Tensor = _AllReduceSum.apply(values)
     return result
 
 
@@ -97,7 +97,7 @@ def _distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-class _Total(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """An all-reduce whose gradient is all-reduced.
 
     torch.distributed.nn.functional.all_reduce computes the same, but newer PyTorch warns at each call that it is

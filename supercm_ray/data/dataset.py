@@ -99,7 +99,7 @@ def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
     """Returns the configuration of the target domain, with what it omits taken from the source.
 
     Raises:
-        StudyError: where source and target are the same.
+        StudyError: if source and target are the same.
     """
     taken = {
         name: getattr(data.options, name)
@@ -129,7 +129,7 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
     """Joins both domains to one data set, source samples first, the target's images in the source's shape.
 
     Raises:
-        StudyError: where the classes differ, or the shapes cannot be made alike.
+        StudyError: if the classes differ, or the shapes cannot be made alike.
     """
     _check_classes(source, target)
     if source.test_indices is not None:

@@ -15,7 +15,7 @@ def data_root(data: PlaceConfig, *, may_be_missing: bool = False) -> Path:
     """Returns the folder of the data sets: `data.root`, or the one that SUPERCM_DATA names.
 
     Raises:
-        StudyError: where neither is set, or the folder does not exist and must.
+        StudyError: if neither is set, or the folder does not exist and must.
     """
     named = data.root or os.environ.get(ROOT_VARIABLE)
     if not named:

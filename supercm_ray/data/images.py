@@ -71,7 +71,7 @@ class StreamedImages(ABC):
         """Number of threads that decode ahead of time."""
 
     def __getitem__(self, indices: Rows) -> Array:
-        """The images of these samples."""
+        """Returns the images of these samples."""
         numbers = np.arange(self.shape[0])[indices]
         found = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
         self.read(numbers, found)

@@ -41,7 +41,7 @@ def find_best(view: StudyView) -> dict[Group, RunView]:
     """Returns the best trial of each group.
 
     Raises:
-        SuperCMError: where no trial has used its full budget.
+        SuperCMError: if no trial has used its full budget.
     """
     best = best_by_group(view.study, view.trials)
     if not best:
@@ -78,7 +78,7 @@ def run_finalists(recorder: Recorder, executor: Executor) -> None:
     split once, after its last epoch.
 
     Raises:
-        SuperCMError: where no trial has used its full budget.
+        SuperCMError: if no trial has used its full budget.
     """
     study, view = recorder.study, read(recorder)
     best = find_best(view)

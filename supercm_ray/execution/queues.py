@@ -128,5 +128,5 @@ def trial_key(number: int) -> str:
 
 
 def trial_number(key: str) -> int:
-    """The number of the trial with this key."""
+    """Returns the number of the trial with this key."""
     return int(key.rsplit("/", 1)[-1])

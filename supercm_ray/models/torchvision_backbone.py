@@ -24,7 +24,7 @@ class WeightsOptions(OptionsModel):
 
 
 def torchvision_names() -> list[str]:
-    """The names of torchvision's classification models."""
+    """Returns the names of torchvision's classification models."""
     import torchvision.models  # seconds of import, which only these models need
 
     names: list[str] = torchvision.models.list_models(module=torchvision.models)

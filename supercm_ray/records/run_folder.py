@@ -167,6 +167,6 @@ class RunFolder:
             write_atomically(path, text[: text.rfind("\n") + 1])
 
     def num_epochs(self) -> int:
-        """Number of epochs recorded."""
+        """Returns the number of epochs recorded."""
         history = self.history()
         return int(history[-1]["epoch"]) if history else 0

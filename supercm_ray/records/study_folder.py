@@ -1,14 +1,14 @@
-"""What a study leaves on disk: the one source that reports and trackers are made from.
+"""The folder of a study on disk: the records that Optuna's storage, trackers and reports are made from.
 
     <results>/<study>/
         study.json               identity of the study
         study.yaml               the study file as resolved
-        optuna.db                proposals and what became of them
-        trials/0000/             one folder for each run: run.json, metrics.jsonl, checkpoint.pt, splits.npz
-        finalists/<name>/        likewise, and test_predictions.npz
+        optuna.db                Optuna's storage of the trials, rebuilt from the records if it is lost
+        trials/0000/             one folder for each trial: run.json, metrics.jsonl, checkpoint.pt, splits.npz
+        finalists/<name>/        one folder for each finalist: the same files, and test_predictions.npz
         report.html, table.json, plots/
 
-Files are replaced whole or appended by the line, so that a kill at any moment loses at most an unfinished line.
+Files are replaced atomically or appended by the line, so that a kill at any moment loses at most an unfinished line.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class StudyFolder:
         return f"sqlite:///{self.path.resolve() / 'optuna.db'}"
 
     def run(self, key: str) -> RunFolder:
-        """The folder of the run with this key."""
+        """Returns the folder of the run with this key."""
         return RunFolder(self.path, key)
 
     def storage(self, key: str, storage_path: str | None) -> str:

@@ -78,7 +78,7 @@ def choose(found: Sequence[Cost], *, floor: float) -> Choice:
     """Chooses the number of workers by cost, by time, and in words.
 
     Raises:
-        ValueError: where there is none to choose from.
+        ValueError: if there is none to choose from.
     """
     if not found:
         raise ValueError("at least one number of workers is needed, got none")

@@ -129,5 +129,5 @@ class Repetition(Frozen):
 
 
 def repetition_key(num_workers: int, repetition: int) -> str:
-    """The key of the run folder of a repetition."""
+    """Returns the key of the run folder of a repetition."""
     return f"repetitions/{num_workers}-{repetition}"

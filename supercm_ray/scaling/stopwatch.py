@@ -66,8 +66,9 @@ class Stopwatch:
         self._own = self._mean = torch.zeros((), device=self._device)
 
     def squares(self) -> tuple[float, float]:
-        """Squared norms of this worker's gradient and of the mean gradient of all workers, in this step. If a loss sums
-        over all workers, a worker's gradient is that of its part of the loss.
+        """Returns the squared norms of this worker's gradient and of the mean gradient of all workers in this step.
+
+        If a loss sums over all workers, a worker's gradient is that of its part of the loss.
         """
         return float(self._own), float(self._mean)
 

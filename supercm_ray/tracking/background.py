@@ -87,7 +87,7 @@ class BackgroundTracker:
         return self._ask(lambda tracker: tracker.log_model(model, under), "")
 
     def run_id(self, key: str | None = None) -> str:
-        """The id of the run with this key, or of the parent run."""
+        """Returns the id of the run with this key, or of the parent run."""
         return self._ask(lambda tracker: tracker.run_id(key), "")
 
     def flush(self) -> None:

@@ -21,7 +21,7 @@ _FORMAT = 2
 
 
 def serialize(state: TrainState) -> bytes:
-    """The state as the content of a checkpoint file: tensors and plain values."""
+    """Returns the state as the content of a checkpoint file: tensors and plain values."""
     content = io.BytesIO()
     torch.save({"format": _FORMAT, "config": _fingerprint(state.config), **state.state_dict()}, content)
     return content.getvalue()
@@ -48,7 +48,7 @@ def deserialize_ema_model(content: bytes, place: str, config: Config, dataset: D
     """Restores the moving average of the network from a checkpoint, on the CPU, whatever device the run was trained on.
 
     Raises:
-        CheckpointError: as of `deserialize`.
+        CheckpointError: under the same conditions as `deserialize`.
     """
     saved = _checked(content, place, config)
     ema_model = build_classifier(config, dataset)

@@ -47,8 +47,8 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
         split is evaluated, the predictions on it.
 
     Raises:
-        CheckpointError: where the checkpoint is broken or another run's, or cannot be written.
-        DivergedError: where the loss is no longer a number.
+        CheckpointError: if the checkpoint is broken or another run's, or cannot be written.
+        DivergedError: if the loss is no longer a number.
     """
     device = prepare_process(job.config)
     checkpointer = _Checkpointer(job)

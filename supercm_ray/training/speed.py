@@ -38,7 +38,7 @@ def choose_speed(config: Config, model: nn.Module, image_shape: tuple[int, ...],
     there is a C++ compiler. Nothing is measured, so that the same run is always computed the same way.
 
     Raises:
-        StudyError: where `training.compile` is `on` and there is no C++ compiler.
+        StudyError: if `training.compile` is `on` and there is no C++ compiler.
     """
     training = config.training
     work = _flop(model, image_shape)

@@ -41,7 +41,7 @@ def unlabeled_metrics(outputs: Outputs, centroids: Tensor, seen: Tensor, *, has_
 
 
 def applicable(*, has_target: bool) -> list[str]:
-    """The names of the registered metrics that can be measured with, or without, a target domain."""
+    """Returns the names of the registered metrics that can be measured with, or without, a target domain."""
     return [name for name, entry in VALIDATORS.entries().items() if has_target or "target" not in entry.requires]
 
 

@@ -53,7 +53,7 @@ class MlflowRuns:
         return str(run.info.run_id)
 
     def tags(self, run_id: str) -> dict[str, str]:
-        """The tags of a run."""
+        """Returns the tags of a run."""
         return dict(self.client.get_run(run_id).data.tags)
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
