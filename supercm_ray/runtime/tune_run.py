@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from dataclasses import replace
 
@@ -31,13 +32,30 @@ def run_phase(
         queue: hands out the runs.
         executor: trains a run within the process of its trial.
         resources: what Tune reserves for that process.
-        at_once: number of concurrent runs.
-        stopping: an event that ends everything once it is set.
+        at_once: runs at once.
+        stopping: ends everything once it is set.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or `stopping`, with nothing of the phase left on the cluster.
     """
+    if not _fit(phase, queue, executor, resources, at_once, stopping):
+        gc.collect()  # Tune's loop, which was left half-way, lets go of processes and resources once it is gone
+        raise KeyboardInterrupt
+
+
+def _fit(
+    phase: Phase,
+    queue: RunQueue,
+    executor: Executor,
+    resources: dict[str, float],
+    at_once: int,
+    stopping: threading.Event,
+) -> bool:
+    """Runs Tune and returns whether it finished without an interruption."""
     path = phase.folder.path.resolve()
     shared = replace(phase, folder=replace(phase.folder, path=path))
     trainable = tune.with_parameters(TrialRunner, phase=shared, executor=executor)
-    tune.Tuner(
+    tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=QueueSearcher(queue),
@@ -53,4 +71,9 @@ def run_phase(
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             verbose=0,
         ),
-    ).fit()
+    )
+    try:
+        tuner.fit()
+    except KeyboardInterrupt:
+        return False
+    return True

@@ -137,9 +137,13 @@ class ExecutorContract:
         assert not failures["a/diverges"].by_process
 
     def test_stop_ends_what_is_running(self, executor: Executor, recorder: Recorder) -> None:
-        """After `stop`, as after Ctrl-C, interrupted runs are left open."""
+        """As after Ctrl-C: runs that were going on are left open, and what they held is free for others."""
         queue = ListQueue(recorder, [Run("a/one", "trial"), Run("a/two", "trial")])
         queue.on_take = lambda message: executor.stop()
-        with executor.session(recorder.study.budget), pytest.raises(KeyboardInterrupt):
-            executor.run_all(self.phase(recorder), queue)
-        assert len(queue.ends) < 2
+        with executor.session(recorder.study.budget):
+            with pytest.raises(KeyboardInterrupt):
+                executor.run_all(self.phase(recorder), queue)
+            assert len(queue.ends) < 2
+            others = ListQueue(recorder, [Run("a/three", "trial")])
+            executor.run_all(self.phase(recorder), others)
+        assert [key for key, _ in others.ends] == ["a/three"]
