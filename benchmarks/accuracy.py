@@ -5,8 +5,8 @@
     python benchmarks/accuracy.py --only digits/vat/4 --again     # the same, although it is done
     python benchmarks/accuracy.py --list
 
-Settings are chosen on validation rows, or on a figure that needs no label of the target. The data lie where
-SUPERCM_DATA says. Each row is put into `benchmarks/results/accuracy.json` and the README as soon as it is done.
+Parameters are chosen on validation samples, or by a metric that needs no label of the target. Data sets are read from
+SUPERCM_DATA. Each row is written to `benchmarks/results/accuracy.json` and the README as soon as it is done.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path, *, again: bool = False) -> int:
-    """Runs the rows that the JSON does not hold yet, and puts each into both files when it is done. `again` runs all of
+    """Runs the rows that the JSON does not hold yet, and writes each to both files when it is done. `again` runs all of
     them, in a folder of its own within `work`.
 
     Returns:
-        How many rows came to no result; each is printed with its reason, and the others go on.
+        The number of rows that failed; each is printed with its reason, and the others are run.
     """
     failed = 0
     done = _read(path)["rows"]
@@ -101,20 +101,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument("--processes", type=int, default=1, help="rows at once, each with one CPU")
     parser.add_argument("--work", type=Path, default=WORK, help=f"folder of the studies, {WORK} by default")
-    parser.add_argument("--json", type=Path, default=JSON, help="where the figures go")
+    parser.add_argument("--json", type=Path, default=JSON, help="file of the results")
     parser.add_argument("--readme", type=Path, default=README, help="the document with the table")
     parser.add_argument("--share", type=_share, default=(0, 1), help=argparse.SUPPRESS)
     return parser
 
 
 def _share(text: str) -> tuple[int, int]:
-    """`2/3`: of every three rows the third."""
+    """Parses `2/3`, the third of every three rows."""
     first, every = text.split("/")
     return int(first), int(every)
 
 
 def _chosen(only: str | None) -> list[Row]:
-    """The row of this name, or those whose name begins so; without a name those that need no GPU."""
+    """Returns the row with this name, or those whose names begin so; without a name those that need no GPU."""
     if not only:
         return [row for row in rows() if not row.suite.gpus_per_trial]
     exact = [row for row in rows() if row.key == only]
@@ -122,7 +122,7 @@ def _chosen(only: str | None) -> list[Row]:
 
 
 def _in_parallel(asked: argparse.Namespace) -> int:
-    """Every process takes its share of the rows; a search goes one trial after the other, whatever their number."""
+    """Runs the rows in several processes; a search runs one trial after the other, whatever their number."""
     words = ["--work", asked.work, "--json", asked.json, "--readme", asked.readme]
     words += ["--only", asked.only] if asked.only else []
     words += ["--again"] if asked.again else []
@@ -134,7 +134,7 @@ def _in_parallel(asked: argparse.Namespace) -> int:
 
 
 def _is_done(row: Row, known: dict[str, Any] | None) -> bool:
-    """Whether the JSON has the row as it would be run now."""
+    """Returns whether the JSON has the row as it would be run now."""
     return known is not None and all(known[arm]["identity"] == row.study(arm).identity() for arm in ARMS)
 
 
@@ -167,7 +167,7 @@ def _seconds(record: RunRecord) -> float:
 
 
 def _put(row: Row, arms: dict[str, Any], path: Path, readme: Path) -> None:
-    """Adds a row to the JSON and makes the table anew, one process at a time."""
+    """Adds a row to the JSON and rewrites the table, one process at a time."""
     study, suite = row.study(ARMS[1]), row.suite
     entry = {
         "command": f"{COMMAND} --only {row.key}",
@@ -199,7 +199,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _place() -> dict[str, Any]:
-    """Where and with what the rows were made."""
+    """Returns the hardware and software that the rows were made with."""
     return {
         "command": COMMAND,
         "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
@@ -219,7 +219,7 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """The commit of the code, with a `+` where files are changed that it has."""
+    """Returns the commit of the code, with a `+` if tracked files differ from it."""
     words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 

@@ -1,7 +1,6 @@
-"""The rows of the accuracy table, each with two studies that differ in nothing but the clustering loss.
+"""The rows of the accuracy table, each with two studies that differ only in the clustering loss.
 
-A row is named suite/algorithm/labels, such as `digits/vat/4`, or suite/algorithm where all labels of the source are
-used.
+A row is named suite/algorithm/labels, such as `digits/vat/4`, or suite/algorithm if all labels of the source are used.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ WITHOUT, WITH = "without", "with"
 ARMS = (WITHOUT, WITH)
 
 SOURCE_LABELS, TARGET_LABELS = "val/accuracy", "target/information_maximisation"
-"""What settings are chosen by: accuracy on validation labels, which are counted; with a target domain, of which no
-label may be known, information maximisation. It was named before any run, the same for both arms: the presets name it,
-one class predicted for every row does not raise it as it lowers the entropy, no arm trains it as the module trains the
-distortion, and accuracy on the source is at its ceiling for most settings. Nothing that merely sharpens predictions,
-the temperature above all, is searched."""
+"""The metrics that parameters are chosen by: accuracy on validation labels, which are counted; with a target domain, no
+label of which may be used, information maximisation. The latter was chosen before any run, the same for both arms: the
+presets use it, predicting one class for every sample does not raise it as it lowers the entropy, no arm trains it as
+the module trains the distortion, and accuracy on the source is at its ceiling for most parameters. Nothing that merely
+sharpens predictions, such as the temperature, is searched."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class Suite:
     """What the rows of a data set share.
 
     Attributes:
-        data: `base.data`; `labels_per_class` is a row's own.
-        model, algorithm, training: of `base`.
-        num_seeds: fresh seeds of the chosen setting.
-        num_trials: of the search of each arm.
+        data: `base.data`; each row sets its own `labels_per_class`.
+        model, algorithm, training: sections of `base`.
+        num_seeds: number of fresh seeds of the chosen parameters.
+        num_trials: number of trials in the search of each arm.
         gpus_per_trial: 0 for the CPU.
     """
 
@@ -50,7 +49,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Row:
-    """A algorithm on a data set with so many labels a class, or all labels of the source (None)."""
+    """An algorithm on a data set with a number of labels per class, or with all labels of the source (None)."""
 
     suite: Suite
     algorithm: str
@@ -58,12 +57,14 @@ class Row:
 
     @property
     def key(self) -> str:
-        """Its name on the command line and in the JSON."""
+        """The name of the row on the command line and in the JSON."""
         labels = "" if self.labels_per_class is None else f"/{self.labels_per_class}"
         return f"{self.suite.name}/{self.algorithm}{labels}"
 
     def study(self, arm: str) -> Study:
-        """What is run: the same space and budget in both arms, but for the weight of the loss that one has not."""
+        """Returns the study of an arm: the same space and budget in both, except for the weight of the
+        clustering loss.
+        """
         return Study.model_validate_json(json.dumps(self._tree(arm)))
 
     def _tree(self, arm: str) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class Row:
         }
 
     def _space(self, arm: str) -> tuple[dict[str, Any], dict[str, float]]:
-        """What is searched, and the setting that is tried first."""
+        """Returns the search space, and the parameters of the first trial."""
         space = {"training.learning_rate": _log_range(1e-3, 1e-2)}
         point = {"training.learning_rate": 3e-3}
         if self.algorithm != "supervised":
@@ -112,7 +113,7 @@ class Row:
 
 
 def rows() -> Iterator[Row]:
-    """Every row of the table, those that take least time first; `cifar10` needs a GPU."""
+    """Returns every row of the table, the fastest first; `cifar10` needs a GPU."""
     for suite in _office_pairs():
         for algorithm in ("supervised", "dann", "cdan", "mcc"):
             yield Row(suite, algorithm)
@@ -138,7 +139,9 @@ def _log_range(low: float, high: float) -> dict[str, Any]:
 
 
 def _short(steps_per_epoch: int, **others: Any) -> dict[str, Any]:
-    """Three epochs, of 32 labeled and 32 unlabeled rows a step unless told otherwise."""
+    """Returns a training section with three epochs, 32 labeled and 32 unlabeled samples per step unless given
+    otherwise.
+    """
     batches = {"labeled_batch_size": 32, "unlabeled_batch_size": 32}
     epochs = {"num_epochs": 3, "steps_per_epoch": steps_per_epoch, "checkpoint_interval_epochs": 3}
     return {**epochs, **batches, "device": "cpu", **others}

@@ -1,4 +1,4 @@
-"""The accuracy table of the README, from the figures in `benchmarks/results/accuracy.json`."""
+"""The accuracy table of the README, from `benchmarks/results/accuracy.json`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ _HEAD = (
 
 
 def table(tree: Mapping[str, Any]) -> str:
-    """A sentence that counts, and the table in Markdown, a line for each row of the JSON."""
+    """Returns a sentence that counts clear gains and losses, and the table in Markdown, a line for each row of the
+    JSON.
+    """
     rows = list(tree["rows"].values())
     helped, hurt = (sum(is_clear(row) and sign * gain(row) > 0 for row in rows) for sign in (1, -1))
     counted = f"Of {len(rows)} rows the module helps clearly in {helped} and hurts clearly in {hurt}."
@@ -29,7 +31,7 @@ def table(tree: Mapping[str, Any]) -> str:
 
 
 def put_into(path: Path, text: str) -> None:
-    """Replaces what stands between the markers of a document, where it has them."""
+    """Replaces the text between the markers of a document, if it has them."""
     whole = path.read_text(encoding="utf-8") if path.exists() else ""
     before, begin, rest = whole.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -38,19 +40,21 @@ def put_into(path: Path, text: str) -> None:
 
 
 def between_markers(text: str) -> str:
-    """What stands between the markers of a document."""
+    """Returns the text between the markers of a document."""
     return text.partition(BEGIN)[2].partition(END)[0].strip()
 
 
 def gain(row: Mapping[str, Any]) -> float:
-    """Mean accuracy with the module minus that without."""
+    """Returns mean accuracy with the module minus that without."""
     return statistics.mean(row[WITH]["test_accuracy"].values()) - statistics.mean(
         row[WITHOUT]["test_accuracy"].values()
     )
 
 
 def is_clear(row: Mapping[str, Any]) -> bool:
-    """Whether the arms differ by more than twice the standard error of the difference of their means over seeds."""
+    """Returns whether the arms differ by more than twice the standard error of the difference of their means over
+    seeds.
+    """
     arms = [list(row[arm]["test_accuracy"].values()) for arm in (WITHOUT, WITH)]
     if min(map(len, arms)) < 2:
         return False
@@ -76,9 +80,9 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _percent(values: Any) -> str:
-    figures = [100 * value for value in values]
-    std = f" ± {statistics.stdev(figures):.1f}" if len(figures) > 1 else ""
-    return f"{statistics.mean(figures):.1f}{std}"
+    percents = [100 * value for value in values]
+    std = f" ± {statistics.stdev(percents):.1f}" if len(percents) > 1 else ""
+    return f"{statistics.mean(percents):.1f}{std}"
 
 
 def _clock(seconds: float) -> str:

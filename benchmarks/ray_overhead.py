@@ -1,13 +1,13 @@
-"""What Ray Train costs: the same training run on the same workers, started by torchrun and by Ray.
+"""The overhead of Ray Train: the same training run on the same workers, started by torchrun and by Ray.
 
     python benchmarks/ray_overhead.py --pairs 5 --workers 2 --out benchmarks/results/ray_overhead.json
 
-A pair is both runs from a fresh start, which then take turns, an epoch each in random order; while one has its turn,
-all processes of the other are stopped (SIGSTOP). So both meet the same machine, however its speed drifts, and Ray's
-helpers cost only Ray. An epoch takes a second or more, so that each holds whatever Ray does once a second; its time
-includes validation and handing the message over. A pair's ratio is the median over its rounds. Beside it stand
-processor time per step in the first worker, and cores that Ray's other processes keep busy during its turns. The last
-line printed is one JSON object.
+A pair is both runs from a fresh start, which then take turns, an epoch each in random order; during the turn of one,
+all processes of the other are stopped (SIGSTOP). Both therefore run on the same machine, however its speed drifts, and
+Ray's helper processes slow down Ray's run only. An epoch takes a second or more, so that each includes whatever Ray
+does once a second; its time includes validation and passing on the message. A pair's ratio is the median over its
+rounds. The output also has the processor time per step of the first worker, and the number of cores that Ray's other
+processes use during its turns. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def note(file: Any, line: dict[str, float]) -> None:
 
 
 def make_job(arguments: argparse.Namespace, folder: Path) -> Job:
-    """The run: SuperCM on handwritten digits, with its checkpoints in this folder."""
+    """Returns the run: SuperCM on handwritten digits, with its checkpoints in this folder."""
     config = Config(
         data=DataConfig(label_ratio=0.1),
         model=ModelConfig(options={"channels": (16, 32)}),
@@ -94,10 +94,10 @@ def make_job(arguments: argparse.Namespace, folder: Path) -> Job:
 
 
 class Run:
-    """One run, in processes of its own, that goes an epoch at a time."""
+    """One run, in processes of its own, that is advanced by one epoch at a time."""
 
     def __init__(self, way: str, arguments: argparse.Namespace, folder: Path) -> None:
-        """Starts it, and waits until its first worker is ready to train."""
+        """Starts the run, and waits until its first worker is ready to train."""
         folder.mkdir()
         self.way = way
         self._notes = folder / "epochs"
@@ -122,7 +122,7 @@ class Run:
         self.helpers_cpu_s = 0.0
 
     def epoch(self) -> float:
-        """Has its turn: an epoch, which took so many seconds. All its processes are stopped before and after."""
+        """Runs one epoch and returns its seconds. All processes of the run are stopped before and after."""
         pids = self.signal(signal.SIGCONT)
         before = helpers_cpu_s(pids)
         self._open_gates()
@@ -132,7 +132,7 @@ class Run:
         return self.epochs[-1]["seconds"]
 
     def end(self) -> None:
-        """Lets it come to its end."""
+        """Waits until the run has ended."""
         self.signal(signal.SIGCONT)
         self._open_gates()
         self._process.wait(timeout=_START_TIMEOUT_S)
@@ -141,7 +141,7 @@ class Run:
         self._log.close()
 
     def signal(self, number: int) -> set[int]:
-        """Sends a signal to all its processes, and returns them."""
+        """Sends a signal to all processes of the run, and returns them."""
         pids = below(self._process.pid)
         for pid in pids:
             os.kill(pid, number)
@@ -152,7 +152,7 @@ class Run:
             os.write(gate, b"x")
 
     def _next_note(self, number: int) -> dict[str, float]:
-        """A line of the first worker's notes, as soon as it is there."""
+        """Returns a line of the first worker's notes, as soon as it is there."""
         until = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < until and self._process.poll() is None:
             lines = self._notes.read_text().splitlines(keepends=True) if self._notes.exists() else []
@@ -164,7 +164,7 @@ class Run:
 
 
 def torchrun_command(arguments: argparse.Namespace) -> list[str]:
-    """How the interpreter is told to run a script on so many workers."""
+    """Returns the command that runs a script on several workers under torchrun."""
     place = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
     return ["-m", "torch.distributed.run", "--nproc-per-node", str(arguments.workers), *place]
 
@@ -173,7 +173,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], list[str]]] = {"torchrun": to
 
 
 def work(job: Job) -> None:
-    """What torchrun starts: a worker."""
+    """Trains as one of torchrun's workers."""
     torch.distributed.init_process_group("gloo")
     for _ in by_turns(job):
         pass
@@ -181,7 +181,7 @@ def work(job: Job) -> None:
 
 
 def drive(job: Job, arguments: argparse.Namespace) -> None:
-    """What starts the workers under Ray Train."""
+    """Trains on workers under Ray Train."""
     from supercm_ray.runtime.cluster import ray_session
     from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
 
@@ -192,7 +192,7 @@ def drive(job: Job, arguments: argparse.Namespace) -> None:
 
 
 def below(pid: int) -> set[int]:
-    """A process and all that descend from it."""
+    """Returns a process and all its descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -206,7 +206,7 @@ def below(pid: int) -> set[int]:
 
 
 def helpers_cpu_s(pids: set[int]) -> float:
-    """Processor time so far of those processes that are not workers: what is needed beside them."""
+    """Returns the processor time so far of those processes that are not workers."""
     ticks = 0
     for pid in pids:
         try:
@@ -219,7 +219,7 @@ def helpers_cpu_s(pids: set[int]) -> float:
 
 
 def pair(arguments: argparse.Namespace, draw: random.Random, folder: Path) -> dict[str, Any]:
-    """Both runs by turns: what each came to, and the ratio of their speeds in each round."""
+    """Runs both by turns, and returns the results of each and the ratio of their speeds in each round."""
     runs: dict[str, Run] = {}
     for way in draw.sample(WAYS, 2):
         runs[way] = Run(way, arguments, folder / way)
@@ -230,11 +230,11 @@ def pair(arguments: argparse.Namespace, draw: random.Random, folder: Path) -> di
         ratios.append(seconds["torchrun"] / seconds["ray"])
     for run in runs.values():
         run.end()
-    return {"ratios": ratios[arguments.warm_up :], **{way: figures(runs[way], arguments) for way in WAYS}}
+    return {"ratios": ratios[arguments.warm_up :], **{way: metrics_of(runs[way], arguments) for way in WAYS}}
 
 
-def figures(run: Run, arguments: argparse.Namespace) -> dict[str, float]:
-    """What one run's epochs come to."""
+def metrics_of(run: Run, arguments: argparse.Namespace) -> dict[str, float]:
+    """Returns the metrics of one run's epochs."""
     steady = run.epochs[arguments.warm_up :]
     beside = {"helpers_cores": run.helpers_cpu_s / sum(epoch["seconds"] for epoch in run.epochs)}
     return {
@@ -249,7 +249,7 @@ def figures(run: Run, arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """All pairs, each run in a folder of its own."""
+    """Runs all pairs, each run in a folder of its own."""
     draw, pairs = random.Random(arguments.seed), []
     for number in range(arguments.pairs):
         with tempfile.TemporaryDirectory(prefix="ray_overhead") as folder:
@@ -259,7 +259,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def summary(pairs: list[dict[str, Any]], arguments: argparse.Namespace) -> dict[str, Any]:
-    """The figures, with where they come from."""
+    """Returns the metrics of all pairs, with their provenance."""
     by_pair = [statistics.median(pair["ratios"]) for pair in pairs]
     medians = {
         way: {name: statistics.median(pair[way][name] for pair in pairs) for name in pairs[0][way]} for way in WAYS
@@ -275,7 +275,7 @@ def summary(pairs: list[dict[str, Any]], arguments: argparse.Namespace) -> dict[
 
 
 def provenance() -> dict[str, Any]:
-    """Command, commit, machine and versions."""
+    """Returns command, commit, machine and versions."""
     from importlib.metadata import version
 
     def git(*words: str) -> str:
@@ -298,14 +298,14 @@ def provenance() -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Returns a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
@@ -325,7 +325,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures, prints, writes."""
+    """Measures, prints and writes the results."""
     arguments = parse()
     if arguments.torchrun:
         work(pickle.loads(arguments.torchrun.read_bytes()))

@@ -1,11 +1,11 @@
-"""Times a training step, ours against a plain loop (step_reference.py), side by side in one run.
+"""Times a training step of this package against a plain loop (step_reference.py), side by side in one run.
 
     python benchmarks/step.py --out benchmarks/results/step.json
 
 Each contestant is a process of its own, with its own memory, and they take steps in turn, so whatever else the machine
-does meets them alike. All start from the same weights and train on the same batch, 50 + 50 rows of 32x32x3 random
-pixels through WRN-28-2, drawn beforehand; drawing and augmentation are on neither side's clock. What is compared are
-medians. `auto` is what the settings `auto` choose for the published 500 000 steps.
+does affects them alike. All start from the same weights and train on the same batch, 50 + 50 samples of 32x32x3 random
+pixels through WRN-28-2, drawn beforehand; drawing and augmentation are not timed. Medians are compared. `auto` is what
+the options `auto` choose for the published 500 000 steps.
 
 A FLOP rate counts the products of one forward and backward pass, without the pass for the centroids, for every
 contestant alike.
@@ -44,7 +44,7 @@ MEASURES: list[tuple[str, dict[str, Any]]] = [
     ("+ compiled", {"compile": "on"}),
     ("+ bf16", {"precision": "bf16"}),
 ]
-"""What is added from one row of the table to the next."""
+"""Changes from one row of the table to the next."""
 OURS = {"centroid_source": "batch"}
 COLUMNS: dict[str, dict[str, Any]] = {
     "ours_fp32": {**OURS, "precision": "fp32", "compile": "off"},
@@ -54,7 +54,7 @@ REFERENCE = "reference"
 
 
 def contestants(quick: bool) -> dict[str, dict[str, Any]]:
-    """Settings by contestant: the columns, then the table's rows, each with all that stand above it."""
+    """Returns the overrides of each contestant: the columns, then the table's rows, each with all changes above it."""
     table, settings = {}, dict(OFF)
     for name, added in MEASURES[:1] if quick else MEASURES:
         settings = {**settings, **added}
@@ -63,7 +63,7 @@ def contestants(quick: bool) -> dict[str, dict[str, Any]]:
 
 
 def config_of(settings: dict[str, Any], args: argparse.Namespace) -> Config:
-    """The published recipe of SuperCM on its own, with these settings."""
+    """Returns the published recipe of SuperCM on its own, with these overrides."""
     training = {name: value for name, value in settings.items() if name != "centroid_source"}
     rows = 8 if args.quick else 50
     return Config(
@@ -89,7 +89,7 @@ def config_of(settings: dict[str, Any], args: argparse.Namespace) -> Config:
 
 
 def toy_data(args: argparse.Namespace) -> tuple[Dataset, Batch]:
-    """Random images of ten classes and the batch of them that every step is made on."""
+    """Returns random images of ten classes and the batch of them that every step trains on."""
     device, rows, side = choose_device(args.device), 8 if args.quick else 50, 8 if args.quick else 32
     images = np.random.default_rng(args.seed).integers(0, 256, (2 * rows, 3, side, side)).astype(np.uint8)
     labels = np.arange(2 * rows) % 10
@@ -102,7 +102,7 @@ def toy_data(args: argparse.Namespace) -> tuple[Dataset, Batch]:
 
 
 def stepper(name: str, args: argparse.Namespace) -> Callable[[], torch.Tensor]:
-    """A function that takes one step of this contestant and returns its loss."""
+    """Returns a function that takes one step of this contestant and returns its loss."""
     dataset, batch = toy_data(args)
     settings = contestants(args.quick)[name]
     config = config_of(settings, args)
@@ -116,7 +116,7 @@ def stepper(name: str, args: argparse.Namespace) -> Callable[[], torch.Tensor]:
 
 
 def serve(name: str, args: argparse.Namespace) -> None:
-    """Warms up, then takes a step for each line that comes in and answers with its wall and processor seconds."""
+    """Warms up, then takes a step for each line of input and answers with its wall and processor seconds."""
     step = stepper(name, args)
     losses = [step().item() for _ in range(args.warmup)]
     print(json.dumps(losses[0]), flush=True)
@@ -129,13 +129,13 @@ def serve(name: str, args: argparse.Namespace) -> None:
 
 
 def synchronise() -> None:
-    """Waits for the GPU, where there is one."""
+    """Waits for the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 class Contestant:
-    """A process that takes steps when it is told to."""
+    """A process that takes steps on request."""
 
     def __init__(self, name: str, args: argparse.Namespace) -> None:
         flags = [f"--{key}={getattr(args, key)}" for key in ("threads", "seed", "device", "warmup")]
@@ -167,7 +167,7 @@ class Contestant:
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device, size: int) -> float:
-    """FLOP/s of one product of square matrices."""
+    """Returns FLOP/s of one product of square matrices."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     a @ b
     synchronise()
@@ -178,7 +178,7 @@ def matrix_rate(dtype: torch.dtype, device: torch.device, size: int) -> float:
 
 
 def flop_of_step(args: argparse.Namespace) -> int:
-    """Products and sums of convolutions and linear layers in one step, forward and backward."""
+    """Returns the FLOP of convolutions and linear layers in one step, forward and backward."""
     dataset, batch = toy_data(args)
     model = build_classifier(config_of(OFF, args), dataset).to(batch.labeled.device)
     with FlopCounterMode(display=False) as counter:
@@ -187,7 +187,7 @@ def flop_of_step(args: argparse.Namespace) -> int:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Lets all take `rounds` steps in turn and says what came of it."""
+    """Lets all contestants take `rounds` steps in turn and returns the results."""
     torch.set_num_threads(args.threads)
     device = choose_device(args.device)
     load = [os.getloadavg()[0]]
@@ -229,7 +229,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def row(name: str, run: Contestant, reference: Contestant, flop: int, matrix_flops: float) -> dict[str, Any]:
-    """One contestant's line of the table."""
+    """Returns one contestant's row of the table."""
     median = statistics.median(run.wall)
     return {
         "name": name,
@@ -247,7 +247,7 @@ def row(name: str, run: Contestant, reference: Contestant, flop: int, matrix_flo
 
 
 def origin(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """What a figure needs for another to measure it again."""
+    """Returns what is needed to repeat the measurement: command, commit, machine and versions."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -269,23 +269,23 @@ def origin(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Returns the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def show(result: dict[str, Any]) -> None:
-    """The table, for people."""
+    """Prints the table."""
     print(f"{'':50} {'median s':>9} {'least s':>8} {'ratio':>6} {'(least)':>8} {'(cpu s)':>8} {'GFLOP/s':>8}")
     for line in result["table"]:
-        figures = f"{line['median_s']:9.4f} {line['least_s']:8.4f} {line['ratio']:6.2f} {line['ratio_least']:8.2f}"
-        print(f"{line['name']:50} {figures} {line['ratio_processor_time']:8.2f} {line['gflops']:8.1f}")
+        times = f"{line['median_s']:9.4f} {line['least_s']:8.4f} {line['ratio']:6.2f} {line['ratio_least']:8.2f}"
+        print(f"{line['name']:50} {times} {line['ratio_processor_time']:8.2f} {line['gflops']:8.1f}")
     print(f"auto is {result['auto_is']}; matrix products: {result['matrix_product_gflops']} GFLOP/s")
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="file that gets the result, one JSON object")
     parser.add_argument("--rounds", type=int, default=15, help="steps of each contestant that are timed")

@@ -1,8 +1,8 @@
 """One training step of SuperCM as a plain loop, written from the published equations and recipe: eager, fp32, images in
-their usual order in memory, the labeled rows forwarded once more in eval mode for the centroids, a loop over classes, a
-loop over parameters for the average, torch's Adam as it comes. Nothing of it is slower than its plain form.
+the default memory format, a second forward pass of the labeled samples in eval mode for the centroids, a loop over
+classes, a loop over parameters for the average, torch's default Adam. No part is slower than its plain form.
 
-Shapes: B labeled rows, then U unlabeled ones, N of both; D features, K classes.
+Shapes: B labeled samples, then U unlabeled ones, N of both; D features, K classes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from supercm_ray.models import Classifier
 
 
 class ReferenceLoop:
-    """Network, centroids and average of a run, and `step`."""
+    """Network, centroids and moving average of a run, and its step."""
 
     def __init__(self, model: Classifier, clustering_weight: float, learning_rate: float, ema_decay: float) -> None:
-        """Args: the network with fresh weights, which is trained, and the recipe's three numbers."""
+        """Stores the network with fresh weights, which is trained, and the recipe's three numbers."""
         self.model, self.average = model, copy.deepcopy(model)
         head = model.clustering.head
         self.centroids_KD = torch.zeros(head.out_features, head.in_features, device=head.weight.device)
@@ -29,7 +29,7 @@ class ReferenceLoop:
         self.num_steps = 0
 
     def step(self, labeled: Tensor, labels: Tensor, unlabeled: Tensor) -> Tensor:
-        """One optimizer step; the loss, without gradient."""
+        """Takes one optimizer step and returns the loss, without gradient."""
         self.num_steps += 1
         self._update_centroids(labeled, labels)
         self.model.train()
@@ -53,7 +53,7 @@ class ReferenceLoop:
                 self.centroids_KD[k] = (mean_D + (self.num_steps - 1) * self.centroids_KD[k]) / self.num_steps
 
     def _clustering(self, x_ND: Tensor, g_NK: Tensor) -> Tensor:
-        """E1 + E2 + E3; E4 is switched off in the recipe."""
+        """Computes E1 + E2 + E3; E4 is switched off in the recipe."""
         mu_KD = self.centroids_KD
         inner_KK = mu_KD @ mu_KD.T
         reconstruction = (x_ND - g_NK @ mu_KD).square().sum()

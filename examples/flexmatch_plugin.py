@@ -25,7 +25,8 @@ from supercm_ray.core import all_gather, world_size
 
 class Options(OptionsModel):
     threshold: float = Field(0.95, ge=0, le=1)
-    """Probability above which a prediction is recorded, and the threshold of the class that is learned best."""
+    """Probability, from 0 to 1, above which a prediction is recorded; also the threshold of the class that is learned
+    best."""
 
 
 @ALGORITHMS.register("my_flexmatch", options=Options, requires={"indices", "two_views"})
@@ -53,7 +54,7 @@ class FlexMatch(nn.Module):
         return self.threshold * share_K / (2 - share_K)
 
     def record(self, indices_U: Tensor, labels_U: Tensor) -> None:
-        total = len(indices_U) * world_size()  # every worker records the samples of all
-        indices, labels = all_gather(indices_U, total), all_gather(labels_U, total)
+        num_samples = len(indices_U) * world_size()  # every worker records the samples of all
+        indices, labels = all_gather(indices_U, num_samples), all_gather(labels_U, num_samples)
         fresh_N = torch.full_like(self.recorded, self.num_classes).scatter_reduce(0, indices, labels, "amin")
         self.recorded.copy_(fresh_N.where(fresh_N < self.num_classes, self.recorded))

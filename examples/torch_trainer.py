@@ -1,4 +1,4 @@
-"""A loop of your own under Ray Train, before SuperCM: `python examples/torch_trainer.py`."""
+"""Your own training loop under Ray Train, without SuperCM: `python examples/torch_trainer.py`."""
 
 import ray.train.torch
 import torch

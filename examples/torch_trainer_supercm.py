@@ -1,4 +1,6 @@
-"""The same loop with SuperCM, which `diff examples/torch_trainer.py examples/torch_trainer_supercm.py` shows."""
+"""The same loop with SuperCM. `diff examples/torch_trainer.py examples/torch_trainer_supercm.py`
+shows the difference.
+"""
 
 import ray.train.torch
 import torch
@@ -35,7 +37,7 @@ def train_loop(config):
     for epoch in range(config["num_epochs"]):
         for _ in range(20):
             batch = labeled[torch.randperm(len(labeled), generator=generator)][rank::num_workers]
-            others = torch.randint(500, (40,), generator=generator)[rank::num_workers]  # unlabeled rows
+            others = torch.randint(500, (40,), generator=generator)[rank::num_workers]  # unlabeled samples
             features, logits, assignments = model(torch.cat([x[batch], x[others]]))
             centroids.update(features[: len(batch)], y[batch])
             loss = functional.cross_entropy(logits[: len(batch)], y[batch])

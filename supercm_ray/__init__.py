@@ -1,6 +1,6 @@
-"""supercm_ray: SuperCM, learning from few labels by differentiable clustering, tuned with Ray, Optuna and MLflow.
+"""SuperCM, learning from few labels by differentiable clustering, tuned with Ray, Optuna and MLflow.
 
-The verbs are loaded when first used, so that `supercm_ray.core` can be imported where ray and mlflow cannot.
+The functions are loaded at first use, so that `supercm_ray.core` can be imported without Ray and MLflow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verbs: what the command line does, as functions that return what they found."""
+"""The commands of the command line as functions that return their results."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def tune(
     callback: Callback | None = None,
     plots: bool = True,
 ) -> TuneResult:
-    """Searches a study's space, runs the finalists, and reports; resumes what was begun before.
+    """Searches a study's space, runs the finalists, and reports; resumes an interrupted study.
 
     Args:
-        study: what `load_study` returned.
-        results: the folder in which the study has its own, named after it.
-        executor: what runs the trials: `ray`, `in-process` for the calling process, a plug-in's by its name, or an
-            object of your own.
-        callback: told of progress.
+        study: the result of `load_study`.
+        results: the results folder; the study has a folder of its own there, named after it.
+        executor: what runs the trials: `ray`, `in-process` for the calling process, the name of a plug-in's executor,
+            or an executor object.
+        callback: called with the progress.
         plots: whether the report has its plots, which take seconds to draw; `report` can draw them later.
 
     Raises:
         StudyError: for anything wrong with the study or its data, before anything is started.
-        StorageError: where checkpoints cannot be written.
-        SuperCMError: where no trial came to a usable end.
+        StorageError: if checkpoints cannot be written.
+        SuperCMError: if no trial has used its full budget.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     return _tune(study, _executor(executor), results=results, callback=callback, plots=plots)
@@ -75,21 +75,21 @@ def train(
     """Runs a base configuration once, in this process or on several workers; resumes from its checkpoint.
 
     Args:
-        study: what `load_study` returned, or a configuration alone.
-        num_workers: workers of Ray Train that share every batch, or the least and the most of an elastic group; None
-            for what the study's budget says.
-        use_gpu: whether each worker must have a GPU. Without it the study says.
-        results: the folder in which the run has its own, named after the study and its configuration.
-        evaluate_test: whether the finished run reads the test split. Who compares runs leaves it unread.
-        executor: as of `tune`; by default `in-process` for a single worker and `ray` for several.
-        callback: told of progress.
+        study: the result of `load_study`, or a configuration alone.
+        num_workers: number of Ray Train workers that share every batch, or the minimum and the maximum of an elastic
+            group; None for the study's own budget.
+        use_gpu: whether each worker must have a GPU; False for the study's own budget.
+        results: the results folder; the run has a folder of its own there, named after the study and its configuration.
+        evaluate_test: whether the finished run reads the test split. Do not read it while comparing runs.
+        executor: as for `tune`; by default `in-process` for a single worker and `ray` for several.
+        callback: called with the progress.
 
     Raises:
         StudyError: for anything wrong with the study, its data, or the resources for its workers.
         CheckpointError: for a checkpoint that cannot be used.
-        StorageError: where checkpoints cannot be read or written.
-        DivergedError: where the loss is no longer a number.
-        WorkersError: where the workers failed again and again.
+        StorageError: if checkpoints cannot be read or written.
+        DivergedError: if the loss is no longer a finite number.
+        WorkersError: if the workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     study = placed(study, num_workers, use_gpu)
@@ -100,14 +100,14 @@ def train(
 
 
 def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
-    """Makes a study's table, page and plots from what it has left so far, and logs them to its tracker.
+    """Writes a study's table, page and plots from its records so far, and logs them to its tracker.
 
     Args:
         study: a study file, or the name of a study in `results`.
-        results: where the studies are.
+        results: the results folder.
 
     Raises:
-        StudyError: where there is no such study.
+        StudyError: if there is no such study.
     """
     path = Path(study)
     name = load_study(path).name if path.suffix in (".yaml", ".yml") else str(study)
@@ -127,31 +127,31 @@ def scale(
     """Measures how a study's training scales with workers and its tuning with concurrent trials, and reports.
 
     Args:
-        study: what `load_study` returned.
+        study: the result of `load_study`.
         scaling: what to measure, instead of the study's own `scaling` section.
-        results: the folder in which the scaling study has its own, below `scale`.
-        callback: told of progress.
+        results: the results folder; the scaling study has a folder of its own in `scale` there.
+        callback: called with the progress.
         plots: whether to draw the report's plots.
         command: the command line, for the record.
 
     Raises:
-        StudyError: for anything wrong with the study or the section, or a setting that does not fit the cluster.
-        WorkersError: where workers failed again and again.
+        StudyError: for anything wrong with the study or the section, or if the cluster is too small.
+        WorkersError: if the workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes, and measures nothing twice.
     """
     return _scale(study, scaling, results=results, callback=callback, plots=plots, command=command)
 
 
 def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
-    """Two scaling studies, or two tuned studies, side by side, as text.
+    """Compares two scaling studies, or two tuned studies, as text.
 
     Args:
         first: a scaling study's measurements or its folder, or the folder of a tuned study or its name in `results`.
-        second: likewise, of the same kind.
-        results: where tuned studies are.
+        second: another study of the same kind.
+        results: the results folder, with tuned studies.
 
     Raises:
-        StudyError: where one of them is neither, or they are of different kinds.
+        StudyError: if one of them is neither, or they are of different kinds.
     """
     return compare_studies(str(first), str(second), results=results)
 

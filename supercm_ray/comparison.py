@@ -1,4 +1,4 @@
-"""Two studies side by side, be they scaling studies or tuned ones."""
+"""Compares two studies, which are both scaling studies or both tuned studies."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Kind = Literal["scaling", "tuned"]
 
 
 def compare_studies(first: str, second: str, *, results: Path) -> str:
-    """Two scaling studies, or two tuned studies, side by side, as text.
+    """Compares two scaling studies, or two tuned studies, as text.
 
     Args:
         first: a scaling study's file of measurements, a study's folder, or the name of a study in `results`.
-        second: likewise, of the same kind.
-        results: where studies are.
+        second: another study of the same kind.
+        results: the results folder.
 
     Raises:
-        StudyError: where one of them is no study, or they are of different kinds.
+        StudyError: if one of them is no study, or they are of different kinds.
     """
     (kind, path), (other_kind, other) = _find(first, results), _find(second, results)
     if kind != other_kind:
@@ -43,7 +43,7 @@ def _view(path: Path) -> StudyView:
 
 
 def _find(name: str, results: Path) -> tuple[Kind, Path]:
-    """The kind of a study and where its measurements or records are."""
+    """Returns the kind of a study and the path of its measurements or records."""
     for place in (Path(name), results / name, results / "scale" / name):
         if place.is_file():
             return "scaling", place

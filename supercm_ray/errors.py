@@ -1,4 +1,4 @@
-"""What can go wrong, as types. Every message names the place, the rule, the value and the remedy."""
+"""The errors of this package. Every message names the place, the rule, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Iterable
 
 
 class SuperCMError(Exception):
-    """The root of all errors that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
     exit_code = 1
 
 
 class StudyError(SuperCMError):
-    """A study file, an override or a data set that breaks a rule, found before anything is started."""
+    """A study file, an override or a data set breaks a rule; found before anything is started."""
 
     exit_code = 2
 
 
 class DivergedError(SuperCMError):
-    """A loss that is no longer a number."""
+    """The loss of a run is no longer a finite number."""
 
 
 class CheckpointError(SuperCMError):
-    """A checkpoint that is truncated, foreign or of another configuration."""
+    """A checkpoint is damaged, or belongs to another configuration."""
 
 
 class StorageError(SuperCMError):
-    """A place of checkpoints that cannot be read from or written to just now; what lies there may be whole."""
+    """The storage of checkpoints cannot be read or written at the moment; the checkpoints may be intact."""
 
 
 class WorkersError(SuperCMError):
-    """Workers of one run that failed again and again.
+    """The workers of one run failed again and again.
 
     Attributes:
-        worker_traceback: what the worker, or Ray where the worker said nothing, had to say.
+        worker_traceback: the traceback of the worker, or Ray's message if there is none.
     """
 
     def __init__(self, message: str, worker_traceback: str = "") -> None:
@@ -46,19 +46,19 @@ class WorkersError(SuperCMError):
 
 
 class TrackingError(SuperCMError):
-    """A tracker that cannot be used, found before anything is started."""
+    """A tracker cannot be used; found before anything is started."""
 
     exit_code = 2
 
 
 class InterruptedStudyError(SuperCMError):
-    """A study stopped from outside; the same command resumes it."""
+    """A study was stopped from outside; the same command resumes it."""
 
     exit_code = 130
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the nearest known one, or all of them."""
+    """Returns the remedy for an unknown name: the nearest known one, or all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:

@@ -21,7 +21,7 @@ _MCC_TEMPERATURE = 2.5
 
 
 class _Reverse(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by a negative coefficient."""
+    """Identity in the forward pass; multiplies the gradient by a negative coefficient."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, coefficient: float) -> Tensor:
@@ -34,13 +34,16 @@ class _Reverse(torch.autograd.Function):
 
 
 def reverse_gradient(values: Tensor, coefficient: float) -> Tensor:
-    """The values as they are, with the gradient times `-coefficient` on its way back."""
+    """Returns the values unchanged; their gradient is multiplied by `-coefficient`."""
     reversed_values: Tensor = _Reverse.apply(values, coefficient)
     return reversed_values
 
 
 def warm_start(progress: float) -> float:
-    """`2 / (1 + exp(-10 p)) - 1` for the share p of training done: from 0 to 1. Source: Ganin et al. 2016."""
+    """Computes `2 / (1 + exp(-10 p)) - 1`, from 0 to 1, for the fraction p of training done.
+
+    Source: Ganin et al. 2016.
+    """
     return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
 
 
@@ -54,18 +57,19 @@ class DannOptions(OptionsModel):
     """Options of `dann`."""
 
     discriminator_width: int = Field(128, ge=1)
-    """Units of each of the discriminator's two hidden layers."""
+    """Number of units of each of the discriminator's two hidden layers, from 1."""
 
 
 @ALGORITHMS.register("dann", options=DannOptions, requires={"unlabeled", "target"})
 class DANN(nn.Module):
-    """Domain-adversarial training: a discriminator tells source from target features, the network learns to prevent it.
+    """Domain-adversarial training: a discriminator separates source and target features, the network learns to prevent
+    it.
 
     Source: Ganin et al. 2016, "Domain-adversarial training of neural networks" (arXiv 1505.07818).
     """
 
     def __init__(self, context: Context) -> None:
-        """Args: the context, for the number of features."""
+        """Creates the discriminator for the number of features in `context`."""
         super().__init__()
         self.discriminator = _discriminator(context.num_features, context.options(DannOptions).discriminator_width)
 
@@ -82,13 +86,13 @@ class CdanOptions(DannOptions):
     """Options of `cdan`."""
 
     entropy_conditioning: bool = True
-    """Count samples that are predicted with certainty for more (CDAN+E)."""
+    """Whether to give samples predicted with certainty a larger weight in the discriminator's loss (CDAN+E)."""
 
 
 @ALGORITHMS.register("cdan", options=CdanOptions, requires={"unlabeled", "target"})
 class CDAN(nn.Module):
-    """Conditional domain-adversarial training: the discriminator sees features and predictions multiplied, and samples
-    that are predicted with certainty count for more (`entropy_conditioning`).
+    """Conditional domain-adversarial training: the discriminator sees the product of features and predictions; samples
+    predicted with certainty have a larger weight (`entropy_conditioning`).
 
     Source: Long et al. 2018, "Conditional adversarial domain adaptation" (arXiv 1705.10667).
     """
@@ -97,7 +101,7 @@ class CDAN(nn.Module):
     of_classes: Tensor
 
     def __init__(self, context: Context) -> None:
-        """Args: the context, for the numbers of features and classes."""
+        """Creates the discriminator for the numbers of features and classes in `context`."""
         super().__init__()
         size = context.num_features * context.num_classes
         self.projects = size > _MAX_MAP
@@ -127,7 +131,8 @@ class CDAN(nn.Module):
 
 @ALGORITHMS.register("mcc", requires={"unlabeled", "target"})
 def mcc(step: Step) -> Terms:
-    """Minimum class confusion: target samples, the certain ones first, shall not waver between classes.
+    """Minimum class confusion: penalises target predictions that are divided between classes, weighted by their
+    certainty.
 
     Source: Jin et al. 2020, "Minimum class confusion" (arXiv 1912.03699), with its temperature 2.5.
     """
@@ -141,12 +146,14 @@ def mcc(step: Step) -> Terms:
 
 
 def _entropy(probability: Tensor) -> Tensor:
-    """Of each sample, in nats."""
+    """Computes the entropy of each sample's prediction in nats."""
     return -(probability * probability.clamp_min(torch.finfo(probability.dtype).tiny).log()).sum(dim=1)
 
 
 def _domain_loss(logits: Tensor, num_source: int, weight: Tensor | None) -> Tensor:
-    """Cross-entropy of domain logits (B + U, 1), source samples first; weights count within each domain."""
+    """Computes the cross-entropy of domain logits (B + U, 1), source samples first; weights are normalised within each
+    domain.
+    """
     flat = logits.squeeze(1)
     target = torch.cat([torch.ones_like(flat[:num_source]), torch.zeros_like(flat[num_source:])])
     loss = functional.binary_cross_entropy_with_logits(flat, target, reduction="none")
@@ -157,5 +164,5 @@ def _domain_loss(logits: Tensor, num_source: int, weight: Tensor | None) -> Tens
 
 
 def _mean_of_all(weight: Tensor) -> Tensor:
-    """The mean over the samples of all workers, without gradient."""
+    """Computes the mean over the samples of all workers, without gradient."""
     return all_reduce_sum(weight.detach().mean()) / world_size()

@@ -1,5 +1,5 @@
-"""What an algorithm is: named loss terms beside cross-entropy and clustering. Shapes: B labeled samples, U unlabeled
-samples, K classes.
+"""The interface of algorithms: named loss terms besides cross-entropy and clustering. Shapes: B labeled samples, U
+unlabeled samples, K classes.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ O = TypeVar("O", bound=OptionsModel)  # noqa: E741 (the options of an algorithm)
 
 @dataclass(frozen=True)
 class Step:
-    """What an algorithm sees of a step.
+    """The inputs of an algorithm in one step.
 
     Attributes:
         model: the network in training.
         batch: the step's images, labels and sample indices.
-        outputs: of the network on the B labeled samples, then the U unlabeled ones, weakly augmented.
-        config: the run's.
-        generator: for further views and noise.
-        progress: the share of training done, in [0, 1).
+        outputs: outputs of the network on the B labeled samples, then the U unlabeled ones, weakly augmented.
+        config: the configuration of the run.
+        generator: the run's random generator, for further views and noise.
+        progress: the fraction of training done, in [0, 1).
     """
 
     model: Classifier
@@ -47,15 +47,15 @@ class Step:
         return SampleDraws(self.generator, len(self.batch.unlabeled))
 
     def options(self, model: type[O]) -> O:
-        """The algorithm's options, which are of this model."""
+        """Returns the algorithm's options, which must be an instance of `model`."""
         return _options(self.config, model)
 
     def weak_view(self) -> Tensor:
-        """The unlabeled images (U, C, H, W), weakly augmented anew."""
+        """Draws a new weakly augmented view of the unlabeled images (U, C, H, W)."""
         return weak_view(self.batch.unlabeled_clean, self.config.data, self.draws)
 
     def strong_view(self) -> Tensor:
-        """The unlabeled images (U, C, H, W), strongly augmented."""
+        """Draws a strongly augmented view of the unlabeled images (U, C, H, W)."""
         return strong_view(self.batch.unlabeled_clean, self.config.data, self.draws)
 
     @property
@@ -66,12 +66,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Context:
-    """What an algorithm with a state is made from.
+    """The inputs from which an algorithm with a state is created.
 
     Attributes:
-        model: the network as it starts.
-        config: the run's.
-        num_unlabeled: unlabeled samples of the data set. `Batch.unlabeled_indices` lie in [0, num_unlabeled).
+        model: the network with its initial weights.
+        config: the configuration of the run.
+        num_unlabeled: number of unlabeled samples. `Batch.unlabeled_indices` lie in [0, num_unlabeled).
     """
 
     model: Classifier
@@ -89,7 +89,7 @@ class Context:
         return self.model.clustering.head.out_features
 
     def options(self, model: type[O]) -> O:
-        """The algorithm's options, which are of this model."""
+        """Returns the algorithm's options, which must be an instance of `model`."""
         return _options(self.config, model)
 
 
@@ -103,7 +103,7 @@ class FunctionAlgorithm(nn.Module):
     """An algorithm without a state: a function from a step to its terms."""
 
     def __init__(self, terms: Callable[[Step], Terms]) -> None:
-        """Args: the function."""
+        """Wraps `terms`, a function from a step to its terms."""
         super().__init__()
         self._terms = terms
 
@@ -117,36 +117,37 @@ Algorithm = Callable[[Step], Terms] | type[nn.Module]
 ALGORITHMS: Registry[Algorithm] = Registry("algorithm", "algorithm.name", "supercm_ray.algorithms")
 """Algorithms by name, each with the model of its options and what it requires.
 
-One is a function from a `Step` to its terms or, where it has a state, a module made from a `Context` whose `forward` is
-such a function. A module's parameters are trained and its buffers are saved with the run; on several workers every
-worker must come to the same buffers, which sums over all of them (`all_reduce_sum`, `all_gather`) see to.
+An algorithm is a function from a `Step` to its terms or, if it has a state, a module created from a `Context` whose
+`forward` is such a function. A module's parameters are trained and its buffers are saved with the run. On several
+workers the buffers must be equal on every worker, for which they are computed from sums over all of them
+(`all_reduce_sum`, `all_gather`).
 
-Terms are scalars by name, each this worker's part of a mean over samples. All are added up and multiplied by
-`algorithm.consistency_weight`, so one that weighs several terms multiplies each by an option of its own.
+Terms are scalars by name, each this worker's part of a mean over samples. They are added up and multiplied by
+`algorithm.consistency_weight`; an algorithm that weighs several terms multiplies each by an option of its own.
 
 `requires` is made of these words, each of which implies unlabeled samples:
 
 - `unlabeled`: unlabeled samples in every batch;
 - `two_views`: augmentation that makes two views of a sample differ;
-- `indices`: `Context.num_unlabeled` and `Batch.unlabeled_indices`, for what is kept of each unlabeled sample;
+- `indices`: `Context.num_unlabeled` and `Batch.unlabeled_indices`, for algorithms that store values by sample;
 - `target`: a target domain.
 """
 
 NEEDS = frozenset({"unlabeled", "two_views", "indices", "target"})
-"""The words of `requires`."""
+"""The words that `requires` may contain."""
 
 
 def build_algorithm(model: Classifier, config: Config, num_unlabeled: int = 0) -> nn.Module:
-    """The algorithm that the configuration names.
+    """Creates the algorithm that the configuration names.
 
     Args:
-        model: the network as it starts.
-        config: the run's.
-        num_unlabeled: unlabeled samples of the data set, for an algorithm that requires `indices`.
+        model: the network with its initial weights.
+        config: the configuration of the run.
+        num_unlabeled: number of unlabeled samples, for an algorithm that requires `indices`.
 
     Raises:
         StudyError: for a name that is not registered.
-        ValueError: where the algorithm requires `indices` and no number is given.
+        ValueError: if the algorithm requires `indices` and no number is given.
     """
     entry = ALGORITHMS.find(config.algorithm.name)
     if "indices" in entry.requires and num_unlabeled < 1:
@@ -159,7 +160,9 @@ def build_algorithm(model: Classifier, config: Config, num_unlabeled: int = 0) -
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Within the block BatchNorm normalises by the batch as in training but does not move its running statistics."""
+    """Keeps BatchNorm from updating its running statistics within the block; it still normalises by the batch in
+    training.
+    """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False

@@ -1,6 +1,4 @@
-"""Algorithms that want the same prediction for two views of an unlabeled image. Shapes: U unlabeled samples, K
-classes.
-"""
+"""Algorithms that make predictions for two views of an image agree. Shapes: U unlabeled samples, K classes."""
 
 from __future__ import annotations
 
@@ -32,23 +30,23 @@ class MeanTeacherOptions(OptionsModel):
     """Options of `mean_teacher`."""
 
     decay: float = Field(0.95, ge=0, lt=1)
-    """Decay per step of the teacher's parameters."""
+    """Decay per step of the teacher's parameters, from 0 to below 1."""
 
 
 @ALGORITHMS.register("mean_teacher", options=MeanTeacherOptions, requires={"unlabeled", "two_views"})
 class MeanTeacher(nn.Module):
-    """Mean Teacher: like the Pi-model, the target from a moving average of the network.
+    """Mean Teacher: the Pi-model with a target computed by a moving average of the network.
 
     Source: Tarvainen and Valpola 2017, "Mean teachers are better role models" (arXiv 1703.01780).
     """
 
     def __init__(self, context: Context) -> None:
-        """Args: the context, for the network from which the teacher starts."""
+        """Creates the teacher, a copy of the network in `context`."""
         super().__init__()
         self.teacher = copy.deepcopy(context.model).requires_grad_(False)
 
     def forward(self, step: Step) -> Terms:
-        """Computes the term, after the teacher has followed the network's last step."""
+        """Updates the teacher with the network's last step, then computes the term."""
         update_ema(self.teacher, step.model, step.options(MeanTeacherOptions).decay)
         with torch.no_grad(), frozen_statistics(self.teacher):
             target_UK = self.teacher(step.weak_view()).assignments
@@ -59,10 +57,10 @@ class VatOptions(OptionsModel):
     """Options of `vat`."""
 
     epsilon: float = Field(6.0, gt=0)
-    """L2 length of the perturbation of an image, in standardised pixels."""
+    """L2 length of the perturbation of an image, above 0, in standardised pixels."""
     xi: float = Field(0.1, gt=0)
-    """L2 length of the step by which the perturbation's direction is found, in standardised pixels. The published 1e-6
-    vanishes in fp32."""
+    """L2 length of the step that finds the perturbation's direction, above 0, in standardised pixels. The published
+    value 1e-6 vanishes in fp32."""
 
 
 @ALGORITHMS.register("vat", options=VatOptions, requires={"unlabeled"})
@@ -87,15 +85,15 @@ def vat(step: Step) -> Terms:
 
 
 def _in_full_precision(model: Classifier, images: Tensor) -> Tensor:
-    """Logits whose rounding does not outweigh the small step by which the direction is found."""
+    """Computes logits in full precision, whose rounding is small compared with the step that finds the direction."""
     with model.full_precision():
         logits: Tensor = model(images).logits
     return logits
 
 
 def _steepest(model: Classifier, images: Tensor, clean_UK: Tensor, start: Tensor, xi: float) -> Tensor:
-    """The unit direction along which the divergence from the clean prediction, which is in full precision too, grows
-    fastest; training gets no gradient from the search for it.
+    """Finds the unit direction along which the divergence from the clean prediction (in full precision) grows fastest,
+    without gradient for training.
     """
     with torch.enable_grad(), model.full_precision():
         offset = (xi * start).requires_grad_()
@@ -105,11 +103,11 @@ def _steepest(model: Classifier, images: Tensor, clean_UK: Tensor, start: Tensor
 
 
 def _unit(images: Tensor) -> Tensor:
-    """Each image divided by its own L2 norm."""
+    """Divides each image by its own L2 norm."""
     return functional.normalize(images.flatten(1), eps=torch.finfo(images.dtype).tiny).view_as(images)
 
 
 def _kl(logits_UK: Tensor, reference_UK: Tensor) -> Tensor:
-    """KL(softmax(logits) || softmax(reference)), the mean over samples."""
+    """Computes KL(softmax(logits) || softmax(reference)), the mean over samples."""
     log_p, log_q = logits_UK.log_softmax(dim=1), reference_UK.log_softmax(dim=1)
     return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)

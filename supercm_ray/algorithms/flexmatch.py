@@ -18,17 +18,19 @@ class FlexMatchOptions(OptionsModel):
     """Options of `flexmatch`."""
 
     threshold: float = Field(0.95, ge=0, le=1)
-    """Probability above which a prediction is recorded, and the threshold of the class that is learned best."""
+    """Probability, from 0 to 1, above which a prediction is recorded; also the threshold of the class that is learned
+    best."""
     warm_up: bool = True
-    """While most samples have no recorded prediction, measure what is learned of a class against their number."""
+    """Whether to compare the recorded predictions of a class with the number of samples without one, while those are
+    the majority; thresholds then start low."""
 
 
 @ALGORITHMS.register("flexmatch", options=FlexMatchOptions, requires={"unlabeled", "two_views", "indices"})
 class FlexMatch(nn.Module):
-    """FlexMatch: FixMatch with a threshold for each class, lower for a class of which less is learned.
+    """FlexMatch: FixMatch with a threshold for each class, lower for classes that are learned less.
 
-    The class that a sample was last predicted as with confidence is recorded for each of the N unlabeled samples. How
-    often a class is recorded, s_k, tells what is learned of it: `b_k = s_k / max s`, and its threshold is
+    The last class that was predicted with confidence is recorded for each of the N unlabeled samples. The number of
+    records of a class, s_k, measures how far it is learned: `b_k = s_k / max s`, and its threshold is
     `threshold * b_k / (2 - b_k)`. With the warm-up the maximum includes the number of samples without a record.
 
     Source: Zhang et al. 2021, "FlexMatch" (arXiv 2110.08263), equations 5 to 11 and algorithm 1.
@@ -37,13 +39,13 @@ class FlexMatch(nn.Module):
     recorded: Tensor
 
     def __init__(self, context: Context) -> None:
-        """Args: the context, for the numbers of classes and unlabeled samples."""
+        """Creates empty records for the numbers of classes and unlabeled samples in `context`."""
         super().__init__()
         self._options, self._num_classes = context.options(FlexMatchOptions), context.num_classes
         self.register_buffer("recorded", torch.full((context.num_unlabeled,), _NONE))
 
     def forward(self, step: Step) -> Terms:
-        """Computes the term with the thresholds that the batches before have left, then records this batch."""
+        """Computes the term with the thresholds left by the batches before, then records this batch."""
         probability_UK = step.unlabeled_logits.detach().softmax(dim=1)
         confidence_U, labels_U = probability_UK.max(dim=1)
         selected_U = confidence_U > self.thresholds().to(confidence_U.dtype)[labels_U]
@@ -51,17 +53,17 @@ class FlexMatch(nn.Module):
         return {"consistency": weighted_cross_entropy(strong_logits(step), labels_U, selected_U)}
 
     def thresholds(self) -> Tensor:
-        """The threshold (K,) of each class."""
+        """Computes the threshold (K,) of each class."""
         counts = torch.zeros(self._num_classes + 1, dtype=torch.int64, device=self.recorded.device)
         counts.scatter_add_(0, self.recorded + 1, torch.ones_like(self.recorded))
         unrecorded, counts_K = counts[0], counts[1:]
         most = torch.maximum(counts_K.max(), unrecorded) if self._options.warm_up else counts_K.max()
-        share_K = counts_K / most.clamp_min(1)
-        return self._options.threshold * share_K / (2.0 - share_K)
+        learned_K = counts_K / most.clamp_min(1)
+        return self._options.threshold * learned_K / (2.0 - learned_K)
 
     def _record(self, indices_U: Tensor, labels_U: Tensor) -> None:
-        """Records the labels of all workers' samples; -1 leaves the record of a sample as it is. A sample that a batch
-        holds twice gets the larger label, so that the result does not depend on an order.
+        """Records the labels of all workers' samples; -1 keeps the record of a sample. A sample that occurs twice in a
+        batch gets the larger label, so that the result does not depend on an order.
         """
         num_samples = len(indices_U) * world_size()
         indices, labels = all_gather(indices_U, num_samples), all_gather(labels_U, num_samples)

@@ -16,9 +16,9 @@ class FreeMatchOptions(OptionsModel):
     """Options of `freematch`."""
 
     decay: float = Field(0.999, ge=0, lt=1)
-    """Decay per step of the averages of confidence, predictions and predicted classes."""
+    """Decay per step of the moving averages of confidence, predictions and predicted classes, from 0 to below 1."""
     fairness_weight: float = Field(0.01, ge=0)
-    """Weight of the fairness term beside the consistency term."""
+    """Weight, from 0, of the fairness term relative to the consistency term."""
 
 
 @ALGORITHMS.register("freematch", options=FreeMatchOptions, requires={"unlabeled", "two_views"})
@@ -36,7 +36,7 @@ class FreeMatch(nn.Module):
     histogram: Tensor
 
     def __init__(self, context: Context) -> None:
-        """Args: the context, for the number of classes."""
+        """Creates the averages for the number of classes in `context`."""
         super().__init__()
         self._options = context.options(FreeMatchOptions)
         uniform_K = torch.full((context.num_classes,), 1.0 / context.num_classes)
@@ -45,7 +45,7 @@ class FreeMatch(nn.Module):
         self.register_buffer("histogram", uniform_K.clone())
 
     def forward(self, step: Step) -> Terms:
-        """Computes both terms, after the averages have followed the batch."""
+        """Updates the averages with the batch, then computes both terms."""
         probability_UK = step.unlabeled_logits.detach().softmax(dim=1)
         confidence_U, labels_U = probability_UK.max(dim=1)
         self._follow(probability_UK)
@@ -68,9 +68,9 @@ class FreeMatch(nn.Module):
         self.histogram.lerp_(histogram_K, gain)
 
     def _fairness(self, probability_UK: Tensor, selected_U: Tensor) -> Tensor:
-        """The negative cross-entropy between the average prediction and that for the selected strong views of the
-        batch, both divided by the histogram of predicted classes and normalised. Classes that no selected strong view
-        is predicted as have no quotient and are left out.
+        """Computes the negative cross-entropy between the average prediction and that for the selected strong views of
+        the batch, both divided by the histogram of predicted classes and normalised. Classes that no selected strong
+        view is predicted as have no quotient and are left out.
         """
         own = torch.cat([probability_UK, _one_hot(probability_UK)], dim=1) * selected_U.unsqueeze(1)
         sums_K, counts_K = all_reduce_sum(own.sum(dim=0)).chunk(2)
@@ -84,6 +84,6 @@ class FreeMatch(nn.Module):
 
 
 def _one_hot(probability_UK: Tensor) -> Tensor:
-    """1 at the most probable class of each sample and 0 elsewhere; no device waits for it."""
+    """Returns 1 at the most probable class of each sample and 0 elsewhere, without synchronising the device."""
     classes_K = torch.arange(probability_UK.shape[1], device=probability_UK.device)
     return (probability_UK.argmax(dim=1, keepdim=True) == classes_K).to(probability_UK.dtype)

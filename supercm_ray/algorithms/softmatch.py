@@ -16,14 +16,16 @@ class SoftMatchOptions(OptionsModel):
     """Options of `softmatch`."""
 
     decay: float = Field(0.999, ge=0, lt=1)
-    """Decay per step of the averages of confidence, its variance, and the predictions' distribution over classes."""
+    """Decay per step of the moving averages of confidence, its variance, and the predictions' distribution over
+    classes, from 0 to below 1."""
     uniform_alignment: bool = True
-    """Weigh samples by predictions that are scaled so that on average all classes are predicted alike."""
+    """Whether samples are weighted by predictions that are rescaled so that all classes are predicted equally often on
+    average."""
 
 
 @ALGORITHMS.register("softmatch", options=SoftMatchOptions, requires={"unlabeled", "two_views"})
 class SoftMatch(nn.Module):
-    """SoftMatch: FixMatch with a weight of each sample in place of a threshold.
+    """SoftMatch: FixMatch with a weight for each sample in place of a threshold.
 
     The weight is 1 from the mean confidence on, and `exp(-(confidence - mean)^2 / (2 variance))` below it. Mean and
     variance are moving averages over steps. Confidence is that of the aligned prediction; the label is that of the
@@ -37,7 +39,7 @@ class SoftMatch(nn.Module):
     class_mean: Tensor
 
     def __init__(self, context: Context) -> None:
-        """Args: the context, for the number of classes."""
+        """Creates the averages for the number of classes in `context`."""
         super().__init__()
         self._options = context.options(SoftMatchOptions)
         self.register_buffer("mean", torch.tensor(1.0 / context.num_classes))
@@ -45,7 +47,7 @@ class SoftMatch(nn.Module):
         self.register_buffer("class_mean", torch.full((context.num_classes,), 1.0 / context.num_classes))
 
     def forward(self, step: Step) -> Terms:
-        """Computes the term, after the averages have followed the batch."""
+        """Updates the averages with the batch, then computes the term."""
         probability_UK = step.unlabeled_logits.detach().softmax(dim=1)
         labels_U = probability_UK.argmax(dim=1)
         confidence_U = self._align(probability_UK).amax(dim=1)
@@ -55,7 +57,7 @@ class SoftMatch(nn.Module):
         return {"consistency": weighted_cross_entropy(strong_logits(step), labels_U, weight_U)}
 
     def _align(self, probability_UK: Tensor) -> Tensor:
-        """Predictions divided by their average over samples and steps, and normalised."""
+        """Divides predictions by their average over samples and steps, and normalises them."""
         if not self._options.uniform_alignment:
             return probability_UK
         mean_K = all_reduce_sum(probability_UK.mean(dim=0)) / world_size()

@@ -1,5 +1,5 @@
 """Cross-entropy alone. With the clustering loss this is SuperCM on its own; with a target domain and without the
-clustering loss it is what the field calls source only.
+clustering loss it is the "source only" baseline.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from supercm_ray.algorithms.base import ALGORITHMS, Step, Terms
 
 @ALGORITHMS.register("supervised")
 def supervised(step: Step) -> Terms:
-    """Adds no term."""
+    """Returns no term: the cross-entropy of labeled samples is part of every loss."""
     return {}

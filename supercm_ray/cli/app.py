@@ -1,4 +1,4 @@
-"""The command line: each verb calls the function of the same name. It holds no logic of its own."""
+"""The command line. Each command calls the function of the same name in `supercm_ray.api` and prints its result."""
 
 from __future__ import annotations
 
@@ -20,34 +20,37 @@ if TYPE_CHECKING:
     from supercm_ray.api import TuneResult
 
 app = typer.Typer(
-    help="Tunes SuperCM: how much clustering, which temperature, how few labels.",
+    help="Tune SuperCM: find the clustering weight, the temperature, and how few labels a classifier needs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console(soft_wrap=True, highlight=False)
 
-File = Annotated[Path, typer.Argument(help="A study file (YAML).", show_default=False)]
+File = Annotated[Path, typer.Argument(help="Path of a study file (YAML).", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. algorithm.temperature=0.5 or budget.num_trials=8."),
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Values that override those in the file, such as algorithm.temperature=0.5 or budget.num_trials=8.",
+    ),
 ]
-Results = Annotated[Path, typer.Option(envvar="SUPERCM_RESULTS", help="Where studies are kept.")]
+Results = Annotated[Path, typer.Option(envvar="SUPERCM_RESULTS", help="Folder in which each study has its own.")]
 ExecutorName = Annotated[
     str | None,
     typer.Option(
-        "--executor", metavar="ray|in-process", help="Where runs are made: on Ray, or one by one in this process."
+        "--executor", metavar="ray|in-process", help="What executes runs: Ray, or this process, one run at a time."
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and exit.")]
 
 
 @app.command()
 def ls(
-    folder: Annotated[Path, typer.Argument(help="Where the study files are.")] = Path("search_spaces"),
+    folder: Annotated[Path, typer.Argument(help="Folder with study files.")] = Path("search_spaces"),
     results: Results = Path("results"),
 ) -> None:
-    """List study files, and the studies begun."""
+    """List study files, and the studies in the results folder."""
     from supercm_ray.cli.listing import list_studies
 
     for line in list_studies(folder, results):
@@ -56,7 +59,7 @@ def ls(
 
 @app.command()
 def validate(file: File, overrides: Overrides = None) -> None:
-    """Check a study file and the names in it, without data and without Ray."""
+    """Check a study file and the names in it, without reading data or starting Ray."""
     study = load_study(file, overrides or ())
     if study.scaling is not None:
         check_scaling(study, study.scaling)
@@ -69,7 +72,7 @@ def validate(file: File, overrides: Overrides = None) -> None:
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of study files, for editors."""
+    """Print the JSON Schema of study files, for completion and checks in an editor."""
     sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
 
 
@@ -79,17 +82,20 @@ def train(
     overrides: Overrides = None,
     workers: Annotated[
         str | None,
-        typer.Option(metavar="N or MIN:MAX", help="Workers that share every batch; a range is elastic."),
+        typer.Option(
+            metavar="N or MIN:MAX",
+            help="Number of workers that share every batch. With a range, as many as the cluster has room for.",
+        ),
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
     results: Results = Path("results"),
     test: Annotated[
-        bool, typer.Option("--test", help="Read the test split at the end. Leave it while choosing.")
+        bool, typer.Option("--test", help="Evaluate the test split at the end. Omit it while you compare runs.")
     ] = False,
     executor: ExecutorName = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Run the base configuration once; the same command resumes an interrupted run."""
+    """Train the base configuration once; the same command resumes an interrupted run."""
     study = on_workers(load_study(file, overrides or ()), _num_workers(workers), gpu)
     if dry_run:
         _print_yaml(study.base.model_dump(mode="json"))
@@ -118,7 +124,7 @@ def tune(
     executor: ExecutorName = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Search the space, run the finalists, report; the same command resumes an interrupted study."""
+    """Search the space, run the finalists and write the report; the same command resumes an interrupted study."""
     study = load_study(file, overrides or ())
     if dry_run:
         _print_yaml(study.model_dump(mode="json"))
@@ -136,7 +142,9 @@ def tune(
 
 @app.command()
 def report(
-    study: Annotated[str, typer.Argument(metavar="FILE-OR-STUDY", help="A study file, or the name of a study begun.")],
+    study: Annotated[
+        str, typer.Argument(metavar="FILE-OR-STUDY", help="Path of a study file, or name of a study in the results.")
+    ],
     results: Results = Path("results"),
 ) -> None:
     """Print a study's table and write its page."""
@@ -152,7 +160,7 @@ def scale(
     file: File,
     overrides: Overrides = None,
     num_workers: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Numbers of workers at which to time a step.")
+        str | None, typer.Option(metavar="N,N,...", help="Numbers of workers at which to time a training step.")
     ] = None,
     trials_at_once: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Numbers of concurrent trials with which to search the space.")
@@ -160,12 +168,12 @@ def scale(
     mode: Annotated[
         str | None,
         typer.Option(
-            help="strong: the study's batch is shared by all workers. weak: each worker has that batch.",
+            help="strong: all workers share the study's batch. weak: each worker has a batch of that size.",
             metavar="strong|weak",
         ),
     ] = None,
     target_accuracy: Annotated[
-        float | None, typer.Option(help="Also train to this validation accuracy, from 0 to 1.")
+        float | None, typer.Option(help="Validation accuracy, from 0 to 1, to which to train whole runs as well.")
     ] = None,
     price_per_gpu_hour: Annotated[
         float | None,
@@ -177,7 +185,7 @@ def scale(
 ) -> None:
     """Measure how training scales with workers and tuning with concurrent trials; the same command resumes.
 
-    What to measure stands in the `scaling` section of the study file; options and overrides change it.
+    The `scaling` section of the study file says what to measure; options and overrides change it.
     """
     given = {
         "num_workers": _numbers("--num-workers", num_workers),
@@ -209,19 +217,24 @@ def scale(
 @app.command()
 def compare(
     first: Annotated[
-        str, typer.Argument(metavar="A", help="A scaling study's measurements.json or folder, or a tuned study.")
+        str,
+        typer.Argument(
+            metavar="A", help="Folder or measurements.json of a scaling study; or folder or name of a tuned study."
+        ),
     ],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="A second study of the same kind.")],
     results: Results = Path("results"),
 ) -> None:
-    """Set two scaling studies, or two tuned studies, side by side."""
+    """Compare two scaling studies, or two tuned studies, side by side."""
     from supercm_ray import api
 
     console.print(api.compare(first, second, results=results), markup=False)
 
 
 def main() -> None:
-    """Entry point: errors of this package become one clear message and an exit code, without a traceback."""
+    """Runs the command line; an error of this package is shown as one message, without a traceback,
+    with its exit code.
+    """
     sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
     try:
         app()
@@ -242,7 +255,7 @@ def _check_trackers(study: Study) -> None:
 
 
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:
-    """What `--workers` says."""
+    """Parses the value of `--workers`."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
@@ -252,7 +265,7 @@ def _num_workers(text: str | None) -> int | tuple[int, int] | None:
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:
-    """What an option that takes several numbers says."""
+    """Parses an option that takes several numbers."""
     try:
         return [int(part) for part in text.split(",")] if text else None
     except ValueError:

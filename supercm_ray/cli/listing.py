@@ -1,4 +1,4 @@
-"""What there is: study files, and studies begun."""
+"""Lists study files, and the studies in the results folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from supercm_ray.search import StudyView
 
 
 def list_studies(files: Path, results: Path) -> list[str]:
-    """A line for each study file in a folder and for each study in `results`, under a heading each."""
+    """Returns a line for each study file in a folder and for each study in `results`, under a heading each."""
     lines = [f"study files in {files}/"]
     for path in sorted(files.glob("*.yaml")):
         lines.append(f"  {path.name:24} {_describe(path)}")
@@ -23,7 +23,7 @@ def list_studies(files: Path, results: Path) -> list[str]:
 
 
 def _begun(path: Path) -> str:
-    """How far a study has come."""
+    """Describes how far a study has come."""
     try:
         view = StudyView.read(load_study(path), StudyFolder.existing(path.parent))
     except StudyError as error:
@@ -33,7 +33,7 @@ def _begun(path: Path) -> str:
 
 
 def _measured(path: Path) -> str:
-    """What a scaling study has measured so far."""
+    """Describes what a scaling study has measured so far."""
     from supercm_ray.scaling import load_measurements  # seconds of imports, which few folders need
 
     name = f"  {path.parent.name:24}"

@@ -1,4 +1,4 @@
-"""Progress on a terminal: one live line for a person, a plain line now and then for a log."""
+"""Progress on a terminal: one live line for a person, or a line from time to time for a log."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class ProgressView:
-    """A callback that shows trials done, running and failed, the best so far, and the time left."""
+    """A callback that shows how many trials are done, running and failed, the best value so far, and the time left."""
 
     def __init__(self, study: Study, console: Console) -> None:
-        """Args: the study, for its objective and group_paths, and where to write."""
+        """Prepares the line; nothing is shown yet.
+
+        Args:
+            study: the study, for its objective and group paths.
+            console: the console to write to.
+        """
         self._study, self._console = study, console
         self._live = Live("", console=console, refresh_per_second=4) if console.is_terminal else None
         self._best: dict[tuple[Leaf, ...], float] = {}
@@ -43,7 +48,7 @@ class ProgressView:
             self._live.stop()
 
     def on_phase(self, name: str, total: int, before: Sequence[tuple[RunRecord, dict[str, float]]]) -> None:
-        """Begins a new line for a phase."""
+        """Starts a new line for a phase."""
         if self._phase:
             self._show(force=True)
             if self._live:
@@ -57,7 +62,7 @@ class ProgressView:
         self._done_before = self._finished()
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
-        """Takes in what became of a run."""
+        """Updates the line with the state of a run."""
         self._take_in(record, metrics)
         self._show()
 
@@ -71,7 +76,7 @@ class ProgressView:
             self._note_best(record)
 
     def line(self) -> str:
-        """What stands on the terminal."""
+        """Returns the text of the line."""
         if not self._phase:
             return f"{self._study.name}: starting"
         count = Counter(self._status.values())
@@ -101,7 +106,7 @@ class ProgressView:
         return "; ".join(texts)
 
     def _finished(self) -> float:
-        """Runs ended, and of those running the part that is done."""
+        """Returns the number of runs done, running ones counted by the fraction of their epochs."""
         num_epochs = self._study.base.training.num_epochs
         return sum(
             self._epochs.get(key, 0) / num_epochs if status == "running" else 1.0

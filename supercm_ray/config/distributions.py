@@ -1,4 +1,4 @@
-"""What a searched value may be: the distributions of a study's space."""
+"""The distributions that searched values are sampled from."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from supercm_ray.config.run import Leaf
 
 
 class FloatDistribution(Frozen):
-    """A real number between `low` and `high`."""
+    """A uniform distribution of real numbers from `low` to `high`."""
 
     type: Literal["float"]
+    """The kind of distribution: `float`, `int` or `categorical`."""
     low: float
+    """Smallest value."""
     high: float
+    """Largest value."""
     log: bool = False
-    """Sample the logarithm evenly."""
+    """Whether to sample uniformly on a logarithmic scale; `low` must be above 0."""
     step: float | None = Field(None, gt=0)
-    """Sample multiples of this above `low` only."""
+    """Distance between values, counted from `low`, above 0. None: any value in the range."""
 
     @model_validator(mode="after")
     def _check(self) -> FloatDistribution:
@@ -33,26 +36,29 @@ class FloatDistribution(Frozen):
         return self
 
     def ends(self) -> dict[str, Leaf]:
-        """The values that must fit the configuration, by the key that gives them."""
+        """Returns the values that must be valid in the configuration, by the key that gives them."""
         return {"low": self.low, "high": self.high}
 
     def contains(self, value: object) -> bool:
-        """Whether a point may take this value."""
+        """Returns whether the distribution contains this value."""
         if not isinstance(value, float | int) or isinstance(value, bool) or not self.low <= value <= self.high:
             return False
         return self.step is None or math.isclose((value - self.low) / self.step, round((value - self.low) / self.step))
 
 
 class IntDistribution(Frozen):
-    """A whole number from `low` to `high`, both included."""
+    """A uniform distribution of whole numbers from `low` to `high`, both included."""
 
     type: Literal["int"]
+    """The kind of distribution: `float`, `int` or `categorical`."""
     low: int
+    """Smallest value."""
     high: int
+    """Largest value."""
     log: bool = False
-    """Sample the logarithm evenly."""
+    """Whether to sample uniformly on a logarithmic scale; `low` must be above 0."""
     step: int = Field(1, ge=1)
-    """Sample multiples of this above `low` only."""
+    """Distance between values, counted from `low`, from 1."""
 
     @model_validator(mode="after")
     def _check(self) -> IntDistribution:
@@ -62,21 +68,23 @@ class IntDistribution(Frozen):
         return self
 
     def ends(self) -> dict[str, Leaf]:
-        """The values that must fit the configuration, by the key that gives them."""
+        """Returns the values that must be valid in the configuration, by the key that gives them."""
         return {"low": self.low, "high": self.high}
 
     def contains(self, value: object) -> bool:
-        """Whether a point may take this value."""
+        """Returns whether the distribution contains this value."""
         if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
             return False
         return (value - self.low) % self.step == 0
 
 
 class CategoricalDistribution(Frozen):
-    """One of `choices`."""
+    """A uniform distribution over a list of values."""
 
     type: Literal["categorical"]
+    """The kind of distribution: `float`, `int` or `categorical`."""
     choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
+    """The values to choose from, at least one, each given once."""
 
     @model_validator(mode="after")
     def _check(self) -> CategoricalDistribution:
@@ -85,11 +93,11 @@ class CategoricalDistribution(Frozen):
         return self
 
     def ends(self) -> dict[str, Leaf]:
-        """The values that must fit the configuration, by the key that gives them."""
+        """Returns the values that must be valid in the configuration, by the key that gives them."""
         return {f"choices[{i}]": choice for i, choice in enumerate(self.choices)}
 
     def contains(self, value: object) -> bool:
-        """Whether a point may take this value."""
+        """Returns whether the distribution contains this value."""
         return any(
             value == choice and (type(value) is type(choice) or (type(value), type(choice)) == (int, float))
             for choice in self.choices

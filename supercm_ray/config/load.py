@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
-    """A whole number as anyone would read it: `010` is ten, and `1:30` is a text."""
+    """Reads a whole number as decimal: `010` is ten. (`1:30` does not match and is text.)"""
     return int(str(loader.construct_scalar(node)))
 
 
@@ -86,12 +86,12 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def change_study(study: Study, values: Mapping[str, object], by: str) -> Study:
-    """A copy with the leaves at these dotted paths (`base.seed`, `budget.num_trials`) set, checked anew.
+    """Returns a copy with the leaves at these dotted paths (`base.seed`, `budget.num_trials`) set, checked again.
 
     Args:
-        study: to change.
-        values: what to set.
-        by: who wants it, for messages, such as `num_workers=4`.
+        study: the study to copy.
+        values: the new values by dotted path.
+        by: where the values come from, for messages, such as `num_workers=4`.
 
     Raises:
         StudyError: for a value that breaks a rule, each broken rule on a line of its own.
@@ -102,10 +102,15 @@ def change_study(study: Study, values: Mapping[str, object], by: str) -> Study:
 
 
 def on_workers(study: Study, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:
-    """The study with so many workers a run, None for those it names, each with a GPU where wanted.
+    """Returns the study with this number of workers per run, and with a GPU for each if `use_gpu`.
+
+    Args:
+        study: the study to copy.
+        num_workers: a number, a (minimum, maximum) pair, or None to keep the study's own.
+        use_gpu: whether each worker gets a GPU.
 
     Raises:
-        StudyError: where its batches cannot be shared by so many.
+        StudyError: if the workers cannot share its batches evenly.
     """
     values: dict[str, object] = {} if num_workers is None else {"budget.num_workers": num_workers}
     if use_gpu:
@@ -154,8 +159,8 @@ def _override(tree: Tree, override: str, file: str) -> None:
 
 
 def _open_section(tree: Tree, path: str) -> list[str]:
-    """Begins the optional section that a path leads into, such as `scaling`, where the study has none, and makes room
-    for its leaf; returns the paths of the fields that the section may still be given.
+    """Adds the optional section that a path leads into, such as `scaling`, if the study has none, and a place for the
+    leaf. Returns the paths of the fields that the section does not set yet.
     """
     model: type[BaseModel] = Study
     *parents, last = path.split(".")
@@ -186,11 +191,11 @@ def _validate(tree: Tree, file: str) -> Study:
 
 
 _PLAIN_TYPES = ("bool", "int", "float", "str")
-"""How pydantic marks the members of a union of plain values at the end of a place."""
+"""Last parts of the locations that pydantic reports for the members of a union of plain values."""
 
 
 def _messages(details: Sequence[ErrorDetails], tree: Mapping[str, object], file: str) -> list[str]:
-    """One message for each broken rule: not one for each member of a union, nor for what follows from another."""
+    """Returns one message for each broken rule, not one for each member of a union or for consequences of another."""
     unions = {detail["loc"][:-1] for detail in details if detail["loc"][-1:] == ("bool",)}
     lines: dict[str, None] = {}
     for detail in details:
@@ -204,7 +209,7 @@ def _messages(details: Sequence[ErrorDetails], tree: Mapping[str, object], file:
 
 
 def _follows(loc: tuple[int | str, ...], kind: str, details: Sequence[ErrorDetails]) -> bool:
-    """Whether a list counts as too short only since its items are broken, each of which has its own message."""
+    """Returns whether a list counts as too short only because its items are invalid, which have their own messages."""
     return kind == "too_short" and any(len(d["loc"]) > len(loc) and d["loc"][: len(loc)] == loc for d in details)
 
 
@@ -233,11 +238,11 @@ def _message(detail: ErrorDetails, tree: Mapping[str, object], file: str) -> str
 
 def _remedy(model: type[BaseModel], detail: ErrorDetails) -> str:
     field = model.model_fields.get(str(detail["loc"][-1]))
-    return " ".join((field.description or "add it").split()) if field else "add it"
+    return " ".join(f"add it: {field.description}".split()) if field and field.description else "add it"
 
 
 def _locate(loc: tuple[int | str, ...], tree: object) -> tuple[str, type[BaseModel], object]:
-    """The dotted place that pydantic means, the model that owns its last key, and the value there."""
+    """Returns the dotted place of a pydantic error, the model that owns its last key, and the value there."""
     place, value = "", tree
     model: type[BaseModel] = Study
     for i, part in enumerate(loc):

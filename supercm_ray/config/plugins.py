@@ -1,4 +1,4 @@
-"""Modules of the user's own that register algorithms, backbones and data sets."""
+"""Imports the user's own modules, which register algorithms, backbones, data sets and the like."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from supercm_ray.errors import StudyError
 
 
 def import_plugins(names: Iterable[str]) -> None:
-    """Imports the modules of these names, each once in a process.
+    """Imports the modules with these names.
 
     Raises:
-        StudyError: for one that cannot be imported.
+        StudyError: if one cannot be imported.
     """
     for name in names:
         try:

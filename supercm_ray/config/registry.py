@@ -41,26 +41,33 @@ class Frozen(BaseModel):
 
 
 class OptionsModel(Frozen):
-    """The options of one registered thing; as it stands, none."""
+    """Base class of the options of a registered algorithm, backbone, data set, sampler and so on. It has no options."""
 
     def check(self, study: Frozen) -> None:
-        """Raises `rule_error` where these options do not go with the rest of the study; no-op by default."""
+        """Raises `rule_error` if these options conflict with the rest of the study; no-op by default."""
 
 
 def rule_error(rule: str, got: str, *, path: str = "", remedy: str = "") -> PydanticCustomError:
-    """A broken rule between several values; `path` is dotted and relative to the model that raises."""
+    """Returns the error for a broken rule.
+
+    Args:
+        rule: what must hold.
+        got: what was given.
+        path: dotted path of the value, relative to the model that raises.
+        remedy: what the user can do.
+    """
     return PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "path": path, "remedy": remedy})
 
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One registered thing.
+    """One entry of a registry.
 
     Attributes:
-        name: as study files give it.
-        make: what builds or computes it.
+        name: the name that study files use.
+        make: the function or class that is registered.
         options: the model of its options.
-        requires: what it needs of a configuration, by the words that its room knows.
+        requires: what it requires of a configuration, such as `target`.
     """
 
     name: str
@@ -70,17 +77,17 @@ class Entry(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name."""
+    """What is registered of one kind, such as algorithms, by name."""
 
     def __init__(self, kind: str, path: str, home: str, *, late: Callable[[], None] | None = None) -> None:
-        """Makes an empty registry.
+        """Creates an empty registry.
 
         Args:
-            kind: what it holds, in words, such as `algorithm`.
-            path: the dotted path that names one in a study file, such as `algorithm.name`.
-            home: the package that registers the built-in ones when it is imported.
+            kind: the kind of its entries, for messages, such as `algorithm`.
+            path: the dotted path that names an entry in a study file, such as `algorithm.name`.
+            home: the package that registers the built-in entries when it is imported.
             late: registers names that take long to find, such as those of another library. It is called once, when a
-                name is asked for that is not registered.
+                name is looked up that is not registered.
         """
         self.kind, self._path, self._home, self._late = kind, path, home, late
         self._entries: dict[str, Entry[T]] = {}
@@ -89,7 +96,7 @@ class Registry(Generic[T]):
     def register(
         self, name: str, *, options: type[OptionsModel] = OptionsModel, requires: Collection[str] = ()
     ) -> Callable[[F], F]:
-        """Registers what it decorates under this name; a later one of the same name takes its place."""
+        """Returns a decorator that registers a function or class under this name, replacing an earlier one."""
 
         def keep(made: F) -> F:
             self.add(name, made, options=options, requires=requires)  # type: ignore[arg-type]
@@ -100,42 +107,42 @@ class Registry(Generic[T]):
     def add(
         self, name: str, made: T, *, options: type[OptionsModel] = OptionsModel, requires: Collection[str] = ()
     ) -> None:
-        """Registers a thing that is not defined where it is registered."""
+        """Registers `made` under this name, replacing an earlier entry."""
         self._entries[name] = Entry(name, made, options, frozenset(requires))
 
     def remove(self, name: str) -> None:
-        """Takes a name away, such as that of a test."""
+        """Removes a name, such as one that a test has registered. No-op if it is not registered."""
         self._entries.pop(name, None)
 
     def find(self, name: str) -> Entry[T]:
-        """The thing of this name.
+        """Returns the entry with this name.
 
         Raises:
-            StudyError: for a name that is not registered.
+            StudyError: if the name is not registered.
         """
         if name not in self:
             raise StudyError(f"`{self._path}` must be a known {self.kind}, got {name!r}; {nearest(name, self.names())}")
         return self._entries[name]
 
     def __contains__(self, name: str) -> bool:
-        """Whether this name is registered."""
+        """Returns whether this name is registered."""
         if name not in self.entries() and self._late is not None:
             late, self._late = self._late, None
             late()
         return name in self._entries
 
     def names(self) -> list[str]:
-        """All names, in order."""
+        """Returns all registered names in alphabetical order."""
         return sorted(self.entries())
 
     def entries(self) -> dict[str, Entry[T]]:
-        """All that is registered, by name."""
+        """Returns all entries by name."""
         importlib.import_module(self._home)
         return dict(self._entries)
 
 
 REGISTRIES: dict[str, Registry[object]] = {}
-"""Every registry by the path that names its things."""
+"""Every registry by the path that names its entries."""
 
 _HOMES = {
     "algorithm.name": "supercm_ray.algorithms",
@@ -149,13 +156,13 @@ _HOMES = {
 
 
 def registry_of(path: str) -> Registry[object]:
-    """The registry whose things this path of a study file names."""
+    """Returns the registry whose entries this path of a study file names."""
     importlib.import_module(_HOMES[path])
     return REGISTRIES[path]
 
 
 def find_options(path: str, name: object, given: object) -> OptionsModel:
-    """The options of the thing that this path names, validated, defaults filled in.
+    """Returns the options of the entry that this path names, validated, defaults filled in.
 
     Raises:
         PydanticCustomError: for an unknown name, an unknown option, or a value that breaks a rule.
@@ -167,10 +174,10 @@ def find_options(path: str, name: object, given: object) -> OptionsModel:
 
 
 def check_name(path: str, name: str) -> str:
-    """The name, where it is registered.
+    """Returns the name if it is registered.
 
     Raises:
-        PydanticCustomError: where not.
+        PydanticCustomError: if it is not.
     """
     registry = registry_of(path)
     if name not in registry:
@@ -179,13 +186,13 @@ def check_name(path: str, name: str) -> str:
 
 
 def schema_of_options(path: str, default: str, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-    """The JSON Schema of a model with `name` and `options`, where each registered name admits its own options.
+    """Returns the JSON Schema of a model with `name` and `options`, in which each name allows its own options.
 
     Args:
-        path: the path that names the thing.
-        default: the name where a study file gives none.
-        schema: of the model.
-        handler: makes the JSON Schema of a model.
+        path: the dotted path that names the entry, such as `algorithm.name`.
+        default: the name if a study file gives none.
+        schema: the core schema of the model.
+        handler: pydantic's function from a core schema to a JSON Schema.
     """
     found = handler.resolve_ref_schema(handler(schema))
     found["allOf"] = [
@@ -199,7 +206,7 @@ def schema_of_options(path: str, default: str, schema: CoreSchema, handler: GetJ
 
 
 def parse_options(model: type[OptionsModel], given: object) -> OptionsModel:
-    """Options validated by their model, defaults filled in.
+    """Returns options validated by their model, defaults filled in.
 
     Raises:
         PydanticCustomError: for an option that the model does not know, or a value that breaks a rule.
@@ -213,7 +220,7 @@ def parse_options(model: type[OptionsModel], given: object) -> OptionsModel:
 
 
 def _broken_rule(model: type[OptionsModel], detail: ErrorDetails) -> PydanticCustomError:
-    """What pydantic says of an option, as a rule with its place, the value and the remedy."""
+    """Converts pydantic's error about an option to a rule error with place, value and remedy."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])[1:]
     context = detail.get("ctx", {})
     if detail["type"] == "rule":
@@ -225,6 +232,7 @@ def _broken_rule(model: type[OptionsModel], detail: ErrorDetails) -> PydanticCus
         )
     if detail["type"] == "missing":
         field = model.model_fields.get(place)
-        return rule_error("a value", "nothing", path=place, remedy=(field.description if field else None) or "add it")
+        remedy = f"add it: {field.description}" if field and field.description else "add it"
+        return rule_error("a value", "nothing", path=place, remedy=remedy)
     rule = re.sub(r"^\w+ should be ", "a value that is ", detail["msg"])
     return rule_error(re.sub(r"^\w+ should ", "a value to ", rule), repr(detail["input"]), path=place)

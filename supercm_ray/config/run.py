@@ -39,14 +39,15 @@ Tree: TypeAlias = dict[str, Any]
 
 
 class PlaceConfig(Frozen):
-    """Which data set, and where it lies."""
+    """A data set, its options and its folder."""
 
     name: str = "digits"
-    """The data set, by its registered name."""
+    """Registered name of the data set."""
     options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """The data set's own options."""
+    """Options of the data set that `name` names."""
     root: str | None = None
-    """The folder where the data lie; by default what SUPERCM_DATA names. `digits` needs none."""
+    """Folder that holds the data set's files; by default the folder in the environment variable SUPERCM_DATA. The data
+    set `digits` needs none."""
 
     @field_validator("name")
     @classmethod
@@ -64,37 +65,38 @@ class PlaceConfig(Frozen):
 
 
 class DataConfig(PlaceConfig):
-    """Which samples there are and which of them carry a label."""
+    """The data set, its split into labeled, unlabeled, validation and test samples, and the augmentation."""
 
     target: PlaceConfig | None = None
-    """The target domain, for domain adaptation: labeled and validation samples come from the data set above, the
-    source; unlabeled and test samples from this one. Its images are scaled to the source's size. What it leaves out of
-    `root`, and of options such as `image_size`, is the source's. Samples that the source keeps for its own test are
-    left out."""
+    """Data set of the target domain, for domain adaptation. Unlabeled and test samples then come from this data set,
+    labeled and validation samples from the source, which is the data set `data.name`. Images of the target are scaled
+    to the source's size. `root` and options such as `image_size` that are omitted here are those of the source. The
+    source's own test samples are not used."""
     label_ratio: float | None = Field(None, gt=0, lt=1)
-    """Labeled samples as a share of the training samples (labeled and unlabeled). Set this or `labels_per_class`;
-    with a `target` neither, to use all labels of the source."""
+    """Fraction of the training samples (labeled and unlabeled) that are labeled, between 0 and 1. Set either this or
+    `labels_per_class`; with a `target`, set neither to use all labels of the source."""
     labels_per_class: int | None = Field(None, ge=1)
-    """Labeled samples of each class. Set this or `label_ratio`."""
+    """Number of labeled samples of each class, from 1. Set either this or `label_ratio`."""
     val_fraction: float = Field(0.1, gt=0, lt=1)
-    """Share of all samples kept for validation. Their labels count towards the label budget."""
+    """Fraction of all samples used for validation, between 0 and 1. Their labels count towards the label budget."""
     num_val: int | None = Field(None, ge=1)
-    """Samples kept for validation, in place of `val_fraction`."""
+    """Number of samples used for validation, from 1. Takes precedence over `val_fraction`."""
     test_fraction: float = Field(0.25, gt=0, lt=1)
-    """Share of all samples kept for the test, read once at the end; without effect where a data set has test samples
-    of its own."""
+    """Fraction of all samples held out for the test, between 0 and 1. Without effect for a data set that has test
+    samples of its own."""
     split_seed: int = Field(0, ge=0, lt=2**32)
-    """Decides the validation and test samples, the same for all seeds of a study."""
+    """Seed that decides which samples are used for validation and test. All runs of a study share it."""
     shift_pixels: int = Field(1, ge=0)
-    """Weak augmentation: each training image is shifted by up to this many pixels along each axis."""
+    """Weak augmentation: largest random shift of a training image along each axis, in pixels, from 0."""
     flip: bool = False
-    """Weak augmentation: each training image is mirrored left to right with probability one half."""
+    """Weak augmentation: whether to mirror each training image left to right with probability 0.5."""
     noise_std: float = Field(0.0, ge=0)
-    """Weak augmentation: standard deviation of Gaussian noise, with pixels in [0, 1]."""
+    """Weak augmentation: standard deviation of the Gaussian noise added to pixels, which are in [0, 1]; from 0."""
     cutout_fraction: float = Field(0.4, ge=0, le=1)
-    """Strong augmentation: side of the square that is blanked, as a share of the image's side."""
+    """Strong augmentation: side of the blanked square as a fraction of the image's side, from 0 to 1."""
     strength: float = Field(0.5, ge=0, le=1)
-    """Strong augmentation: from nothing to the full range of rotation, shear, scale, contrast and brightness."""
+    """Strong augmentation: strength of rotation, shear, scaling, contrast and brightness, from 0 (none) to 1 (full
+    range)."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
@@ -114,12 +116,12 @@ class ModelConfig(Frozen):
     """The backbone that maps images to features."""
 
     name: str = "small_cnn"
-    """The backbone, by its registered name, or a classification model of torchvision by its name there."""
+    """Registered name of the backbone, or torchvision's name of one of its classification models."""
     options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """The backbone's own options."""
+    """Options of the backbone that `name` names."""
     bottleneck: int | None = Field(None, ge=1)
-    """Width of a linear layer with BatchNorm and ReLU between backbone and head, whose output are the features; None
-    for none."""
+    """Number of features put out by a linear layer with BatchNorm and ReLU between backbone and head, from 1. None: no
+    such layer."""
 
     @field_validator("name")
     @classmethod
@@ -137,41 +139,44 @@ class ModelConfig(Frozen):
 
 
 class AlgorithmConfig(Frozen):
-    """The loss: that of an algorithm plus `clustering_weight` times the clustering loss."""
+    """The training loss: the algorithm's loss plus `clustering_weight` times the clustering loss."""
 
     name: str = "supervised"
-    """The algorithm, by its registered name. The default, cross-entropy alone, is SuperCM on its own with the
-    clustering loss."""
+    """Registered name of the algorithm. The default, `supervised`, is the cross-entropy of labeled samples; with the
+    clustering loss it is SuperCM on its own."""
     options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """The algorithm's own options."""
+    """Options of the algorithm that `name` names."""
     clustering_weight: float = Field(1.0, ge=0)
-    """Weight of the clustering loss. 0 switches it off."""
+    """Weight of the clustering loss, from 0, which switches it off."""
     temperature: float = Field(1.0, gt=0)
-    """Divides the logits everywhere."""
+    """Divisor of the logits before every softmax, above 0."""
     consistency_weight: float = Field(1.0, ge=0)
-    """Weight of the algorithm's own terms beside the cross-entropy."""
+    """Weight, from 0, of the algorithm's terms other than the cross-entropy of labeled samples."""
     consistency_warmup_steps: int = Field(0, ge=0)
-    """Steps over which the consistency weight rises to its value."""
+    """Number of steps over which `consistency_weight` rises from 0 to its value. 0: no rise."""
     loss_reduction: Literal["own_samples", "all_samples"] = "own_samples"
-    """What the cross-entropy and the algorithm's terms are averaged over: each over its own samples, labeled or
-    unlabeled; or, as published, both over all samples of the batch, which makes a clustering weight count the more.
-    Terms over the samples of both domains are scaled like the others then."""
+    """What each loss term is averaged over: the labeled or unlabeled samples that it is computed from (`own_samples`),
+    or, as published, all samples of the batch (`all_samples`), which makes the clustering weight count for more. With
+    `all_samples`, terms over the samples of both domains are scaled like the others."""
     balance_alpha: float = Field(1.0, gt=0)
-    """Dirichlet parameter of the balance prior; 1 switches it off, above 1 favours balanced clusters."""
+    """Dirichlet parameter of the balance prior, above 0. 1 switches the prior off; values above 1 favour balanced
+    clusters."""
     clustering_warmup_steps: int = Field(0, ge=0)
-    """Steps over which the clustering weight rises to its value; 0, as published, for none."""
+    """Number of steps over which `clustering_weight` rises from 0 to its value. 0, as published: no rise."""
     centroid_mode: Literal["labeled", "pseudo_labeled", "learned"] = "labeled"
-    """What centroids are made of: labeled samples; these and unlabeled samples that are predicted with confidence
-    (`centroid_threshold`); or parameters that the clustering loss trains."""
+    """What centroids are computed from: labeled samples (`labeled`); labeled samples and unlabeled samples predicted
+    with a probability above `centroid_threshold` (`pseudo_labeled`); or nothing, since they are parameters that the
+    clustering loss trains (`learned`)."""
     centroid_threshold: float = Field(0.95, ge=0, le=1)
-    """Probability above which the mode `pseudo_labeled` takes a prediction for a label."""
+    """Probability, from 0 to 1, above which `centroid_mode: pseudo_labeled` uses a prediction as a label."""
     centroid_rule: Literal["running_mean", "class_count", "ema"] = "running_mean"
-    """How centroids follow the class means; `running_mean` is the published rule."""
+    """How centroids are updated with the class means of a batch: by a mean over steps (`running_mean`, as published), a
+    mean weighted by class counts (`class_count`), or an exponential moving average (`ema`)."""
     centroid_decay: float = Field(0.99, ge=0, lt=1)
-    """Decay per step of the `ema` rule."""
+    """Decay per step of the centroids under `centroid_rule: ema`, from 0 to below 1."""
     centroid_source: Literal["eval_pass", "batch"] = "eval_pass"
-    """Features the centroids follow: those of an extra forward of the clean samples in eval mode (as published), or the
-    step's own, which saves that forward."""
+    """Features that centroids are computed from: those of an extra forward pass of the unaugmented samples in eval mode
+    (`eval_pass`, as published), or those of the training step itself (`batch`), which saves that pass."""
 
     @field_validator("name")
     @classmethod
@@ -189,54 +194,58 @@ class AlgorithmConfig(Frozen):
 
     @property
     def requires(self) -> frozenset[str]:
-        """What the algorithm needs of a configuration, by the words of `supercm_ray.algorithms`."""
+        """What the algorithm requires of a configuration: some of `target`, `two_views`, `indices` and `unlabeled`."""
         return registry_of("algorithm.name").find(self.name).requires
 
 
 class TrainingConfig(Frozen):
-    """The loop: how long, how fast, on what."""
+    """The training loop: its length, batch sizes, optimizer, device and checkpoints."""
 
     num_epochs: int = Field(20, ge=1)
-    """An epoch is `steps_per_epoch` steps, then one validation."""
+    """Number of epochs of a run, from 1. An epoch is `steps_per_epoch` steps followed by one validation."""
     steps_per_epoch: int = Field(30, ge=1)
-    """Optimizer steps in an epoch."""
+    """Number of optimizer steps in an epoch, from 1."""
     labeled_batch_size: int = Field(50, ge=1)
-    """Labeled samples a step."""
+    """Number of labeled samples in a step, of all workers together, from 1."""
     unlabeled_batch_size: int = Field(50, ge=0)
-    """Unlabeled samples a step."""
+    """Number of unlabeled samples in a step, of all workers together, from 0."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Of Adam."""
+    """Learning rate of the Adam optimizer, above 0."""
     learning_rate_drop_at: float = Field(1.0, gt=0, le=1)
-    """Share of all steps after which the learning rate is lower; 1 for never, as published 0.8."""
+    """Fraction of all steps after which the learning rate is multiplied by `learning_rate_drop`, up to 1, which means
+    never. The published value is 0.8."""
     learning_rate_drop: float = Field(0.2, gt=0, le=1)
-    """What it is multiplied by then."""
+    """Factor by which the learning rate is multiplied at `learning_rate_drop_at`, up to 1."""
     weight_decay: float = Field(0.0, ge=0)
-    """Of Adam, decoupled."""
+    """Weight decay of the optimizer, decoupled from the gradient as in AdamW, from 0."""
     ema_decay: float = Field(0.99, ge=0, lt=1)
-    """Decay per step of the parameter average that is evaluated; 0 evaluates the parameters themselves."""
+    """Decay per step of the exponential moving average of the parameters that is evaluated, from 0 to below 1. With 0
+    the parameters themselves are evaluated."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes a GPU where one is assigned."""
+    """Device to train on. `auto` uses a GPU if one is assigned to the process, and otherwise the CPU."""
     sync_batch_norm: bool = True
-    """On several workers: normalise by the batch of all, as one process would, instead of by each worker's part."""
+    """Whether BatchNorm on several workers uses the statistics of the whole batch, as one process would, instead of
+    those of each worker's own samples."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Numbers within the network in training: bf16 by autocast, or fp32. Parameters, losses, centroids, averages and
-    evaluation are in fp32 either way. `auto` takes bf16 for networks from 0.1 GFLOP an image, on a GPU that computes in
-    it and on a CPU with AMX; AVX-512 alone multiplies in bf16 at half the rate of fp32."""
+    """Number format within the network in training: bf16 by autocast, or fp32. Parameters, losses, centroids, averages
+    and evaluation are in fp32 either way. `auto` uses bf16 for networks from 0.1 GFLOP per image on a GPU that computes
+    in bf16 or a CPU with AMX; a CPU with AVX-512 alone multiplies in bf16 at half the rate of fp32."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the network's pass in training. Results stay the same up to rounding. `auto` does it where it pays: one
-    worker or no `sync_batch_norm`, a C++ compiler at hand, and on a CPU a run of 100 TFLOP or more (800 steps of
-    wrn_28_2), on a GPU one of 5000 steps or more."""
+    """Whether to compile the network's forward and backward pass in training. Results are the same up to rounding.
+    `auto` compiles with one worker or without `sync_batch_norm`, if a C++ compiler is found, and if the run is long
+    enough: 100 TFLOP on a CPU (800 steps of wrn_28_2), 5000 steps on a GPU."""
     channels_last: bool = True
-    """Keep the channels of a pixel next to each other in memory."""
+    """Whether images are stored with the channels of a pixel next to each other in memory."""
     num_threads: int = Field(1, ge=1)
-    """CPU threads of a training process."""
+    """Number of CPU threads of each training process, from 1."""
     checkpoint_interval_epochs: int = Field(1, ge=1)
-    """Epochs from one checkpoint to the next."""
+    """Number of epochs between checkpoints, from 1."""
     checkpoint_interval_s: float | None = Field(None, gt=0)
-    """Seconds after which the end of an epoch brings a checkpoint too, whatever the number of epochs."""
+    """Seconds, above 0, since the last checkpoint after which the end of an epoch saves another, even if
+    `checkpoint_interval_epochs` have not passed. None: no such limit."""
     storage_path: str | None = None
-    """Where checkpoints lie while a run trains: a folder or a URI that pyarrow or fsspec knows (s3://, gs://, hdfs://),
-    below which each run has its own folder. None for the run's folder in the results."""
+    """Folder or URI (such as s3://, gs:// or hdfs://, as pyarrow and fsspec know them) that checkpoints are written to,
+    with a subfolder for each run. None: the run's folder in the results."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
@@ -258,26 +267,30 @@ FREE_TO_CHANGE = tuple(
     for place in ("data", "data.target")
     for name in ("stream", "memory_gib", "stream_threads")
 )
-"""Leaves that may differ between a run and its resumption."""
+"""Dotted paths of leaves that may differ between a run and its resumption."""
 
 
 class Config(Frozen):
-    """Everything that one training run depends on."""
+    """The complete configuration of one training run."""
 
     seed: int = Field(0, ge=0, lt=2**32)
-    """Decides which samples are labeled, the initial weights, the batches and the augmentation."""
+    """Seed that decides which samples are labeled, the initial weights, the batches and the augmentation."""
     plugins: tuple[str, ...] = ()
-    """Python modules that register algorithms, backbones or data sets of your own, imported wherever the run is. They
-    are found as by `import` in the directory where the command is given."""
+    """Names of Python modules that register algorithms, backbones, data sets and the like. Every process of a run
+    imports them, from the directory where the command is given or from installed packages."""
     data: DataConfig
+    """The data set, its split and the augmentation; give at least `label_ratio` or `labels_per_class`."""
     model: ModelConfig = Field(default_factory=ModelConfig)
+    """The backbone that maps images to features."""
     algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
+    """The algorithm and its loss weights."""
     training: TrainingConfig = TrainingConfig()
+    """The training loop: its length, batch sizes, optimizer, device and checkpoints."""
 
     @field_validator("plugins")
     @classmethod
     def _import(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Imports them before the fields below, which may name what they register, are validated."""
+        """Imports the plug-ins before the fields that may name what they register are validated."""
         import_plugins(names)
         return names
 
@@ -294,13 +307,13 @@ class Config(Frozen):
         return self
 
     def leaves(self) -> dict[str, Leaf]:
-        """Every leaf by its dotted path."""
+        """Returns the value of every leaf by its dotted path."""
         return dict(flatten(self.model_dump()))
 
     def replace(self, overrides: Mapping[str, object]) -> Config:
-        """A copy with the leaves at these dotted paths set, validated anew.
+        """Returns a copy with the leaves at these dotted paths set, validated again.
 
-        Where a name changes, the options of what it names are the defaults, except those set here.
+        Where a name changes, its options become the defaults of the new name, except those set here.
 
         Raises:
             KeyError: for a path that names no leaf.
@@ -312,7 +325,7 @@ class Config(Frozen):
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """The (dotted path, value) pairs of a tree of mappings, in order."""
+    """Returns the (dotted path, value) pairs of a tree of mappings, in order."""
     pairs: list[tuple[str, Any]] = []
     for key, value in tree.items():
         path = f"{prefix}{key}"
@@ -321,7 +334,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def set_leaves(tree: Tree, values: Mapping[str, object]) -> None:
-    """Sets leaves by their dotted paths, names before options, whatever the order in which they are given.
+    """Sets leaves by their dotted paths: names first, then options, whatever the order in `values`.
 
     Raises:
         KeyError: for a path that names no leaf.
@@ -331,13 +344,12 @@ def set_leaves(tree: Tree, values: Mapping[str, object]) -> None:
 
 
 def is_option(path: str) -> bool:
-    """Whether a dotted path names an option of a registered thing."""
+    """Returns whether a dotted path names an option of something registered, such as `model.options.channels`."""
     return ".options." in path
 
 
 def set_leaf(tree: Tree, path: str, value: object) -> None:
-    """Sets the leaf at a dotted path. A new name takes the options of the former one away; an option need not be in
-    the tree, since the model of the options knows which there are.
+    """Sets the leaf at a dotted path. Setting a new name clears the options; an option need not be in the tree yet.
 
     Raises:
         KeyError: for a path that names no leaf.
@@ -354,5 +366,5 @@ def set_leaf(tree: Tree, path: str, value: object) -> None:
 
 
 def to_json(tree: object) -> str:
-    """JSON text, from which models are validated: there a list is a tuple's only form, so strictness can stay on."""
+    """Returns JSON text to validate a model from: in JSON mode a strict model accepts a list for a tuple."""
     return json.dumps(tree)

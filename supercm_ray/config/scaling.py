@@ -53,19 +53,20 @@ class ScalingConfig(Frozen):
     """What the batch sizes of `base.training` mean: the batch of all workers together (strong scaling), or the batch of
     each worker (weak scaling)."""
     repetitions: int = Field(5, ge=1)
-    """How many times to measure each setting; the order is random."""
+    """Number of times to measure each number of workers or concurrent trials, from 1; the order is random."""
     warmup_steps: int = Field(5, ge=0)
-    """Steps at the start of each repetition that are run but not measured."""
+    """Number of steps at the start of each repetition that are run but not measured, from 0."""
     num_steps: int = Field(30, ge=1)
-    """Steps to measure in each repetition."""
+    """Number of steps to measure in each repetition, from 1."""
     gpu_fractions: tuple[float, ...] = ()
-    """Fractions of a GPU to give each trial of a search, such as `[0.25, 0.5]`. Empty: as `budget.gpus_per_worker`."""
+    """Fractions of a GPU to give each trial of a search, such as `[0.25, 0.5]`. Empty: `budget.gpus_per_worker`."""
     target_accuracy: float | None = Field(None, gt=0, le=1)
     """Validation accuracy, from 0 to 1, to which to train whole runs at each number of workers. Unset: no such runs."""
     num_seeds: int = Field(3, ge=1)
-    """Runs towards `target_accuracy` at each number of workers, each with a seed of its own."""
+    """Number of runs to `target_accuracy` at each number of workers, from 1, each with a seed of its own."""
     skip_missing: bool = False
-    """Whether to leave out settings that do not fit the cluster, and name them in the report, instead of refusing."""
+    """Whether to leave out numbers of workers or concurrent trials that the cluster has no room for, and name them in
+    the report, instead of ending with an error."""
     price_per_gpu_hour: float | None = Field(None, gt=0)
     """Price of one GPU for one hour, in any currency; adds the cost to the table."""
     efficiency_floor: float = Field(EFFICIENCY_FLOOR, ge=0, le=1)
@@ -74,16 +75,17 @@ class ScalingConfig(Frozen):
     placement: Literal["pack", "spread"] = "pack"
     """Whether to place workers on as few nodes as possible (pack), or on as many (spread)."""
     simulation: SimulationConfig | None = None
-    """What to simulate from the measurements. Unset: nothing."""
+    """Numbers of workers and a network for which to predict step times from the measurements. Unset: none."""
 
     @model_validator(mode="after")
     def _check(self) -> ScalingConfig:
         for name, values in {"num_workers": self.num_workers, "trials_at_once": self.trials_at_once}.items():
             if len(set(values)) != len(values) or min(values, default=1) < 1:
                 raise rule_error("whole numbers from 1 on, each once", f"{list(values)}", path=name)
-        shares = self.gpu_fractions
-        if len(set(shares)) != len(shares) or min(shares, default=0) < 0:
-            raise rule_error("fractions of a GPU, none below 0 and each once", f"{list(shares)}", path="gpu_fractions")
+        fractions = self.gpu_fractions
+        if len(set(fractions)) != len(fractions) or min(fractions, default=0) < 0:
+            got = f"{list(fractions)}"
+            raise rule_error("fractions of a GPU, none below 0 and each once", got, path="gpu_fractions")
         if not self.num_workers and not self.trials_at_once:
             remedy = "give num_workers or trials_at_once, such as [1, 2, 4]"
             raise rule_error("something to measure", "neither num_workers nor trials_at_once", remedy=remedy)
@@ -91,15 +93,15 @@ class ScalingConfig(Frozen):
             if needs_workers is not None and not self.num_workers:
                 remedy = f"give num_workers, or leave out {name}"
                 raise rule_error(f"numbers of workers for `{name}`", "none", path="num_workers", remedy=remedy)
-        if shares and not self.trials_at_once:
-            got = f"gpu_fractions={list(shares)} and none"
+        if fractions and not self.trials_at_once:
+            got = f"gpu_fractions={list(fractions)} and none"
             raise rule_error(
                 "concurrent trials that share GPUs", got, path="trials_at_once", remedy="give both or none"
             )
         return self
 
     def batch_sizes(self, study: Study, num_workers: int) -> dict[str, int]:
-        """The batch sizes of all workers together, by dotted path of `base`."""
+        """Returns the batch sizes of all workers together, by dotted path of `base`."""
         factor = num_workers if self.mode == "weak" else 1
         training = study.base.training
         return {
@@ -109,10 +111,10 @@ class ScalingConfig(Frozen):
 
 
 def scaling_of(study: Study) -> ScalingConfig:
-    """The study's scaling section.
+    """Returns the study's scaling section.
 
     Raises:
-        StudyError: where it has none.
+        StudyError: if it has none.
     """
     if study.scaling is None:
         raise StudyError(
@@ -126,7 +128,7 @@ def check_scaling(study: Study, scaling: ScalingConfig) -> None:
     """Checks that a study can be measured as its scaling section says.
 
     Raises:
-        StudyError: where workers cannot share a batch evenly, there is no space to search, or a GPU cannot be divided.
+        StudyError: if workers cannot share a batch evenly, there is no space to search, or a GPU cannot be divided.
     """
     _check_batches(study, scaling)
     if scaling.trials_at_once and not study.space:
@@ -134,7 +136,7 @@ def check_scaling(study: Study, scaling: ScalingConfig) -> None:
             f"a space to search must stand in {study.source} for scaling.trials_at_once, got an empty `space`; "
             "add one, or leave out trials_at_once"
         )
-    bad = [share for share in scaling.gpu_fractions if share not in (0, 1)]
+    bad = [fraction for fraction in scaling.gpu_fractions if fraction not in (0, 1)]
     if bad and study.budget.worker_range[1] > 1:
         raise StudyError(
             f"each of several workers of a trial must have no GPU or one, got scaling.gpu_fractions={bad} with "

@@ -43,10 +43,10 @@ _VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "nois
 
 
 def why_fixed(path: str) -> str | None:
-    """Why neither the space nor the baseline may vary this leaf of `base`, or None where they may."""
+    """Returns why neither the space nor the baseline may vary this leaf of `base`, or None if they may."""
     section, _, name = path.partition(".")
     if section == "seed":
-        return "a setting must not be chosen by its luck"
+        return "parameters must not be chosen by a lucky seed"
     if section == "plugins":
         return "all trials share one program"
     if section == "data" and name not in _VARIED_DATA:
@@ -60,44 +60,47 @@ _VAL_METRICS = ("val/accuracy", "val/loss")
 
 
 def selectable_metrics() -> tuple[str, ...]:
-    """What a trial may be selected by: validation metrics and the registered validators. Test and oracle metrics never
-    are.
+    """Returns the metrics that may select trials: those of validation and the registered validators, never test or
+    oracle metrics.
     """
     return (*_VAL_METRICS, *registry_of("objective.metric").names())
 
 
 class Objective(Frozen):
-    """What the study wants more or less of: a validation metric, or a searched path such as the label ratio."""
+    """An objective of the search: a validation metric, or a searched path such as `data.label_ratio`."""
 
     metric: str
-    """One of the selectable metrics, or the dotted path of a searched value."""
+    """Name of a selectable metric such as `val/accuracy`, or the dotted path of a searched leaf."""
     direction: Literal["maximize", "minimize"]
+    """Whether to maximize or minimize the metric."""
 
 
 class Budget(Frozen):
-    """How much may be spent, and on what."""
+    """The number of trials, and the resources of each."""
 
     num_trials: int = Field(20, ge=1)
-    """Trials of the search, those stopped early and failed included."""
+    """Number of trials of the search, from 1; trials that are stopped early or fail count."""
     max_concurrent_trials: int | None = Field(None, ge=1)
-    """Trials at once; by default as many as the cluster has room for."""
+    """Largest number of trials that run at the same time, from 1. None: as many as the cluster has room for."""
     num_workers: int | tuple[int, int] = 1
-    """Workers that share every batch of a run, `train`'s or a trial's. A pair is elastic: between so many and so many,
-    as the cluster has room."""
+    """Number of workers that share every batch of a training run or trial, from 1. A pair such as [1, 4] is elastic: a
+    run uses between the first and the second number, as the cluster has room."""
     cpus_per_worker: int = Field(1, ge=1)
-    """CPU cores reserved for each worker."""
+    """Number of CPU cores reserved for each worker, from 1."""
     gpus_per_worker: float = Field(0.0, ge=0)
-    """GPUs reserved for each worker; a fraction, which a single worker may ask for, shares one with other trials,
-    without isolating its memory."""
+    """Number of GPUs reserved for each worker, from 0. A fraction, which only single-worker runs may ask for, shares a
+    GPU with other trials; its memory is not divided."""
     max_failures: int = Field(3, ge=0)
-    """Failures of a run's workers, without an epoch done in between, after which it is given up."""
+    """Number of failures of a run's workers in a row, without a completed epoch in between, that are retried; from 0.
+    With one more, the run fails."""
 
     @model_validator(mode="after")
     def _check(self) -> Budget:
-        least, most = self.worker_range
-        if not 1 <= least <= most:
-            raise rule_error("`1 <= least <= most` workers", f"num_workers={self.num_workers}", path="num_workers")
-        if most > 1 and self.gpus_per_worker not in (0, 1):
+        min_workers, max_workers = self.worker_range
+        if not 1 <= min_workers <= max_workers:
+            rule = "a number from 1, or a pair of them in ascending order"
+            raise rule_error(rule, f"num_workers={self.num_workers}", path="num_workers")
+        if max_workers > 1 and self.gpus_per_worker not in (0, 1):
             got = f"gpus_per_worker={self.gpus_per_worker:g} with num_workers={self.num_workers}"
             raise rule_error(
                 "no GPU or one for each of several workers", got, path="gpus_per_worker", remedy="take 0 or 1"
@@ -106,19 +109,19 @@ class Budget(Frozen):
 
     @property
     def worker_range(self) -> tuple[int, int]:
-        """The least and the most workers of a run."""
+        """The minimum and the maximum number of workers of a run."""
         return self.num_workers if isinstance(self.num_workers, tuple) else (self.num_workers, self.num_workers)
 
 
 class Sampler(Frozen):
-    """Who proposes parameters: an Optuna sampler."""
+    """The Optuna sampler that proposes a trial's parameters."""
 
     name: str = "tpe"
-    """The sampler, by its registered name."""
+    """Registered name of the sampler."""
     options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """The sampler's own options."""
+    """Options of the sampler that `name` names."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Decides what it draws."""
+    """Seed of the sampler's random numbers."""
 
     @field_validator("name")
     @classmethod
@@ -136,12 +139,12 @@ class Sampler(Frozen):
 
 
 class Scheduler(Frozen):
-    """Who stops trials early, on epochs, among the trials of the same group."""
+    """The rule that stops trials early, by comparing the trials of one group after the same number of epochs."""
 
     name: str = "asha"
-    """The stopping rule, by its registered name; `none` stops no trial."""
+    """Registered name of the stopping rule. `none` stops no trial."""
     options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """The rule's own options."""
+    """Options of the stopping rule that `name` names."""
 
     @field_validator("name")
     @classmethod
@@ -167,40 +170,47 @@ def _as_names(value: object) -> object:
 
 
 class Study(Frozen):
-    """The whole of a study file."""
+    """A study file: a base configuration and, optionally, what to search, compare and measure."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
-    """Names the results folder and the trackers' parent run; by default the file's name."""
+    """Name of the study, of its results folder and of the trackers' parent run; by default the file's name without
+    `.yaml`. Up to 100 letters, digits, `_`, `.` and `-`."""
     base: Config
     """The configuration that `train` runs and that trials vary."""
     space: dict[str, Distribution] = Field(default_factory=dict)
-    """What to search: dotted path of a leaf of `base` to distribution."""
+    """The search space: a distribution for each searched leaf of `base`, by the leaf's dotted path."""
     objective: Annotated[
         tuple[Objective, ...], BeforeValidator(_as_list, json_schema_input_type=Objective | tuple[Objective, ...])
     ] = Field((Objective(metric="val/accuracy", direction="maximize"),), min_length=1, strict=False)
-    """One or several. The first that is a metric decides early stopping and finalists."""
+    """One objective or several. The first one that is a metric decides early stopping and the finalists."""
     budget: Budget = Budget()
+    """The number of trials, and the resources of each."""
     sampler: Sampler = Field(default_factory=Sampler)
+    """The Optuna sampler that proposes a trial's parameters."""
     scheduler: Scheduler = Field(default_factory=Scheduler)
+    """The rule that stops trials early."""
     enqueued_trials: tuple[dict[str, bool | int | float | str], ...] = ()
-    """Known good settings, tried first; what a point omits is sampled."""
+    """Parameters of the first trials, by dotted path of a searched leaf, such as values known to be good. Those that a
+    trial omits are sampled."""
     baseline: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    """Overrides of the best setting that make the arm to compare it with."""
+    """Overrides, by dotted path, that turn the best configuration into the baseline it is compared with. Empty: no
+    comparison."""
     num_seeds: int = Field(3, ge=1)
-    """Fresh seeds on which the best setting of each group and its baseline are run at the end."""
+    """Number of seeds, from 1, on which the best parameters of each group and its baseline are run after the search,
+    which does not use these seeds."""
     scaling: ScalingConfig | None = None
-    """What `scale` measures; `train` and `tune` do not read it."""
+    """What `supercm-ray scale` measures; `train` and `tune` ignore it."""
     tracking: Annotated[tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...])] = (
         Field(("mlflow",), strict=False)
     )
-    """Tools that are kept up to date with the records: `mlflow`, `tensorboard`, `none`, a plug-in's, or several. The
-    environment variable SUPERCM_TRACKING, with commas, takes its place."""
+    """Names of one or several trackers that runs are copied to: `mlflow`, `tensorboard`, one that a plug-in registers,
+    or `none`. The environment variable SUPERCM_TRACKING, names separated by commas, takes precedence."""
 
     _source: str = PrivateAttr("")
 
     @property
     def source(self) -> str:
-        """The file it was read from, for messages; its name where there is none."""
+        """The file that the study was read from, for messages; the study's name if there is none."""
         return self._source or self.name
 
     @model_validator(mode="after")
@@ -226,8 +236,8 @@ class Study(Frozen):
                 _check_fits(base, path, self.baseline[path], f"baseline.{path}")
 
     def _bases(self, path: str, place: str) -> list[Config]:
-        """The configurations that a varied path is tried in: the base, or for an option the base with each name that
-        its owner may have, all of which must have the option.
+        """Returns the configurations that a varied path is checked in: the base, or for an option the base with each
+        name that may be set beside it, all of which must have the option.
         """
         bases = [self.base]
         if is_option(path):
@@ -243,40 +253,39 @@ class Study(Frozen):
         return bases
 
     def _names(self, name_path: str, place: str) -> list[Leaf]:
-        """The names that a registered thing may have where an option of it is set."""
+        """Returns the names that are searched or compared at `name_path`."""
         searched = self.space.get(name_path)
         names = [self.base.leaves()[name_path]] if searched is None else list(searched.ends().values())
         compared: list[Leaf] = [self.baseline[name_path]] if name_path in self.baseline else []
         return compared if compared and place.startswith("baseline.") else [*names, *compared]
 
     def _check_enqueued_trials(self) -> None:
-        for i, point in enumerate(self.enqueued_trials):
-            for path, value in point.items():
+        for i, params in enumerate(self.enqueued_trials):
+            for path, value in params.items():
                 place = f"enqueued_trials[{i}].{path}"
                 if path not in self.space:
-                    raise rule_error(
-                        "a point sets searched paths only", repr(value), path=place, remedy=nearest(path, self.space)
-                    )
+                    rule = "an enqueued trial sets searched paths only"
+                    raise rule_error(rule, repr(value), path=place, remedy=nearest(path, self.space))
                 if not self.space[path].contains(value):
                     got = f"{value!r}, with {_describe(self.space[path])}"
-                    raise rule_error(
-                        "a point lies inside the space", got, path=place, remedy="widen the space or move the point"
-                    )
+                    rule = "an enqueued trial lies inside the space"
+                    raise rule_error(rule, got, path=place, remedy="widen the space or change the value")
 
     def _check_batches(self) -> None:
-        """Every number of workers that may come about must share every batch evenly."""
-        least, most = self.budget.worker_range
+        """Checks that every possible number of workers can share every batch evenly."""
+        min_workers, max_workers = self.budget.worker_range
         for name in ("labeled_batch_size", "unlabeled_batch_size"):
             path = f"training.{name}"
             sizes = {f"base.{path}": getattr(self.base.training, name)}
-            if path in self.space and most > 1:
+            if path in self.space and max_workers > 1:
                 distribution = self.space[path]
                 sizes = {f"space.{path}.{key}": value for key, value in distribution.ends().items()}
                 sizes |= {f"space.{path}.step": distribution.step} if isinstance(distribution, IntDistribution) else {}
-            unit = math.lcm(*range(least, most + 1))
+            unit = math.lcm(*range(min_workers, max_workers + 1))
             for place, size in sizes.items():
                 if size % unit:
-                    got = f"{size} samples for {least if least == most else f'{least} to {most}'} workers"
+                    workers = min_workers if min_workers == max_workers else f"{min_workers} to {max_workers}"
+                    got = f"{size} samples for {workers} workers"
                     remedy = f"take a multiple of {unit}, or other workers"
                     raise rule_error("workers share each batch evenly", got, path=place, remedy=remedy)
 
@@ -304,17 +313,17 @@ class Study(Frozen):
                 )
 
     def _check_metric(self, metric: str, place: str) -> None:
-        """Sees that a metric beside those of validation is registered, and has what it requires."""
+        """Checks that a metric other than those of validation is registered and has what it requires."""
         if metric.startswith(("test/", "oracle/")):
             remedy = "select by validation: " + ", ".join(f"`{m}`" for m in selectable_metrics())
-            raise rule_error("selection never sees test or oracle figures", repr(metric), path=place, remedy=remedy)
+            raise rule_error("selection never sees test or oracle metrics", repr(metric), path=place, remedy=remedy)
         validators = registry_of("objective.metric")
         if metric not in validators:
             remedy = nearest(metric, [*selectable_metrics(), *self.space])
             raise rule_error("an objective is a metric or a searched path", repr(metric), path=place, remedy=remedy)
         if "target" in validators.find(metric).requires and self.base.data.target is None:
             remedy = "give base.data.target, or select by `val/accuracy`"
-            raise rule_error("a figure of the target needs a target", repr(metric), path=place, remedy=remedy)
+            raise rule_error("a metric of the target needs a target", repr(metric), path=place, remedy=remedy)
 
     @property
     def metrics(self) -> tuple[Objective, ...]:
@@ -328,16 +337,16 @@ class Study(Frozen):
 
     @property
     def group_paths(self) -> tuple[str, ...]:
-        """Searched paths that are objectives themselves: trials are compared only within one group of each."""
+        """Searched paths that are objectives themselves; trials are compared only if they agree on all of these."""
         return tuple(objective.metric for objective in self.objective if objective.metric in self.space)
 
     def group(self, overrides: Mapping[str, Leaf]) -> tuple[Leaf, ...]:
-        """The group of a setting, the empty tuple where the study has no group path."""
+        """Returns the group of a trial with these overrides: its values at `group_paths`, the empty tuple if none."""
         return tuple(overrides[path] for path in self.group_paths)
 
     def identity(self) -> str:
-        """A hash of all that a result depends on. The budget, the number of seeds, the name, the scaling section, the
-        trackers, and where and how a run is trained and kept may change.
+        """Returns a hash of everything that results depend on: not of the name, budget, number of seeds, scaling
+        section and trackers, nor of the leaves in `FREE_TO_CHANGE`.
         """
         tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name", "scaling", "tracking"})
         tree["base"] = {path: value for path, value in self.base.leaves().items() if path not in FREE_TO_CHANGE}

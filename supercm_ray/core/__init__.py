@@ -1,4 +1,4 @@
-"""The SuperCM method in plain PyTorch: usable in any training loop, with no other part of this package.
+"""The SuperCM method in plain PyTorch, for use in any training loop. It imports no other part of this package.
 
 logits, assignments = clustering_module(features)
 centroids.update(features[:num_labeled].detach(), labels)

@@ -1,4 +1,4 @@
-"""Labeled centroids: where each class lies in feature space, learned from labels and not by gradient.
+"""Centroids: the position of each class in feature space, computed from labels or learned by gradient.
 
 Shapes: B samples, D features, K classes. Source: Singh et al. 2023 (arXiv 2506.23824), 2025 (arXiv 2507.13779).
 """
@@ -39,10 +39,16 @@ class RunningCentroids(nn.Module):
     def __init__(
         self, num_features: int, num_classes: int, *, rule: CentroidRule = "running_mean", decay: float = 0.99
     ) -> None:
-        """Args: D, K, the rule, and for `ema` its decay in [0, 1).
+        """Creates centroids at the origin.
+
+        Args:
+            num_features: D, the feature dimension.
+            num_classes: K, the number of classes.
+            rule: how the centroids follow the class means.
+            decay: decay per update of the rule `ema`, in [0, 1).
 
         Raises:
-            ValueError: for a rule or a decay that is not one of these.
+            ValueError: for an unknown rule or a decay out of range.
         """
         super().__init__()
         if rule not in get_args(CentroidRule):
@@ -72,7 +78,7 @@ class RunningCentroids(nn.Module):
 
     @torch.no_grad()
     def update_from_sums(self, sums: Tensor, counts: Tensor) -> None:
-        """The same from class sums (K, D) and counts (K,)."""
+        """Moves the centroids towards class means, given as class sums (K, D) and counts (K,), without gradient."""
         sums_KD, counts_K = sums.to(self.value.dtype), counts.to(self.value.dtype)
         present_K = counts_K > 0
         mean_KD = sums_KD / counts_K.clamp_min(1.0).unsqueeze(1)
@@ -95,7 +101,12 @@ class LearnedCentroids(nn.Module):
     num_updates: Tensor
 
     def __init__(self, num_features: int, num_classes: int) -> None:
-        """Args: D and K. The centroids start at random, with lengths of about one."""
+        """Creates random centroids with lengths of about one.
+
+        Args:
+            num_features: D, the feature dimension.
+            num_classes: K, the number of classes.
+        """
         super().__init__()
         self.value = nn.Parameter(torch.randn(num_classes, num_features) / num_features**0.5)
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
@@ -107,13 +118,13 @@ class LearnedCentroids(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Counts the step."""
+        """Counts the step; the centroids are moved by the optimizer alone."""
         self.num_updates += 1
 
 
 @torch.no_grad()
 def class_sums(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Sums (K, D) of features (B, D) by class and the counts (K,), in fp32 or better, without synchronisation."""
+    """Computes sums (K, D) of features (B, D) by class and the counts (K,), in fp32 or better, without device sync."""
     dtype = torch.promote_types(features.dtype, torch.float32)
     classes_K = torch.arange(num_classes, device=labels.device)
     one_hot_BK = (labels.unsqueeze(1) == classes_K).to(dtype)

@@ -1,4 +1,4 @@
-"""The clustering module: one head that classifies and clusters, and the loss that joins the two.
+"""The clustering module, a head that classifies and clusters, and the clustering loss.
 
 Shapes: B samples, D features, K classes (= clusters). A suffix on a name gives its shape.
 
@@ -15,7 +15,7 @@ from supercm_ray.core.distributed import all_reduce_sum, world_size
 
 
 class ClusteringModule(nn.Module):
-    """A linear head whose softmax is at once the class probability and the cluster assignment.
+    """A linear head whose softmax is both the class probability and the cluster assignment.
 
     `logits = (features W + b) / temperature`, `assignments = softmax(logits)`. Cross-entropy, the clustering
     loss, consistency terms and predictions all use the same tempered logits.
@@ -25,10 +25,15 @@ class ClusteringModule(nn.Module):
     temperature: Tensor
 
     def __init__(self, num_features: int, num_classes: int, *, temperature: float = 1.0) -> None:
-        """Args: the feature dimension D, the number of classes K, and the temperature T > 0 (a buffer, scalar).
+        """Creates the head with random weights.
+
+        Args:
+            num_features: D, the feature dimension.
+            num_classes: K, the number of classes.
+            temperature: divisor of the logits, above 0; kept as a scalar buffer.
 
         Raises:
-            ValueError: where `temperature` is not positive or fewer than one feature or two classes are asked for.
+            ValueError: if `temperature` is not positive, `num_features` is below 1 or `num_classes` is below 2.
         """
         super().__init__()
         if not temperature > 0:
@@ -56,7 +61,7 @@ def clustering_loss(
     balance_alpha: float | Tensor = 1.0,
     seen: Tensor | None = None,
 ) -> Tensor:
-    """The soft k-means distortion `(1/BD) sum_ik g_ik ||x_i - mu_k||^2` plus the optional balance prior.
+    """Computes the soft k-means distortion `(1/BD) sum_ik g_ik ||x_i - mu_k||^2` plus the optional balance prior.
 
     The distortion equals the sum E1 + E2 + E3 of Boubekki et al. 2021 (reconstruction, sparsity and overlap) and is
     computed in fp32 (fp64 for fp64 input) from differences, since the sum of the three terms cancels badly in
@@ -77,7 +82,7 @@ def clustering_loss(
         A scalar in fp32 or better. Without a seen class the distortion is 0.
 
     Raises:
-        ValueError: where the shapes do not fit together.
+        ValueError: if the shapes do not fit together.
 
     Note:
         The work and the memory are those of one (B, K, D) tensor, which `torch.compile` fuses away.
@@ -94,7 +99,8 @@ def clustering_loss(
 
 
 def balance_prior(assignments: Tensor, alpha: float | Tensor) -> Tensor:
-    """E4 of Boubekki et al. 2021: `sum_k (1 - alpha_k) log(mean_i g_ik)` for assignments (B, K), a scalar.
+    """Computes the balance prior, E4 of Boubekki et al. 2021: `sum_k (1 - alpha_k) log(mean_i g_ik)` for assignments
+    (B, K), a scalar.
 
     On several workers the mean is over the samples of all, who hold equally many and must all call this.
 

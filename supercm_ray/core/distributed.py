@@ -1,7 +1,8 @@
 """The workers of a data-parallel run: those of torch.distributed's default process group, or this process alone.
 
-Every worker holds an equal share of each batch. What is a mean over samples, DDP's average of gradients makes exact;
-what is not, such as a class mean or the logarithm of a mean, is computed from sums over all workers.
+Every worker holds equally many samples of each batch. A loss that is a mean over samples is exact after DDP has
+averaged gradients; a loss that is not, such as one with a class mean or the logarithm of a mean, is computed from sums
+over all workers.
 """
 
 from __future__ import annotations
@@ -16,34 +17,35 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """How many workers there are; 1 where torch.distributed is not initialised."""
+    """Returns the number of workers; 1 if torch.distributed is not initialised."""
     return distributed.get_world_size() if _distributed() else 1
 
 
 def rank() -> int:
-    """The number of this worker, from 0."""
+    """Returns the rank of this worker, from 0."""
     return distributed.get_rank() if _distributed() else 0
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum of a tensor over all workers, the same on each; every worker must call it, in the same order.
+    """Sums a tensor over all workers; every worker must call this, in the same order, and gets the sum.
 
-    The gradient is that of the sum of all workers' losses, so that a loss made from totals, which is the same on every
-    worker, has the right gradient once DDP has averaged.
+    The gradient is that of the sum of all workers' losses. A loss computed from such sums, which is the same on every
+    worker, therefore has the right gradient once DDP has averaged.
     """
     if world_size() == 1:
         return values
-    result: Tensor = _Total.apply(values)
+    result: Tensor = _AllReduceSum.apply(values)
     return result
 
 
 def own_samples(values: Tensor, parts: Sequence[int], dim: int = 0) -> Tensor:
-    """This worker's samples along `dim` of values for the samples of all workers.
+    """Selects this worker's samples along `dim` from values for the samples of all workers.
 
     Args:
-        values: for a batch made of parts, such as labeled and unlabeled samples, each part of all workers in turn.
-        parts: a worker's samples of each part.
-        dim: along which the samples lie.
+        values: values for a batch made of parts, such as labeled and unlabeled samples; each part holds all workers'
+            samples in order of rank.
+        parts: number of samples of each part on one worker.
+        dim: the dimension along which the samples lie.
     """
     if world_size() == 1:
         return values
@@ -54,14 +56,14 @@ def own_samples(values: Tensor, parts: Sequence[int], dim: int = 0) -> Tensor:
 
 
 def local_shard(indices: Tensor) -> Tensor:
-    """This worker's part of samples that are to be shared out, as evenly as may be, in order."""
+    """Returns this worker's part of the indices, in order, divided over the workers as evenly as possible."""
     return indices.tensor_split(world_size())[rank()]
 
 
 @torch.no_grad()
 def all_gather(values: Tensor, num_samples: int) -> Tensor:
-    """The samples of all workers, in order, on each of them, from what each has computed on its `share` of
-    `num_samples`.
+    """Gathers values computed on each worker's `local_shard` of `num_samples` samples, and returns those of all samples
+    in order.
     """
     if world_size() == 1:
         return values
@@ -74,7 +76,7 @@ def all_gather(values: Tensor, num_samples: int) -> Tensor:
 
 
 def broadcast_object(value: T) -> T:
-    """The value, any that pickles, that the first worker gives; what others give does not count."""
+    """Returns the first worker's value, which must pickle, on every worker; the values of the others are ignored."""
     if world_size() == 1:
         return value
     box = [value]
@@ -83,7 +85,7 @@ def broadcast_object(value: T) -> T:
 
 
 def all_gather_object(value: T) -> list[T]:
-    """The values, any that pickle, of all workers, by rank, on each of them."""
+    """Returns the values of all workers, which must pickle, by rank, on every worker."""
     if world_size() == 1:
         return [value]
     values = [value] * world_size()
@@ -95,7 +97,7 @@ def _distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-class _Total(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """An all-reduce whose gradient is all-reduced.
 
     torch.distributed.nn.functional.all_reduce computes the same, but newer PyTorch warns at each call that it is

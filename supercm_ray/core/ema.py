@@ -1,4 +1,4 @@
-"""Moving averages of networks."""
+"""Exponential moving averages of networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loss terms besides clustering. Shapes: B samples, K classes."""
+"""Loss terms other than clustering. Shapes: B samples, K classes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch.nn import functional
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, K) against labels (B,), the mean over the labeled samples, a scalar in fp32 or
-    better.
+    """Computes the cross-entropy of logits (B, K) against labels (B,), the mean over the labeled samples, a scalar in
+    fp32 or better.
 
     Note:
         The published code divides by all samples of the batch, labeled and unlabeled; with equal numbers of both its

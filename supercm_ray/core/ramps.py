@@ -1,4 +1,4 @@
-"""Weights that change over training."""
+"""Loss weights that change during training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def gaussian_ramp(step: Tensor, warmup_steps: int) -> Tensor:
-    """`exp(-5 (1 - min(step / warmup_steps, 1))^2)`, a scalar that rises from exp(-5) to 1; 1 where no warm-up is.
+    """Computes `exp(-5 (1 - min(step / warmup_steps, 1))^2)`, a scalar that rises from exp(-5) to 1; 1 if
+    `warmup_steps` is 0.
 
     Source: Laine and Aila 2017, "Temporal ensembling" (arXiv 1610.02242); used by Singh et al. 2023 on the SSL term.
     """

@@ -1,4 +1,4 @@
-"""Data sets of one's own: arrays in npz or mat files, folders of images. Shapes: N samples, C channels, H by W
+"""The user's own data sets: arrays in npz or mat files, and folders of images. Shapes: N samples, C channels, H by W
 pixels.
 """
 
@@ -29,40 +29,41 @@ Labels = npt.NDArray[np.int64]
 Member = npt.NDArray[np.generic]
 
 _LARGEST_WHOLE = 2**53
-"""Up to here floats hold every whole number."""
+"""The largest number up to which fp32 represents every whole number."""
 
 
 class ArraysOptions(DecodingOptions):
-    """Options of `arrays`: which files to read, npz or mat files up to version 7, and what stands where in them. The
-    options of decoding are for encoded images.
+    """Options of `arrays`: names of npz or mat files (up to version 7) and of the arrays in them. Options of decoding
+    apply to encoded images.
     """
 
     train_file: str
-    """File of the samples to split, relative to `root`."""
+    """Path of the file with the samples to split, relative to `root`."""
     test_file: str | None = None
-    """File of the test samples; None to take them from the other file by `test_fraction`."""
+    """Path of the file with the test samples, relative to `root`. None: they are taken from `train_file` by
+    `test_fraction`."""
     input_key: str = "images"
-    """Name of the inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8 with 1 or 3 channels, vectors (N, D),
-    or, with `offsets_key`, the bytes of encoded images one after the other."""
+    """Name of the array of inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) in uint8 with 1 or 3 channels,
+    vectors (N, D), or, with `offsets_key`, the concatenated bytes of encoded images."""
     offsets_key: str | None = None
-    """Name of the N + 1 places at which encoded images begin and the last one ends."""
+    """Name of the array of the N + 1 byte positions at which encoded images begin and the last one ends."""
     label_key: str = "labels"
-    """Name of the labels, N whole numbers."""
+    """Name of the array of labels, N whole numbers."""
     first_label: int = 0
-    """The label of the first class."""
+    """Label of the first class in the file, such as 0 or 1."""
     l2_normalise: bool = False
-    """Divide each vector by its Euclidean length."""
+    """Whether to divide each vector by its Euclidean length."""
 
 
 class ImageFolderOptions(DecodingOptions):
     """Options of `image_folder`."""
 
     stream: Literal["auto", "on", "off"] = "auto"
-    """`off` keeps all images decoded in memory; `on` leaves them in their files and decodes those of the next batches
-    in threads, with the same result; `auto` does so where they would take more than `memory_gib`. On a cluster every
-    node must reach the files then."""
+    """Whether images are decoded batch by batch. `off` keeps all images decoded in memory; `on` decodes those of the
+    next batches in threads, with the same result; `auto` streams if they would take more than `memory_gib` in memory.
+    Every node of a cluster must be able to read streamed files."""
     memory_gib: float = Field(4.0, gt=0)
-    """GiB that decoded images may take, at three bytes a pixel, before `auto` streams them."""
+    """Memory in GiB, above 0, that decoded images may take (three bytes a pixel) before `stream: auto` streams them."""
 
 
 @DATASETS.register("arrays", options=ArraysOptions)
@@ -108,14 +109,14 @@ def _load_image_folder(data: PlaceConfig, options: ImageFolderOptions) -> Datase
 
 
 def _in_order(names: list[str]) -> list[str]:
-    """Names of classes in the order of their labels: mere numbers by number, others by the alphabet."""
+    """Sorts names of classes into the order of their labels: numbers by value, other names alphabetically."""
     if all(name.isdecimal() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
 
 
 def _warn_of_what_is_left_out(root: Path, classes: Sequence[str]) -> None:
-    """Counts links that lead nowhere, and files in folders within those of the classes."""
+    """Warns of links that lead nowhere, and of files in folders within those of the classes."""
     within = [path for name in classes for path in sorted((root / name).iterdir())]
     broken = [path for path in (*sorted(root.iterdir()), *within) if path.is_symlink() and not path.exists()]
     folders = [path for path in within if path.is_dir() and not path.name.startswith(".")]
@@ -152,7 +153,7 @@ def _dataset(
 
 
 def _num_classes(name: str, labels: Labels, first: int) -> int:
-    """How many classes there are, each of which must have a sample; `first` is the label of the first in its file."""
+    """Returns the number of classes, each of which must have a sample; `first` is the smallest label in the file."""
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(labels):
         raise StudyError(
@@ -214,7 +215,7 @@ def _whole_numbers(found: dict[str, object], what: str, key: str, file: str) -> 
 def _encoded(
     inputs: Member, offsets: Labels, num_labels: int, arrays: ArraysOptions, file: str
 ) -> list[tuple[BytesIO, str]]:
-    """The bytes of each image, and how messages name it."""
+    """Returns the bytes of each image, and its name in messages."""
     inputs = inputs.ravel()
     key = arrays.offsets_key
     if len(offsets) != num_labels + 1:
@@ -259,7 +260,7 @@ def _member(found: dict[str, object], key: str, file: str) -> Member:
 
 
 def _as_images(inputs: Member, arrays: ArraysOptions, file: str) -> Pixels:
-    """(N, C, H, W) from the layouts that are in use."""
+    """Converts the layouts in use to (N, C, H, W)."""
     is_vectors = inputs.ndim == 2 and inputs.dtype.kind in "iufb"
     is_images = inputs.ndim in (3, 4) and inputs.dtype == np.uint8
     if not (is_vectors or is_images) or 0 in inputs.shape:
@@ -274,7 +275,7 @@ def _as_images(inputs: Member, arrays: ArraysOptions, file: str) -> Pixels:
 
 
 def _channels_first(images: Array, arrays: ArraysOptions, file: str) -> Array:
-    """(N, C, H, W) from that or (N, H, W, C), told apart by the axis that has 1 or 3 channels."""
+    """Converts (N, C, H, W) or (N, H, W, C) to (N, C, H, W); the axis with 1 or 3 channels tells which it is."""
     second, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
     if second == last and images.shape[1:] != (1, 1, 1):
         readings = "both could be" if second else "none is"
@@ -301,7 +302,7 @@ def _as_vectors(inputs: Member, arrays: ArraysOptions, file: str) -> npt.NDArray
 
 
 def _stacked(sources: Sequence[tuple[Source, str]], name: str, options: DecodingOptions) -> tuple[Array, Labels]:
-    """Images (N, C, H, W) and the numbers of those that could be decoded."""
+    """Decodes images (N, C, H, W), and returns them with the indices of those that could be decoded."""
     images, kept = decode_all(sources, name, options, keep=lambda image: image)
     channels = max(len(image) for image in images)
     images = [np.repeat(image, channels, axis=0) if len(image) < channels else image for image in images]
@@ -314,7 +315,9 @@ def _stacked(sources: Sequence[tuple[Source, str]], name: str, options: Decoding
 
 
 def _streamed(files: Sequence[tuple[Path, str]], name: str, options: DecodingOptions) -> tuple[ImageFiles, Labels]:
-    """Images that stay in their files, each decoded once to see that it can be, and the numbers of those that can."""
+    """Decodes each image once as a check, and returns the images, which stay in their files, with the indices of those
+    that can be decoded.
+    """
     assert options.image_size is not None
     channels, kept = decode_all(files, name, options, keep=len)
     return ImageFiles(tuple(files[i][0] for i in kept), max(channels), options.image_size, options.stream_threads), kept

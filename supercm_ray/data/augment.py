@@ -1,4 +1,6 @@
-"""Augmentation on the device: batched, drawn anew for each sample. Shapes: B samples, C channels, H by W pixels."""
+"""Augmentation on the device, in batches, with its own random numbers for each sample. Shapes: B samples, C channels, H
+by W pixels.
+"""
 
 from __future__ import annotations
 
@@ -22,33 +24,37 @@ _RANGES = {
     "brightness": 0.5,
     "contrast": 0.5,
 }
-"""Operations of the strong augmentation and the magnitude of each at full strength; shifts are shares of the side."""
+"""Operations of the strong augmentation and the magnitude of each at full strength; shifts are fractions of the side.
+"""
 
 
 class SampleDraws:
-    """Random numbers for the samples of a batch. On several workers each draws those for the samples of all and
-    takes its own, so that what happens to a sample does not depend on how many workers there are.
+    """Random numbers for the samples of a batch. Each of several workers draws those for the samples of all workers and
+    uses its own, so that the augmentation of a sample does not depend on the number of workers.
     """
 
     def __init__(self, generator: torch.Generator, *parts: int) -> None:
-        """Args: the generator, in the same state on all workers, and a worker's samples of each part of the batch, such
-        as labeled and unlabeled ones.
+        """Stores the arguments; nothing is drawn yet.
+
+        Args:
+            generator: the generator, in the same state on all workers.
+            *parts: number of samples on one worker of each part of the batch, such as labeled and unlabeled samples.
         """
         self._generator = generator
         self._parts = parts
 
     def normal(self, *shape: int, dim: int = 0) -> Tensor:
-        """Standard normal numbers of this shape, with the samples along `dim`."""
+        """Draws standard normal numbers of this shape, with the samples along `dim`."""
         whole = torch.randn(self._whole(shape, dim), generator=self._generator, device=self._generator.device)
         return own_samples(whole, self._parts, dim)
 
     def uniform(self, *shape: int, dim: int = 0) -> Tensor:
-        """Numbers in [0, 1) likewise."""
+        """Draws numbers in [0, 1) of this shape, with the samples along `dim`."""
         whole = torch.rand(self._whole(shape, dim), generator=self._generator, device=self._generator.device)
         return own_samples(whole, self._parts, dim)
 
     def integers(self, end: int, *shape: int, dim: int = 0) -> Tensor:
-        """Whole numbers in [0, end) likewise."""
+        """Draws whole numbers in [0, end) of this shape, with the samples along `dim`."""
         whole = torch.randint(end, self._whole(shape, dim), generator=self._generator, device=self._generator.device)
         return own_samples(whole, self._parts, dim)
 
@@ -58,7 +64,7 @@ class SampleDraws:
 
 
 def weak_view(images: Tensor, data: DataConfig, draws: SampleDraws) -> Tensor:
-    """Shifted, mirrored and noisy images (B, C, H, W), as far as the configuration asks for it; a vector gets noise."""
+    """Shifts, mirrors and adds noise to images (B, C, H, W) as the configuration says; a vector gets noise alone."""
     if images.shape[2:] != (1, 1):
         images = random_shift(images, data.shift_pixels, draws)
         if data.flip:
@@ -69,7 +75,7 @@ def weak_view(images: Tensor, data: DataConfig, draws: SampleDraws) -> Tensor:
 
 
 def strong_view(images: Tensor, data: DataConfig, draws: SampleDraws) -> Tensor:
-    """A weak view (B, C, H, W) to which each sample's own two operations of RandAugment's kind and Cutout are added.
+    """Adds two random operations of RandAugment's kind and Cutout to a weak view (B, C, H, W) of each sample.
 
     Source: Cubuk et al. 2020, "RandAugment" (arXiv 1909.13719), with magnitudes drawn evenly from the whole range;
     DeVries and Taylor 2017, "Cutout" (arXiv 1708.04552).
@@ -89,8 +95,8 @@ def strong_view(images: Tensor, data: DataConfig, draws: SampleDraws) -> Tensor:
 
 
 def random_shift(images: Tensor, max_pixels: int, draws: SampleDraws) -> Tensor:
-    """Shifts each image by its own whole number of pixels in [-max_pixels, max_pixels] along each axis; what comes in
-    at the border is 0, the background.
+    """Shifts each image by its own whole number of pixels in [-max_pixels, max_pixels] along each axis; pixels from
+    outside the image are 0, the background.
     """
     if max_pixels == 0:
         return images
@@ -110,7 +116,7 @@ def random_flip(images: Tensor, draws: SampleDraws) -> Tensor:
 
 
 def cutout(images: Tensor, fraction: float, draws: SampleDraws) -> Tensor:
-    """Sets a square of each image to 0: its side is this share of the image's, its centre anywhere in the image."""
+    """Sets a square of each image to 0; its side is this fraction of the image's, its centre anywhere in the image."""
     indices, _, height, width = images.shape
     centres_2B = draws.uniform(2, indices, dim=1)
     y_BH = (_positions(height, images) - centres_2B[0, :, None]).abs() < fraction / 2
@@ -119,7 +125,7 @@ def cutout(images: Tensor, fraction: float, draws: SampleDraws) -> Tensor:
 
 
 def _positions(side: int, images: Tensor) -> Tensor:
-    """The middles of `side` pixels in [0, 1]."""
+    """Returns the centres of `side` pixels in [0, 1]."""
     return (torch.arange(side, device=images.device) + 0.5) / side
 
 

@@ -22,12 +22,12 @@ from supercm_ray.data.streaming import Stream
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's samples: labeled images (B, C, H, W) as they are and weakly augmented, their labels (B,), and
-    unlabeled images (U, C, H, W) likewise; fp32 in [0, 1].
+    """Samples of one step: labeled images (B, C, H, W), unaugmented and weakly augmented, their labels (B,), and
+    unlabeled images (U, C, H, W), unaugmented and weakly augmented; fp32 in [0, 1].
 
     Attributes:
-        labeled_indices: (B,) the place of each labeled sample among all labeled samples, from 0.
-        unlabeled_indices: (U,) the place of each unlabeled sample among all unlabeled samples, from 0.
+        labeled_indices: (B,) the position of each labeled sample among all labeled samples, from 0.
+        unlabeled_indices: (U,) the position of each unlabeled sample among all unlabeled samples, from 0.
     """
 
     labeled_clean: Tensor
@@ -41,8 +41,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A data set on the device, uint8 until a batch is drawn, with the sample numbers of each split in ascending
-    order. Streamed images come to the device by the batch.
+    """A data set on the device, in uint8 until a batch is drawn, with the sample indices of each split in ascending
+    order. Streamed images are moved to the device batch by batch.
     """
 
     images: Tensor | Stream
@@ -54,32 +54,32 @@ class DeviceData:
 
     @classmethod
     def of(cls, dataset: Dataset, splits: Splits, device: torch.device) -> DeviceData:
-        """Moves everything to the device; on the CPU it shares the arrays' memory."""
+        """Moves all samples to the device; on the CPU it shares the arrays' memory."""
         parts = (splits.labeled, splits.unlabeled, splits.val, splits.test)
         images, labels = dataset.images, _shared(dataset.labels).to(device)
         taken = Stream(images, device) if isinstance(images, StreamedImages) else _shared(images).to(device)
         return cls(taken, labels, *(torch.as_tensor(part, device=device) for part in parts))
 
     def expect(self, batches: Iterable[Tensor]) -> None:
-        """Announces the samples of the coming calls of `pixels`, in order, so that streamed images are ready by
-        then.
+        """Announces the samples of the next calls of `pixels`, in order, so that streamed images are decoded ahead of
+        time.
         """
         if isinstance(self.images, Stream):
             self.images.expect(batches)
 
     def pixels(self, indices: Tensor) -> Tensor:
-        """Images of these samples in fp32; see `as_floats`."""
+        """Returns the images of these samples in fp32 (see `as_floats`)."""
         return as_floats(self.images[indices])
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """Images as a network takes them: uint8 pixels as fp32 in [0, 1], and what is no pixels as it is."""
+    """Converts uint8 pixels to fp32 in [0, 1]; other inputs are returned unchanged."""
     return images.float() / 255.0 if images.dtype == torch.uint8 else images
 
 
 def epoch_indices(indices: Tensor, num_steps: int, batch_size: int, generator: torch.Generator) -> Tensor:
-    """(num_steps, batch_size) sample numbers: shuffled passes over `samples`, one after the other, cut at the end.
-    On several workers each gets its even share of every batch.
+    """Returns (num_steps, batch_size) sample indices: shuffled passes over `indices`, one after the other, cut at the
+    end. On several workers each gets its equal part of every batch.
     """
     assert batch_size % world_size() == 0
     needed = num_steps * batch_size
@@ -93,7 +93,7 @@ def epoch_indices(indices: Tensor, num_steps: int, batch_size: int, generator: t
 def draw_batch(
     data: DeviceData, labeled: Tensor, unlabeled: Tensor, config: Config, generator: torch.Generator
 ) -> Batch:
-    """The batch of these sample numbers, augmented."""
+    """Draws and augments the batch of these sample indices."""
     clean = data.pixels(torch.cat([labeled, unlabeled]))
     count = len(labeled)
     weak = weak_view(clean, config.data, SampleDraws(generator, count, len(unlabeled)))

@@ -1,4 +1,4 @@
-"""Data sets as arrays: pixels in uint8, in memory or streamed, labels in int64, the same on every machine."""
+"""Data sets as arrays, the same on every machine: pixels in uint8, in memory or streamed, and labels in int64."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from supercm_ray.data.images import JoinedImages, MaskedImages, Pixels, Streamed
 from supercm_ray.errors import StudyError
 
 HIDDEN_LABEL = -1
-"""Stands where a label is not to be seen."""
+"""The label of a sample whose label must not be read."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Dataset:
 
     Attributes:
         name: its registered name.
-        images: (N, C, H, W), uint8, or fp32 that is taken as it is; a vector of D values is (D, 1, 1). Streamed images
-            are in uint8 and decoded as they are taken.
+        images: (N, C, H, W), uint8, or fp32 that is used unchanged; a vector of D values is (D, 1, 1). Streamed images
+            are in uint8 and decoded when they are taken.
         labels: (N,) int64 in [0, K).
         class_names: K names.
-        mean, std: what standardises pixels divided by 255, by channel; never taken from test samples.
-        citation: whom to cite.
+        mean, std: mean and standard deviation of pixels divided by 255, by channel, never computed from test samples.
+        citation: the publication to cite.
         test_indices: the samples that the data set itself keeps for the test, or None.
-        target_indices: the samples of the target domain, or None where there is one domain.
-        has_class_names: whether `class_names` are the classes' own, and not mere numbers for want of any.
+        target_indices: the samples of the target domain, or None if there is one domain.
+        has_class_names: whether `class_names` are the classes' own names, and not numbers in place of unknown names.
     """
 
     name: str
@@ -49,17 +49,17 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes K."""
         return len(self.class_names)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
+        """Channels, height and width (C, H, W) of an image."""
         _, channels, height, width = self.images.shape
         return channels, height, width
 
     def mask_test_split(self, indices: npt.NDArray[np.int64]) -> Dataset:
-        """A copy in which these samples are blank and their labels hidden, for those who must not read them."""
+        """Returns a copy in which the images of these samples are blank and their labels hidden."""
         labels = self.labels.copy()
         labels[indices] = HIDDEN_LABEL
         if isinstance(self.images, StreamedImages):
@@ -70,14 +70,13 @@ class Dataset:
 
 
 DATASETS: Registry[Callable[..., Dataset]] = Registry("data set", "data.name", "supercm_ray.data")
-"""Data sets by name: functions of the place in the configuration and the data set's options, to a `Dataset`. Options
-that a target takes from its source where it leaves them out, as None or False, stand in their class attribute
-`inherited`.
-"""
+"""Data sets by name: functions from the data section of the configuration and the data set's options to a `Dataset`.
+The class attribute `inherited` of the options names those that a target domain takes from its source if they are None
+or False."""
 
 
 def load_dataset(data: DataConfig) -> Dataset:
-    """The data set that a configuration names, or the two domains that it names as one.
+    """Loads the data set that a configuration names, or the two domains that it names as one.
 
     Raises:
         StudyError: for missing or damaged files, and values that are no numbers.
@@ -97,10 +96,10 @@ def _load(place: PlaceConfig) -> Dataset:
 
 
 def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
-    """Where the target lies, with what it leaves out taken from the source.
+    """Returns the configuration of the target domain, with what it omits taken from the source.
 
     Raises:
-        StudyError: where source and target are the same.
+        StudyError: if source and target are the same.
     """
     taken = {
         name: getattr(data.options, name)
@@ -115,22 +114,22 @@ def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
 
 
 def _inherited(options: OptionsModel) -> frozenset[str]:
-    """Options that a target takes from its source where it leaves them out."""
+    """Returns the names of the options that a target domain takes from its source if it omits them."""
     names: frozenset[str] = getattr(options, "inherited", frozenset())
     return names
 
 
 def _what_is_read(place: PlaceConfig) -> dict[str, object]:
-    """The options that say which samples there are, without those that say how they are read."""
+    """Returns the options that decide which samples there are, without those that decide how they are read."""
     how = _inherited(place.options) | {path.split(".")[-1] for path in FREE_TO_CHANGE if path.startswith("data.")}
     return place.options.model_dump(exclude=set(how))
 
 
 def join_domains(source: Dataset, target: Dataset) -> Dataset:
-    """Both domains as one data set, source samples first, the target's images in the source's shape.
+    """Joins both domains to one data set, source samples first, the target's images in the source's shape.
 
     Raises:
-        StudyError: where the classes differ, or the shapes cannot be made alike.
+        StudyError: if the classes differ, or the shapes cannot be made alike.
     """
     _check_classes(source, target)
     if source.test_indices is not None:
@@ -152,7 +151,7 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
 
 
 def _check_classes(source: Dataset, target: Dataset) -> None:
-    """Both must have the same classes in the same order; where one knows no names, as many."""
+    """Checks that both have the same classes in the same order; if one has no names of classes, equally many."""
     names, others = source.class_names, target.class_names
     named = source.has_class_names and target.has_class_names
     if names == others or (not named and len(names) == len(others)):
@@ -179,11 +178,11 @@ def _join_images(source: Pixels | StreamedImages, target: Pixels | StreamedImage
 
 
 def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation by channel of images (N, C, H, W) divided by 255, without a copy in floats."""
-    levels = np.arange(256) / 255.0
-    shares = [np.bincount(images[:, c].ravel(), minlength=256) / images[:, c].size for c in range(images.shape[1])]
-    means = [float(share @ levels) for share in shares]
-    stds = [float(np.sqrt(share @ levels**2 - mean**2)) for share, mean in zip(shares, means, strict=True)]
+    """Computes mean and standard deviation by channel of images (N, C, H, W) divided by 255, without a float copy."""
+    values = np.arange(256) / 255.0
+    histograms = [np.bincount(images[:, c].ravel(), minlength=256) / images[:, c].size for c in range(images.shape[1])]
+    means = [float(histogram @ values) for histogram in histograms]
+    stds = [float(np.sqrt(h @ values**2 - mean**2)) for h, mean in zip(histograms, means, strict=True)]
     return tuple(means), tuple(max(std, 1e-6) for std in stds)
 
 
@@ -205,7 +204,7 @@ def _load_digits() -> Dataset:
 
 
 def _half_of_digits(first: int, *, blurred: bool) -> Dataset:
-    """Every second image of digits from `first`; blurred, each pixel is the mean of the nine around it."""
+    """Returns every second image of digits from `first`; if `blurred`, each pixel is the mean of the nine around it."""
     digits = _load_digits()
     images, labels = digits.images[first::2], digits.labels[first::2]
     if blurred:

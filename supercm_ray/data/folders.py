@@ -1,4 +1,4 @@
-"""Where data sets lie."""
+"""The folder that holds data sets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ROOT_VARIABLE = "SUPERCM_DATA"
 
 
 def data_root(data: PlaceConfig, *, may_be_missing: bool = False) -> Path:
-    """The folder of the data sets: `data.root`, or what SUPERCM_DATA names.
+    """Returns the folder of the data sets: `data.root`, or the one that SUPERCM_DATA names.
 
     Raises:
-        StudyError: where neither is set, or the folder does not exist and must.
+        StudyError: if neither is set, or the folder does not exist and must.
     """
     named = data.root or os.environ.get(ROOT_VARIABLE)
     if not named:

@@ -1,4 +1,4 @@
-"""Images that are decoded when they are asked for, and decoding itself. Shapes: N samples, C channels, H by W
+"""Images that are decoded when they are requested, and the decoding itself. Shapes: N samples, C channels, H by W
 pixels.
 """
 
@@ -31,14 +31,14 @@ Array = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64] | slice
 Source = Path | BinaryIO
-"""A file with an encoded image, by its path or opened."""
+"""A file with an encoded image: its path or an open stream."""
 T = TypeVar("T")
 
 _UNREADABLE = (
     *(UnidentifiedImageError, Image.DecompressionBombError, OSError, EOFError, ValueError, SyntaxError, TypeError),
     *(LookupError, ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error),
 )
-"""What damaged images have Pillow raise."""
+"""Exceptions that Pillow raises for damaged images."""
 
 
 class DecodingOptions(OptionsModel):
@@ -47,15 +47,16 @@ class DecodingOptions(OptionsModel):
     inherited: ClassVar[frozenset[str]] = frozenset({"image_size", "skip_corrupt"})
 
     image_size: int | None = Field(None, ge=1)
-    """Side in pixels to which images are scaled and cropped."""
+    """Side in pixels, from 1, to which images are scaled and cropped. None: their own size."""
     skip_corrupt: bool = False
-    """Leave out images that cannot be decoded, with a warning that counts them, instead of refusing the data set."""
+    """Whether to leave out images that cannot be decoded, with a warning that counts them, instead of ending with an
+    error."""
     stream_threads: int = Field(4, ge=1)
-    """Threads that decode images, at the start and while they are streamed."""
+    """Number of threads that decode images, at the start and while they are streamed; from 1."""
 
 
 class StreamedImages(ABC):
-    """Stands for an array (N, C, H, W) in uint8 that is not in memory: samples taken from it are decoded."""
+    """An array (N, C, H, W) in uint8 that is not in memory: samples are decoded when they are taken from it."""
 
     dtype = np.dtype(np.uint8)
 
@@ -67,10 +68,10 @@ class StreamedImages(ABC):
     @property
     @abstractmethod
     def num_threads(self) -> int:
-        """Threads that decode ahead of time."""
+        """Number of threads that decode ahead of time."""
 
     def __getitem__(self, indices: Rows) -> Array:
-        """The images of these samples."""
+        """Returns the images of these samples."""
         numbers = np.arange(self.shape[0])[indices]
         found = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
         self.read(numbers, found)
@@ -78,7 +79,7 @@ class StreamedImages(ABC):
 
     @abstractmethod
     def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
-        """Writes the images of these samples into an array of as many."""
+        """Writes the images of these samples into an array of the same length."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ class ImageFiles(StreamedImages):
 
     @property
     def num_threads(self) -> int:
-        """Threads that decode ahead of time."""
+        """Number of threads that decode ahead of time."""
         return self.threads
 
     def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
-        """Decodes; grey images get as many channels as the others have."""
+        """Decodes images; grey images are repeated to the number of channels of the others."""
         for place, sample in enumerate(indices):
             try:
                 into[place] = decode(self.files[sample], self.side)
@@ -126,11 +127,11 @@ class JoinedImages(StreamedImages):
 
     @property
     def num_threads(self) -> int:
-        """Threads that decode ahead of time."""
+        """Number of threads that decode ahead of time."""
         return max(part.num_threads for part in (self.source, self.target) if isinstance(part, StreamedImages))
 
     def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
-        """Takes each sample from its domain."""
+        """Reads each sample from its domain."""
         first = self.source.shape[0]
         of_source = indices < first
         into[of_source] = self.source[indices[of_source]]
@@ -151,18 +152,20 @@ class MaskedImages(StreamedImages):
 
     @property
     def num_threads(self) -> int:
-        """Threads that decode ahead of time."""
+        """Number of threads that decode ahead of time."""
         return self.images.num_threads
 
     def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
-        """Reads the other samples alone."""
+        """Reads the samples that are not blank."""
         is_open = ~np.isin(indices, self.blank)
         into[:] = 0
         into[is_open] = self.images[indices[is_open]]
 
 
 def decode(source: Source, side: int | None) -> Array:
-    """(C, H, W) with C = 1 for grey; with a side, scaled so that the shorter side fits and cropped in the middle."""
+    """Decodes an image to (C, H, W), with C = 1 for grey. With a `side`, scales it so that the shorter side fits and
+    crops the middle.
+    """
     with Image.open(source) as opened:
         if opened.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
             image = Image.fromarray(
@@ -186,16 +189,16 @@ def _to_side(image: Image.Image, side: int) -> Image.Image:
 def decode_all(
     sources: Sequence[tuple[Source, str]], name: str, options: DecodingOptions, keep: Callable[[Array], T]
 ) -> tuple[list[T], npt.NDArray[np.int64]]:
-    """What `keep` makes of each image that can be decoded, and the numbers of these.
+    """Decodes images in threads, and returns what `keep` makes of each that can be decoded, with the indices of these.
 
     Args:
-        sources: files or streams, each with how messages name it.
-        name: of the data set, for messages.
+        sources: files or streams, each with its name in messages.
+        name: the name of the data set, for messages.
         options: the side of the images, and whether to leave out what cannot be decoded.
-        keep: called in threads.
+        keep: a function of a decoded image, called in threads.
 
     Raises:
-        StudyError: for an image that cannot be decoded and is not to be left out, and where none can.
+        StudyError: for an image that cannot be decoded and is not to be left out, and if none can be decoded.
     """
 
     def attempt(source: tuple[Source, str]) -> T | Exception:
@@ -228,7 +231,7 @@ def decode_all(
 
 
 def in_shape(images: Pixels, shape: tuple[int, ...]) -> Pixels:
-    """Images scaled to this (C, H, W), and as grey or colour images as it has them."""
+    """Scales images to this (C, H, W) and converts them to its number of channels."""
     if images.shape[1:] == shape:
         return images
     channels, height, width = shape

@@ -1,9 +1,9 @@
-"""What other libraries have to say of damaged files, in one line."""
+"""Messages of other libraries about damaged files, in one line."""
 
 from __future__ import annotations
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
+    """Returns the first line of an error's message, or its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Who is labeled, unlabeled, validation and test: pure functions of the labels and two seeds."""
+"""Splits into labeled, unlabeled, validation and test samples: pure functions of the labels and two seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Splits:
-    """Four disjoint arrays of sample numbers, sorted, that together are all samples."""
+    """Four disjoint sorted arrays of sample indices that together are all samples."""
 
     labeled: Indices
     unlabeled: Indices
@@ -26,7 +26,7 @@ class Splits:
 
     @property
     def label_budget(self) -> int:
-        """Every label that training and selection use, those for validation included."""
+        """Number of labels that training and selection use, those for validation included."""
         return len(self.labeled) + len(self.val)
 
     def save(self, path: Path) -> None:
@@ -41,15 +41,15 @@ class Splits:
 
 
 def split_dataset(dataset: Dataset, config: Config) -> Splits:
-    """The splits of a data set under a configuration; see `make_splits`."""
+    """Makes the splits of a data set under a configuration (see `make_splits`)."""
     if dataset.target_indices is None:
         return make_splits(dataset.labels, config.data, config.seed, dataset.test_indices)
     return _split_domains(dataset, config.data, config.seed)
 
 
 def _split_domains(dataset: Dataset, data: DataConfig, seed: int) -> Splits:
-    """Labeled and validation samples of the source, unlabeled and test samples of the target, whose labels decide
-    nothing.
+    """Splits two domains: labeled and validation samples of the source, unlabeled and test samples of the target, whose
+    labels are not read.
     """
     assert dataset.target_indices is not None
     target = np.random.default_rng((data.split_seed, 2)).permutation(dataset.target_indices)
@@ -62,47 +62,51 @@ def _split_domains(dataset: Dataset, data: DataConfig, seed: int) -> Splits:
     if not len(test) or not len(unlabeled):
         got = f"{len(test)} test and {len(unlabeled)} unlabeled samples of {len(target)}"
         raise StudyError(f"the target must have samples of both kinds for data.test_fraction, got {got}; change it")
-    val, train = _take(source, labels, _shares(labels[source], num_val))
+    val, train = _take(source, labels, _proportional_counts(labels[source], num_val))
     labeled = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     if data.label_ratio is not None or data.labels_per_class is not None:
-        labeled, _ = _take(labeled, labels, _labeled_shares(labels[labeled], data))
+        labeled, _ = _take(labeled, labels, _labeled_counts(labels[labeled], data))
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
     _check_every_class(splits, np.unique(labels[source]), labels, data, ("labeled", "val"))
     return splits
 
 
 def make_splits(labels: Indices, data: DataConfig, seed: int, test_indices: Indices | None = None) -> Splits:
-    """Splits samples by class: test and validation by `data.split_seed` alone, the labeled ones by `seed` as well.
+    """Splits samples by class: test and validation by `data.split_seed` alone, labeled samples by `seed` as well.
 
-    So all seeds and trials of a study share their test and validation samples, and no sample that one trained on is
-    another's test.
+    All seeds and trials of a study therefore share their test and validation samples, and no training sample of one is
+    a test sample of another.
 
     Args:
-        labels: (N,) class numbers.
+        labels: (N,) class indices.
         data: the fractions, and `label_ratio` or `labels_per_class`.
         seed: decides which training samples are labeled.
-        test_indices: the test split where the data set has one of its own.
+        test_indices: the test split of a data set that has one of its own.
 
     Raises:
-        StudyError: where a class would be left without a labeled, validation or test sample.
+        StudyError: if a class would be left without a labeled, validation or test sample.
     """
     rng = np.random.default_rng((data.split_seed, 0))
     indices = rng.permutation(len(labels)).astype(np.int64)
     if test_indices is None:
-        test, rest = _take(indices, labels, _shares(labels[indices], round(data.test_fraction * len(indices))))
+        test, rest = _take(
+            indices, labels, _proportional_counts(labels[indices], round(data.test_fraction * len(indices)))
+        )
     else:
         test, rest = test_indices, indices[~np.isin(indices, test_indices)]
     num_val = _num_val(data, num_samples=len(indices), num_left=len(rest))
-    val, train = _take(rest, labels, _shares(labels[rest], num_val))
+    val, train = _take(rest, labels, _proportional_counts(labels[rest], num_val))
     train = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
-    labeled, unlabeled = _take(train, labels, _labeled_shares(labels[train], data))
+    labeled, unlabeled = _take(train, labels, _labeled_counts(labels[train], data))
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
     _check_every_class(splits, np.unique(labels), labels, data, ("labeled", "val", "test"))
     return splits
 
 
 def _num_val(data: DataConfig, *, num_samples: int, num_left: int) -> int:
-    """Validation samples of so many samples in all, which must leave some of those that are no test samples."""
+    """Returns the number of validation samples among `num_samples`, which must leave some of the `num_left` that are no
+    test samples.
+    """
     num_val = data.num_val or round(data.val_fraction * num_samples)
     if num_val >= num_left:
         raise StudyError(
@@ -111,62 +115,58 @@ def _num_val(data: DataConfig, *, num_samples: int, num_left: int) -> int:
     return num_val
 
 
-def _labeled_shares(labels: npt.NDArray[np.int64], data: DataConfig) -> dict[int, int]:
+def _labeled_counts(labels: npt.NDArray[np.int64], data: DataConfig) -> dict[int, int]:
     if data.labels_per_class is not None:
         return {int(k): data.labels_per_class for k in np.unique(labels)}
     assert data.label_ratio is not None
-    return _nested_shares(labels, round(data.label_ratio * len(labels)))
+    return _nested_counts(labels, round(data.label_ratio * len(labels)))
 
 
-def _nested_shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:
-    """Samples to take of each class so that they add up to `total`, no class fewer for a larger total
-    (Sainte-Laguë).
-    """
+def _nested_counts(labels: npt.NDArray[np.int64], num_total: int) -> dict[int, int]:
+    """Divides `num_total` samples among the classes so that no class gets fewer for a larger number (Sainte-Laguë)."""
     classes, counts = np.unique(labels, return_counts=True)
     place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
     owner, size = np.repeat(classes, counts), np.repeat(counts, counts)
-    first = np.lexsort((owner, size, place))[:total]
+    first = np.lexsort((owner, size, place))[:num_total]
     return {int(k): int((owner[first] == k).sum()) for k in classes}
 
 
-def _shares(labels: npt.NDArray[np.int64], total: int) -> dict[int, int]:
-    """Samples to take of each class so that they add up to `total`: largest remainders, small classes first in a
-    tie.
-    """
+def _proportional_counts(labels: npt.NDArray[np.int64], num_total: int) -> dict[int, int]:
+    """Divides `num_total` samples among the classes in proportion: largest remainders, small classes first in a tie."""
     classes, counts = np.unique(labels, return_counts=True)
-    exact = counts * (total / len(labels))
+    exact = counts * (num_total / len(labels))
     taken = np.floor(exact).astype(int)
     order = np.lexsort((counts, -(exact - taken)))
-    taken[order[: total - taken.sum()]] += 1
+    taken[order[: num_total - taken.sum()]] += 1
     return dict(zip(classes.tolist(), taken.tolist(), strict=True))
 
 
-def _take(indices: Indices, labels: npt.NDArray[np.int64], shares: dict[int, int]) -> tuple[Indices, Indices]:
-    """The first samples of each class up to its share, and the others in their order."""
+def _take(indices: Indices, labels: npt.NDArray[np.int64], counts: dict[int, int]) -> tuple[Indices, Indices]:
+    """Returns the first samples of each class up to its count, and the others in their order."""
     taken = np.zeros(len(indices), dtype=bool)
-    for label, share in shares.items():
-        taken[np.flatnonzero(labels[indices] == label)[:share]] = True
+    for label, count in counts.items():
+        taken[np.flatnonzero(labels[indices] == label)[:count]] = True
     return indices[taken], indices[~taken]
 
 
 def _check_every_class(
     splits: Splits, classes: Indices, labels: Indices, data: DataConfig, names: tuple[str, ...]
 ) -> None:
-    """Looks for one of these classes without a sample in the splits of these names, whose labels are known."""
-    settings = {"labeled": _labeled_setting(data), "val": _val_setting(data), "test": "test_fraction"}
+    """Checks that each of these classes has a sample in the splits of these names, whose labels are known."""
+    fields = {"labeled": _labeled_field(data), "val": _val_field(data), "test": "test_fraction"}
     for name in names:
-        indices, setting = getattr(splits, name), settings[name]
-        remedy = "lower" if name == "labeled" and setting == settings["val"] else "raise"
+        indices, field = getattr(splits, name), fields[name]
+        remedy = "lower" if name == "labeled" and field == fields["val"] else "raise"
         lacking = np.setdiff1d(classes, labels[indices])
         if len(lacking):
             raise StudyError(
-                f"every class must have a {name} sample for data.{setting}, got {setting}={getattr(data, setting)}, "
+                f"every class must have a {name} sample for data.{field}, got {field}={getattr(data, field)}, "
                 "which "
                 f"gives {len(indices)} {name} samples for {len(classes)} classes and none for class {lacking[0]}; "
                 f"{remedy} it, or add samples of that class"
             )
-    setting = _labeled_setting(data)
-    got = f"{setting}={getattr(data, setting)}"
+    field = _labeled_field(data)
+    got = f"{field}={getattr(data, field)}"
     if data.labels_per_class is not None and len(splits.labeled) < data.labels_per_class * len(classes):
         counts = np.bincount(labels[splits.labeled])[classes]
         raise StudyError(
@@ -174,17 +174,17 @@ def _check_every_class(
             f"class {classes[counts.argmin()]}; lower it"
         )
     if not len(splits.unlabeled):
-        raise StudyError(f"at least one unlabeled sample must be left for data.{setting}, got {got}; lower it")
+        raise StudyError(f"at least one unlabeled sample must be left for data.{field}, got {got}; lower it")
 
 
-def _labeled_setting(data: DataConfig) -> str:
-    """What decides how many labeled samples there are: with a target neither need be set, and validation leaves
-    them.
+def _labeled_field(data: DataConfig) -> str:
+    """Returns the fields that decide the number of labeled samples; with a target both may be unset, and validation
+    decides.
     """
     if data.labels_per_class is not None:
         return "labels_per_class"
-    return "label_ratio" if data.label_ratio is not None else _val_setting(data)
+    return "label_ratio" if data.label_ratio is not None else _val_field(data)
 
 
-def _val_setting(data: DataConfig) -> str:
+def _val_field(data: DataConfig) -> str:
     return "num_val" if data.num_val is not None else "val_fraction"

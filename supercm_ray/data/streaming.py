@@ -17,19 +17,24 @@ _Rows = npt.NDArray[np.int64]
 
 
 class Stream:
-    """Takes samples of streamed images to the device. Batches announced by `expect` are made ready in threads
-    meanwhile, as many at a time as there are threads, and one more.
+    """Streamed images that are moved to the device when they are taken. Batches announced by `expect` are decoded in
+    threads ahead of time, as many at once as there are threads, and one more.
     """
 
     def __init__(self, images: StreamedImages, device: torch.device) -> None:
-        """Args: the images and where batches of them go."""
+        """Starts the threads.
+
+        Args:
+            images: the images.
+            device: the device that batches are moved to.
+        """
         self._images, self._device = images, device
         self._pool = ThreadPoolExecutor(images.num_threads, thread_name_prefix="decode")
         self._announced: deque[_Rows] = deque()
         self._begun: deque[tuple[_Rows, Future[Tensor]]] = deque()
 
     def expect(self, batches: Iterable[Tensor]) -> None:
-        """Announces the samples of the coming calls, in order, in place of what was announced before."""
+        """Announces the samples of the next calls, in order, replacing earlier announcements."""
         for _, future in self._begun:
             future.cancel()
         self._begun.clear()
@@ -37,7 +42,7 @@ class Stream:
         self._begin()
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W) in uint8 on the device."""
+        """Returns the images of these samples, (B, C, H, W) in uint8 on the device."""
         numbers = indices.cpu().numpy()
         if not self._begun or not np.array_equal(self._begun[0][0], numbers):
             return self._fetch(numbers)

@@ -1,4 +1,4 @@
-"""Data sets that torchvision reads, with their own test samples. They lie in `data.root` or in SUPERCM_DATA."""
+"""Data sets that torchvision reads, with their own test samples, from `data.root` or SUPERCM_DATA."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DownloadOptions(OptionsModel):
     inherited: ClassVar[frozenset[str]] = frozenset({"download"})
 
     download: bool = False
-    """Fetch what is missing in `root`."""
+    """Whether to download files that are missing in `root`."""
 
 
 class _Part(Protocol):
@@ -32,13 +32,13 @@ class _Part(Protocol):
     data: npt.NDArray[np.uint8]
     targets: npt.ArrayLike
     labels: npt.ArrayLike
-    """What SVHN has in place of `targets`."""
+    """The labels of SVHN, which other data sets call `targets`."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """How a data set of torchvision is asked for: the name of its class there, the folder below the root that it is
-    given, how its two parts are named, and whom to cite; for digits, that the classes are named "0" to "9".
+    """Description of a data set of torchvision: the name of its class, its folder below the root, the arguments that
+    select its two parts, and its citation; for digits, that the classes are named "0" to "9".
     """
 
     cls: str
@@ -99,7 +99,7 @@ def _check_samples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64])
 
 
 def _images(part: _Part) -> npt.NDArray[np.uint8]:
-    """(N, C, H, W); torchvision keeps (N, H, W), (N, H, W, C) or, for SVHN, (N, C, H, W)."""
+    """Converts torchvision's (N, H, W), (N, H, W, C) or, for SVHN, (N, C, H, W) to (N, C, H, W)."""
     images = np.asarray(part.data, dtype=np.uint8)
     if images.ndim == 3:
         return images[:, None]

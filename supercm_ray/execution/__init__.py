@@ -1,1 +1,1 @@
-"""Running jobs and keeping their records, wherever they run. Knows no Ray."""
+"""Runs jobs on an executor and keeps their records. It does not import Ray."""

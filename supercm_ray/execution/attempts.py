@@ -1,4 +1,4 @@
-"""One run of a phase as an iterator of messages, with its failures told and not raised."""
+"""Attempts at a run: yields its messages, and reports failures as messages instead of raising them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from supercm_ray.training import Job
 logger = logging.getLogger(__name__)
 
 RETRIES = 2
-"""Times a run is begun again, from its checkpoint, after its process or its storage failed."""
+"""Number of times a run is started again, from its checkpoint, after its process or its storage failed."""
 
 PROCESS_FAILED = "the worker process failed"
-"""How the reason of a run begins that failed by its process and not by what it computed."""
+"""First words of the reason of a run whose process failed, in contrast to its computation."""
 
 
 def job_of(
@@ -30,21 +30,21 @@ def job_of(
     evaluate_test: bool,
     best_by: tuple[str, str] | None = None,
 ) -> Job:
-    """The job of the run with this key, whose splits lie in its folder."""
+    """Returns the job of the run with this key, whose splits lie in its folder."""
     storage = folder.storage(key, config.training.storage_path)
     splits = Splits.load(folder.run(key).splits)
     return Job(config, dataset, splits, storage, best_by=best_by, evaluate_test=evaluate_test)
 
 
 def attempt(executor: Executor, phase: Phase, run: Run) -> Generator[Message]:
-    """Runs once, from the last checkpoint where there is one; a checkpoint that cannot be used is quarantined, and the
-    run starts afresh.
+    """Runs once, from the last checkpoint if there is one. A checkpoint that cannot be used is quarantined, and the run
+    starts from the beginning.
 
     Yields:
-        What the run says; at its end RunFailed where it failed by what it computed.
+        The messages of the run, the last of which is RunFailed if its computation failed.
 
     Raises:
-        StorageError: where checkpoints cannot be read or written just now, so that the run may be tried again.
+        StorageError: if checkpoints cannot be read or written at the moment, so that the run may be tried again.
     """
     epoch = 0
     try:
@@ -69,7 +69,7 @@ def attempt(executor: Executor, phase: Phase, run: Run) -> Generator[Message]:
 
 
 def process_failed(reason: str, epoch: int = 0) -> RunFailed:
-    """The message of a run whose process failed."""
+    """Returns the message of a run whose process failed."""
     return RunFailed(epoch, f"{PROCESS_FAILED}: {reason}" if reason else PROCESS_FAILED, by_process=True)
 
 

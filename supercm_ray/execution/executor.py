@@ -1,4 +1,6 @@
-"""The seam between a study and what runs it: an executor runs jobs, a queue says which and takes in what they say."""
+"""The interface between a study and what runs it: a queue hands out runs and records their messages, an executor runs
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,13 @@ from supercm_ray.training import Job
 
 @dataclass(frozen=True)
 class Run:
-    """One training run of a study that is to be made.
+    """One training run of a study.
 
     Attributes:
-        key: its folder below the study's, which is its name for good.
-        kind: what it is part of.
-        overrides: what it changes of the study's base, by dotted path.
-        labels: its arm and group, and the like, by which its record is found.
+        key: its folder below the study's, by which it is identified.
+        kind: the kind of run, such as trial or finalist.
+        overrides: its differences from the study's base, by dotted path.
+        labels: its arm, group and the like, by which its record is found.
     """
 
     key: str
@@ -30,22 +32,22 @@ class Run:
     labels: Mapping[str, Leaf | list[Leaf]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """The key, by which Tune names files of its own."""
+        """Returns the key, which Ray Tune uses in file names."""
         return self.key
 
 
 class RunQueue(Protocol):
-    """The runs of one phase of a study: hands them out, takes in what they say, and ends them."""
+    """The runs of one phase of a study."""
 
     @property
     def num_left(self) -> int:
-        """Runs that are still to be handed out."""
+        """Number of runs still to be handed out."""
 
     def next(self) -> Run | None:
-        """The run to make next, its record begun; None where there is none left."""
+        """Starts the record of the next run and returns it, or returns None if there is none left."""
 
     def take(self, run: Run, message: Message) -> bool:
-        """Takes in a message of a run; whether the run is to be stopped now."""
+        """Records a message of a run and returns whether the run is to be stopped now."""
 
     def end(self, run: Run, failure: RunFailed | None) -> None:
         """Ends a run that has finished, was stopped, or failed."""
@@ -53,13 +55,13 @@ class RunQueue(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """What all runs of one phase share.
+    """The inputs that all runs of one phase share.
 
     Attributes:
-        name: such as `search`.
-        study: whose base every run varies.
-        folder: where the runs have their folders.
-        dataset: all samples; those of the test split masked unless it is evaluated.
+        name: the name of the phase, such as `search`.
+        study: the study, whose base every run varies.
+        folder: the folder in which runs have their folders.
+        dataset: all samples; those of the test split are masked unless it is evaluated.
         evaluate_test: whether a finished run reads the test split.
     """
 
@@ -71,45 +73,45 @@ class Phase:
 
 
 class Executor(Protocol):
-    """Runs jobs: in the calling process, on a Ray cluster, or wherever a plug-in's executor does."""
+    """Runs jobs: in the calling process, on a Ray cluster, or as a plug-in does."""
 
     def session(self, budget: Budget) -> AbstractContextManager[None]:
-        """Holds what runs need for the time of the block, such as a connection to a cluster.
+        """Holds the resources that runs need within the block, such as a connection to a cluster.
 
         Raises:
-            SuperCMError: where it cannot be had.
+            SuperCMError: if they are not available.
         """
 
     def capacity(self, budget: Budget) -> int:
-        """Runs that it makes at once, within what the budget allows.
+        """Returns the number of runs that run at the same time, within the budget.
 
         Raises:
-            StudyError: where not even one fits.
+            StudyError: if not even one fits.
         """
 
     def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
-        """Runs one job and yields what it says, each message once. Closing the generator ends the run.
+        """Runs one job and yields its messages, each once. Closing the generator ends the run.
 
         Raises:
-            SuperCMError: what the job raised.
+            SuperCMError: the error that the job raised.
         """
 
     def run_all(self, phase: Phase, queue: RunQueue) -> None:
-        """Runs what a queue hands out, as many at once as fit, until it is empty.
+        """Runs everything that a queue hands out, as many at once as fit, until it is empty.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C, SIGTERM or `stop`; runs that were going on are left open.
+            KeyboardInterrupt: after Ctrl-C, SIGTERM or `stop`; interrupted runs are left open.
         """
 
     def stop(self) -> None:
-        """Has what is running end soon, as after Ctrl-C. May be called from another thread."""
+        """Makes `run_all` end soon, as after Ctrl-C. May be called from another thread."""
 
 
 class ExecutorFactory(Protocol):
-    """What makes an executor."""
+    """A function or class that creates an executor."""
 
     def __call__(self) -> Executor:
-        """A new one."""
+        """Creates an executor."""
 
 
 EXECUTORS: Registry[ExecutorFactory] = Registry("executor", "executor", "supercm_ray.runtime.executors")

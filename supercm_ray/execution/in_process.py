@@ -1,4 +1,6 @@
-"""Runs in the calling process, one after the other: for debuggers, for tests, and where no cluster is wanted."""
+"""The in-process executor: runs one after the other in the calling process, for debuggers, tests and machines without
+Ray.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +21,25 @@ logger = logging.getLogger(__name__)
 
 
 class InProcessExecutor:
-    """Trains in the calling process, which a debugger can follow; one run at a time."""
+    """Trains in the calling process, one run at a time."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
 
     def session(self, budget: Budget) -> AbstractContextManager[None]:
-        """No-op: nothing is held.
+        """Checks the budget; holds no resources.
 
         Raises:
-            StudyError: where the budget asks for more than this process.
+            StudyError: if the budget asks for more than this process.
         """
         self.capacity(budget)
         return nullcontext()
 
     def capacity(self, budget: Budget) -> int:
-        """One.
+        """Returns 1.
 
         Raises:
-            StudyError: where a run is to have several workers.
+            StudyError: if a run is to have several workers.
         """
         if budget.worker_range != (1, 1):
             raise StudyError(
@@ -47,22 +49,22 @@ class InProcessExecutor:
         return 1
 
     def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
-        """Runs the job here."""
+        """Runs the job in this process."""
         self.capacity(budget)
         yield from train_job(job)
 
     def run_all(self, phase: Phase, queue: RunQueue) -> None:
-        """Runs what the queue hands out, one after the other."""
+        """Runs everything that the queue hands out, one run after the other."""
         self._stopping.clear()
         while (run := queue.next()) is not None:
             queue.end(run, self._run_one(phase, queue, run))
 
     def stop(self) -> None:
-        """Has the run end after its epoch."""
+        """Makes `run_all` end after the current epoch."""
         self._stopping.set()
 
     def _run_one(self, phase: Phase, queue: RunQueue, run: Run) -> RunFailed | None:
-        """Runs one run to its end, with as many attempts as another executor gives it, and returns why it failed."""
+        """Runs one run to its end, with as many attempts as other executors make, and returns why it failed."""
         failure: RunFailed | None = None
         for _ in range(1 + RETRIES):
             try:

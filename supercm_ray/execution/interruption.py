@@ -1,4 +1,4 @@
-"""Being stopped from outside: by Ctrl-C, or by SIGTERM, with which clusters ask for the same."""
+"""Interruption from outside: by Ctrl-C, or by SIGTERM, which clusters send."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _requested = threading.Event()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block both signals raise KeyboardInterrupt, and are remembered for `check_interrupt`.
+    """Makes both signals raise KeyboardInterrupt within the block, and remembers them for `check_interrupt`.
 
-    A signal that this process was started to ignore, as by `nohup`, is still ignored. May be nested, to put the
-    handlers back in place after a library took them.
+    A signal that this process was started to ignore, as by `nohup`, is still ignored. Blocks may be nested, to restore
+    the handlers after a library has replaced them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,7 +35,7 @@ def interruptible() -> Iterator[None]:
 
 
 def check_interrupt() -> None:
-    """Raises KeyboardInterrupt where a signal came whose own exception got lost, as happens within a finalizer."""
+    """Raises KeyboardInterrupt if a signal came whose own exception was lost, as happens within a finalizer."""
     if _requested.is_set():
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What becomes of a study's open runs when its command ends before its time."""
+"""Closes a study's open runs when its command ends early."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from supercm_ray.records import Status
 
 @contextmanager
 def closing_on_error(recorder: Recorder, on_end: Callable[[Status], None]) -> Iterator[None]:
-    """Leaves no run open when the block is left by an error, before anything else is taken down.
+    """Closes open runs as interrupted when the block is left by an error, before resources are released.
 
     Args:
-        recorder: whose open runs are closed as interrupted.
-        on_end: told how the study ended, such as a tracker.
+        recorder: the recorder of the runs.
+        on_end: called with the status of the study, such as by a tracker.
 
     Raises:
         InterruptedStudyError: in place of KeyboardInterrupt.

@@ -15,33 +15,33 @@ from supercm_ray.search import Group, OptunaStore, StudyView, TrialSource, best_
 
 
 def read(recorder: Recorder) -> StudyView:
-    """What the study has left so far."""
+    """Reads the study's results so far."""
     return StudyView.read(recorder.study, recorder.folder)
 
 
 def has_work(view: StudyView) -> bool:
-    """Whether anything is left to be run."""
+    """Returns whether any run is left."""
     ended = [trial for trial in view.trials if trial.record.status not in ("running", "interrupted")]
     return len(ended) < view.study.budget.num_trials or len(ended) < len(view.trials) or bool(open_finalists(view))
 
 
 def open_finalists(view: StudyView) -> list[str]:
-    """Keys of the finalists that the trials have come to and that are not yet run to an end of their own."""
+    """Returns the keys of the finalists that follow from the trials and have not ended."""
     best = best_by_group(view.study, view.trials)
     planned = plan_finalists(view.study, {group: trial.record.overrides for group, trial in best.items()})
     return [one.key for one in planned if one.key not in view.runs or view.runs[one.key].is_open]
 
 
 def reconcile_optuna(view: StudyView) -> None:
-    """Brings Optuna's storage to what the records say, where nothing is left to be run."""
+    """Makes Optuna's storage agree with the records if no run is left."""
     OptunaStore(view.study, view.folder).reconcile(view.trials)
 
 
 def find_best(view: StudyView) -> dict[Group, RunView]:
-    """The best trial of each group.
+    """Returns the best trial of each group.
 
     Raises:
-        SuperCMError: where no trial has used its full budget.
+        SuperCMError: if no trial has used its full budget.
     """
     best = best_by_group(view.study, view.trials)
     if not best:
@@ -54,12 +54,12 @@ def find_best(view: StudyView) -> dict[Group, RunView]:
 
 
 def describe_data(recorder: Recorder) -> None:
-    """Stores what readers need of the data set, so that they need not open it."""
+    """Stores what readers need to know of the data set, such as class names, so that they need not load it."""
     recorder.folder.write("data.json", json.dumps({"class_names": list(recorder.dataset.class_names)}))
 
 
 def run_search(recorder: Recorder, executor: Executor) -> None:
-    """Runs what is left of the study's trials. They get the data with the test split masked."""
+    """Runs the remaining trials of the study. They get the data with the test split masked."""
     study, view = recorder.study, read(recorder)
     rule = SCHEDULERS.find(study.scheduler.name).make(study)
     rule.replay(recorder.folder)
@@ -74,11 +74,11 @@ def run_search(recorder: Recorder, executor: Executor) -> None:
 
 
 def run_finalists(recorder: Recorder, executor: Executor) -> None:
-    """Plans the finalists from the trials, stores the plan, and runs those that have not come to their end. Each reads
-    the test split once, after its last epoch.
+    """Plans the finalists from the trials, stores the plan, and runs those that have not ended. Each reads the test
+    split once, after its last epoch.
 
     Raises:
-        SuperCMError: where no trial has used its full budget.
+        SuperCMError: if no trial has used its full budget.
     """
     study, view = recorder.study, read(recorder)
     best = find_best(view)

@@ -1,4 +1,4 @@
-"""The two queues of a study: the trials that Optuna proposes, and the finalists."""
+"""The two queues of a study: trials that Optuna proposes, and finalists."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ from supercm_ray.search.finalists import Finalist
 
 
 class TrialQueue:
-    """Hands out the trials of a search and tells Optuna what became of them; records come first, Optuna follows."""
+    """The queue of a search's trials. Each message is recorded first, then passed to Optuna."""
 
     def __init__(self, recorder: Recorder, source: TrialSource, rule: StoppingRule) -> None:
-        """Args: who keeps records, who proposes trials, and who stops them early."""
+        """Creates the queue.
+
+        Args:
+            recorder: keeps the records.
+            source: proposes trials.
+            rule: stops trials early.
+        """
         self._recorder, self._source, self._rule = recorder, source, rule
         self._last: dict[str, EpochMetrics] = {}
 
     @property
     def num_left(self) -> int:
-        """Trials still to be run, those interrupted included."""
+        """Number of trials to run, interrupted ones included."""
         return self._source.num_left
 
     def next(self) -> Run | None:
-        """The next trial."""
+        """Returns the next trial."""
         proposed = self._source.next()
         if proposed is None:
             return None
@@ -37,7 +43,7 @@ class TrialQueue:
         return run
 
     def take(self, run: Run, message: Message) -> bool:
-        """Records a message; whether the trial is stopped early."""
+        """Records a message and returns whether the trial is stopped early."""
         self._recorder.take(run.key, message)
         last = self._last.get(run.key)
         if not isinstance(message, EpochMetrics) or (last is not None and message.epoch <= last.epoch):
@@ -60,20 +66,25 @@ class TrialQueue:
 
 
 class FinalistQueue:
-    """Hands out the finalists of a list, in order."""
+    """The queue of a study's finalists, in order."""
 
     def __init__(self, recorder: Recorder, finalists: Sequence[Finalist]) -> None:
-        """Args: who keeps records, and the finalists that are left."""
+        """Creates the queue.
+
+        Args:
+            recorder: keeps the records.
+            finalists: the finalists to run.
+        """
         self._recorder, self._finalists = recorder, list(finalists)
         self._last: dict[str, EpochMetrics] = {}
 
     @property
     def num_left(self) -> int:
-        """Finalists still to be run."""
+        """Number of finalists to run."""
         return len(self._finalists)
 
     def next(self) -> Run | None:
-        """The next finalist."""
+        """Returns the next finalist."""
         if not self._finalists:
             return None
         finalist = self._finalists.pop(0)
@@ -82,7 +93,7 @@ class FinalistQueue:
         return run
 
     def take(self, run: Run, message: Message) -> bool:
-        """Records a message; finalists are never stopped early."""
+        """Records a message and returns False: finalists are never stopped early."""
         self._recorder.take(run.key, message)
         if isinstance(message, EpochMetrics):
             self._last[run.key] = message
@@ -97,7 +108,7 @@ class FinalistQueue:
 def final_status(
     study: Study, overrides: Mapping[str, Leaf], last: EpochMetrics | None, failure: RunFailed | None
 ) -> tuple[Status, RunFailed | None]:
-    """How a run ended whose last epoch this is, and why."""
+    """Returns the final status of a run with this last epoch, and the reason if it failed or was stopped."""
     if failure is not None:
         return "failed", failure
     if last is None:
@@ -112,10 +123,10 @@ def final_status(
 
 
 def trial_key(number: int) -> str:
-    """The key of the run folder of a trial."""
+    """Returns the key of the run folder of a trial."""
     return f"trials/{number:04d}"
 
 
 def trial_number(key: str) -> int:
-    """The number of the trial with this key."""
+    """Returns the number of the trial with this key."""
     return int(key.rsplit("/", 1)[-1])

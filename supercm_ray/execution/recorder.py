@@ -1,4 +1,4 @@
-"""From what runs say to records on disk, and from there to whoever listens."""
+"""Records what runs report, and notifies callbacks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from supercm_ray.records import (
 
 
 class Callback(Protocol):
-    """Who wants to know how a study comes along."""
+    """A callback that follows the progress of a study."""
 
     def on_phase(self, name: str, total: int, before: Sequence[tuple[RunRecord, dict[str, float]]]) -> None:
-        """A phase begins that is `total` runs in all; `before` are those begun before a resumption, with the metrics
+        """Called when a phase of `total` runs begins; `before` are those started before a resumption, with the metrics
         of their last epoch.
         """
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
-        """A run began, reported the metrics of an epoch, or came to its end."""
+        """Called when a run begins, has reported the metrics of an epoch, or has ended."""
 
 
 class NullCallback:
@@ -46,10 +46,10 @@ class NullCallback:
 
 @dataclass(frozen=True)
 class Recorder:
-    """Keeps the records of a study's runs.
+    """The writer of the records of a study's runs.
 
     Attributes:
-        changed: told the key of each run whose record changed.
+        changed: called with the key of each run whose record has changed.
     """
 
     study: Study
@@ -59,12 +59,12 @@ class Recorder:
     changed: Callable[[str], None]
 
     def phase(self, name: str, total: int, records: Iterable[RunRecord | None]) -> None:
-        """Tells the callback that a phase begins, of which these records are there already."""
+        """Tells the callback that a phase begins, of which these records exist already."""
         known = [(record, self.folder.run(record.key).history()) for record in records if record is not None]
         self.callback.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
 
     def begin(self, run: Run) -> None:
-        """Writes the record and the splits of a run, or takes up those of a run that was interrupted."""
+        """Writes the record and the splits of a run, or reopens those of an interrupted one."""
         place = self.folder.run(run.key)
         record = place.record()
         if record is None:
@@ -85,7 +85,7 @@ class Recorder:
         self._write(replace(record, status="running", reason="", by_process=False, ended_ms=None))
 
     def take(self, key: str, message: Message) -> None:
-        """Records what a run says; an epoch that was recorded before is left as it is."""
+        """Records a message of a run. No-op for an epoch that was recorded before."""
         run = self.folder.run(key)
         record = run.record()
         if record is None:
@@ -102,7 +102,7 @@ class Recorder:
     def end(
         self, key: str, status: Status, failure: RunFailed | None = None, *, summary: dict[str, float] | None = None
     ) -> None:
-        """Closes a run, with the reason where it failed or was stopped."""
+        """Closes a run, with the reason if it failed or was stopped."""
         record = self.folder.run(key).record()
         if record is None:
             return
@@ -110,7 +110,7 @@ class Recorder:
         self._write(replace(record.ended(status, reason, summary), by_process=by_process))
 
     def clear_trials(self) -> None:
-        """Takes away the checkpoints of trials at their end, since only finalists' models are used further."""
+        """Deletes the checkpoints of trials after the search, since only finalists' models are used later."""
         for record in self.folder.runs("trial"):
             if record.status in ("complete", "pruned"):
                 storage = self.folder.storage(record.key, self.study.base.training.storage_path)

@@ -1,4 +1,4 @@
-"""Early stopping as a study sees it, whoever decides."""
+"""The interface of early stopping."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from supercm_ray.records import EpochMetrics, StudyFolder
 
 
 class StoppingRule(Protocol):
-    """Decides after each epoch of a trial whether it goes on."""
+    """Decides after each epoch of a trial whether it continues."""
 
     def decide(self, key: str, overrides: Mapping[str, Leaf], message: EpochMetrics) -> bool:
-        """Takes in the metrics of an epoch that is not the last; whether the trial is stopped."""
+        """Reads the metrics of an epoch that is not the last, and returns whether the trial is stopped."""
 
     def complete(self, key: str, overrides: Mapping[str, Leaf], message: EpochMetrics) -> None:
-        """Takes in the last epoch of a trial that was not stopped."""
+        """Reads the last epoch of a trial that was not stopped."""
 
     def replay(self, folder: StudyFolder) -> None:
-        """Recalls what was before a resumption: trials that ended, so that later ones are measured against them, and
-        how far those came that were interrupted, so that they are not stopped where they went on before.
+        """Restores its state after a resumption: from trials that ended, so that later ones are compared with them, and
+        from interrupted ones, so that they are not stopped at an epoch that they have passed.
         """
 
 
@@ -28,10 +28,10 @@ class NoStopping:
     """Stops no trial early."""
 
     def __init__(self, study: Study) -> None:
-        """Args: the study."""
+        """Creates the rule; the study is ignored."""
 
     def decide(self, key: str, overrides: Mapping[str, Leaf], message: EpochMetrics) -> bool:
-        """Never."""
+        """Returns False."""
         return False
 
     def complete(self, key: str, overrides: Mapping[str, Leaf], message: EpochMetrics) -> None:
@@ -42,10 +42,10 @@ class NoStopping:
 
 
 class StoppingRuleFactory(Protocol):
-    """What makes a stopping rule."""
+    """A function or class that creates a stopping rule."""
 
     def __call__(self, study: Study) -> StoppingRule:
-        """The rule of a study, before its first trial."""
+        """Creates the rule of a study, before its first trial."""
 
 
 SCHEDULERS: Registry[StoppingRuleFactory] = Registry("scheduler", "scheduler.name", "supercm_ray.runtime.schedulers")

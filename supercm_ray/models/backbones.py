@@ -1,4 +1,4 @@
-"""Backbones: images (B, C, H, W), fp32, standardised, to features (B, D)."""
+"""Backbones: modules from images (B, C, H, W), fp32, standardised, to features (B, D)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Shape = tuple[int, int, int]
 
 
 class Bottleneck(nn.Module):
-    """A backbone, then a linear layer with BatchNorm and ReLU."""
+    """A backbone followed by a linear layer with BatchNorm and ReLU."""
 
     def __init__(self, backbone: nn.Module, num_inputs: int, width: int) -> None:
-        """Args: the backbone, how many features it has, and how many are wanted."""
+        """Appends a layer of `width` units to a backbone with `num_inputs` features."""
         super().__init__()
         self.backbone = backbone
         self.layers = nn.Sequential(nn.Linear(num_inputs, width), nn.BatchNorm1d(width), nn.ReLU())
@@ -27,18 +27,24 @@ class Bottleneck(nn.Module):
         self.pixel_statistics = getattr(backbone, "pixel_statistics", None)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, D)."""
+        """Maps images (B, C, H, W) to features (B, D)."""
         features: Tensor = self.layers(self.backbone(images))
         return features
 
 
 class SmallCNN(nn.Module):
-    """3x3 convolutions with BatchNorm and LeakyReLU(0.1), each halved while its shorter side has 8 pixels or more, then
-    a global average: what is averaged has seen a good part of the image, be it one of 8x8 or of 28x28 pixels.
+    """Convolutions of 3x3 with BatchNorm and LeakyReLU(0.1), each followed by pooling while the shorter side has 8
+    pixels or more, then a global average, so that the averaged values cover a good part of the image, be it of 8x8 or
+    of 28x28 pixels.
     """
 
     def __init__(self, shape: Shape, channels: tuple[int, ...]) -> None:
-        """Args: the shape (C, H, W) of an image and the output channels of each convolution, the last of which is D."""
+        """Creates the layers.
+
+        Args:
+            shape: (C, H, W) of an image.
+            channels: output channels of each convolution; the last is D.
+        """
         super().__init__()
         layers: list[nn.Module] = []
         side = min(shape[1:])
@@ -51,16 +57,21 @@ class SmallCNN(nn.Module):
         self.num_features = channels[-1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, D)."""
+        """Maps images (B, C, H, W) to features (B, D)."""
         features: Tensor = self.layers(images)
         return features.mean(dim=(2, 3))
 
 
 class MLP(nn.Module):
-    """Linear, BatchNorm and ReLU for each of `channels`, on flattened input such as ready-made features."""
+    """Linear, BatchNorm and ReLU for each of `channels`, on flattened inputs such as precomputed features."""
 
     def __init__(self, in_features: int, channels: tuple[int, ...]) -> None:
-        """Args: values of an input and the widths of the layers, of which the last is D."""
+        """Creates the layers.
+
+        Args:
+            in_features: number of values of an input.
+            channels: widths of the layers; the last is D.
+        """
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in zip((in_features, *channels), channels, strict=False):
@@ -69,13 +80,13 @@ class MLP(nn.Module):
         self.num_features = channels[-1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, D)."""
+        """Maps inputs (B, C, H, W) to features (B, D)."""
         features: Tensor = self.layers(images)
         return features
 
 
 def _register_torchvision() -> None:
-    """Adds the classification models of torchvision, but for names that are taken."""
+    """Registers the classification models of torchvision, except under names that are already registered."""
     taken = BACKBONES.entries()
     for name in torchvision_names():
         if name not in taken:
@@ -85,18 +96,17 @@ def _register_torchvision() -> None:
 BACKBONES: Registry[Callable[..., nn.Module]] = Registry(
     "backbone", "model.name", "supercm_ray.models", late=_register_torchvision
 )
-"""Backbones by name: functions of the shape (C, H, W) of an image and the backbone's options, to a module that maps
-images (B, C, H, W) to features (B, num_features) and has the attribute `num_features`. Where its attribute
-`pixel_statistics` is a pair, mean and standard deviation by channel, pixels are standardised by it instead of by the
-data set's own.
-"""
+"""Backbones by name: functions from the shape (C, H, W) of an image and the backbone's options to a module that maps
+images (B, C, H, W) to features (B, num_features) and has the attribute `num_features`. If its attribute
+`pixel_statistics` is a pair, mean and standard deviation by channel, pixels are standardised with it instead of the
+data set's own."""
 
 
 class ChannelsOptions(OptionsModel):
-    """Options of networks whose layers have widths of one's choice."""
+    """Options of networks with freely chosen widths of layers."""
 
     channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
-    """The width of each layer; the last is the feature dimension."""
+    """Output channels (or units) of each layer, each from 1; the last is the feature dimension."""
 
     @model_validator(mode="after")
     def _check(self) -> ChannelsOptions:
@@ -130,7 +140,7 @@ def _torchvision(name: str, shape: Shape, options: WeightsOptions) -> nn.Module:
 
 
 def build_backbone(shape: Shape, config: ModelConfig) -> nn.Module:
-    """The backbone that the configuration names, for images of this shape (C, H, W).
+    """Creates the backbone that the configuration names, for images of this shape (C, H, W).
 
     Raises:
         StudyError: for weights that do not fit.

@@ -1,4 +1,4 @@
-"""The whole network: pixels to features, logits and assignments."""
+"""The whole network, from pixels to features, logits and assignments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from supercm_ray.models.backbones import build_backbone
 
 
 class Outputs(NamedTuple):
-    """features (B, D), logits (B, K), assignments (B, K)."""
+    """Outputs of the network: features (B, D), logits (B, K), assignments (B, K)."""
 
     features: Tensor
     logits: Tensor
@@ -24,10 +24,10 @@ class Outputs(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """Standardises pixels, then backbone and clustering module.
+    """Standardisation of pixels, then backbone and clustering module.
 
     Attributes:
-        low_precision: whether training passes compute in bf16, by autocast. Outputs are in fp32 or better all the same.
+        low_precision: whether training passes compute in bf16, by autocast. Outputs are in fp32 or better in any case.
     """
 
     low_precision: bool
@@ -37,7 +37,14 @@ class Classifier(nn.Module):
     def __init__(
         self, backbone: nn.Module, module: ClusteringModule, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> None:
-        """Args: the two parts, and mean and standard deviation of the pixels by channel."""
+        """Joins the parts.
+
+        Args:
+            backbone: a module from images to features.
+            module: the clustering module.
+            mean: mean of the pixels by channel.
+            std: standard deviation of the pixels by channel.
+        """
         super().__init__()
         self.low_precision = False
         self.backbone = backbone
@@ -46,7 +53,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Outputs:
-        """Maps images (B, C, H, W), fp32 in [0, 1]."""
+        """Maps images (B, C, H, W), fp32 in [0, 1], to outputs."""
         standardised = (images - self.mean) / self.std
         if not self.low_precision:
             features = self.backbone(standardised)
@@ -58,7 +65,7 @@ class Classifier(nn.Module):
 
     @contextmanager
     def full_precision(self) -> Iterator[None]:
-        """Within the block passes do not compute in bf16."""
+        """Switches bf16 off within the block."""
         former, self.low_precision = self.low_precision, False
         try:
             yield
@@ -67,7 +74,7 @@ class Classifier(nn.Module):
 
 
 def build_classifier(config: Config, dataset: Dataset) -> Classifier:
-    """The network for this configuration and data set, with fresh weights from torch's global generator."""
+    """Creates the network for this configuration and data set, with weights drawn from torch's global generator."""
     backbone = build_backbone(dataset.shape, config.model)
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
     module = ClusteringModule(num_features, dataset.num_classes, temperature=config.algorithm.temperature)

@@ -1,4 +1,4 @@
-"""A classifier reduced to what a user of the model needs."""
+"""A classifier reduced to class probabilities, for export and use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Predictor(nn.Module):
     """Maps images (B, C, H, W), fp32 in [0, 1], to class probabilities (B, K)."""
 
     def __init__(self, classifier: Classifier) -> None:
-        """Args: the trained network, which is shared and not copied."""
+        """Wraps a trained network, without copying it."""
         super().__init__()
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """Class probabilities (B, K)."""
+        """Computes class probabilities (B, K)."""
         probabilities: Tensor = self.classifier(images).assignments
         return probabilities

@@ -10,12 +10,13 @@ from supercm_ray.core import all_reduce_sum, world_size
 
 
 class SyncBatchNorm(_BatchNorm):
-    """What `nn.SyncBatchNorm` computes, on any device, where workers hold equally many samples. That one knows GPUs
-    alone, and has the host wait for the device in every layer to learn how many samples each worker has.
+    """BatchNorm over the samples of all workers on any device, for workers with equally many samples. PyTorch's
+    `nn.SyncBatchNorm` supports GPUs only, and makes the CPU wait for the GPU in every layer to learn the number of
+    samples of each worker.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 (torch's name for it)
-        """Any (B, C, ...) will do."""
+        """Accepts any input (B, C, ...)."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Normalises (B, C, ...) by the mean and variance of each channel, in training over all workers."""
@@ -35,7 +36,7 @@ class SyncBatchNorm(_BatchNorm):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, num_values: int) -> None:
-        """Moves the running statistics, the variance without bias, as `nn.BatchNorm` does."""
+        """Updates the running statistics, with the unbiased variance, as `nn.BatchNorm` does."""
         if not self.track_running_stats or self.running_mean is None or self.running_var is None:
             return
         assert self.num_batches_tracked is not None
@@ -46,7 +47,7 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def synchronise_batch_norm(model: nn.Module) -> None:
-    """Has every BatchNorm within `model` normalise over all workers. Parameters and buffers stay the same objects."""
+    """Makes every BatchNorm within `model` normalise over all workers. Parameters and buffers stay the same objects."""
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
             setattr(model, name, _synchronised(child))

@@ -1,4 +1,4 @@
-"""Classification models of torchvision as backbones, with weights from a local file where one is given."""
+"""Classification models of torchvision as backbones, with weights from a local file or random ones."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from supercm_ray.config import OptionsModel
 from supercm_ray.errors import StudyError
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation by channel, by which torchvision's weights want pixels standardised."""
+"""Mean and standard deviation by channel with which torchvision's weights expect pixels to be standardised."""
 
 
 class WeightsOptions(OptionsModel):
     """Options of torchvision's models."""
 
     weights: str | None = None
-    """A local file with the model's `state_dict`. Pixels are then standardised as for ImageNet. None for random
+    """Path of a local file with the model's `state_dict`; pixels are then standardised as for ImageNet. None: random
     weights."""
 
 
 def torchvision_names() -> list[str]:
-    """The names of torchvision's classification models."""
+    """Returns the names of torchvision's classification models."""
     import torchvision.models  # seconds of import, which only these models need
 
     names: list[str] = torchvision.models.list_models(module=torchvision.models)
@@ -32,20 +32,24 @@ def torchvision_names() -> list[str]:
 
 
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
-"""Models with outputs besides the last, which are left out, and what the names of their weights begin with."""
+"""Models with auxiliary outputs, which are left out, and the prefixes of the names of their weights."""
 
 
 class TorchvisionBackbone(nn.Module):
-    """A model of torchvision without its last layer, a linear one or, in squeezenet, a convolution, whose input are
-    the features. Outputs besides the last, of googlenet and inception_v3, are left out; inception_v3 takes images of at
-    least 75 pixels a side.
+    """A model of torchvision without its last layer (linear or, in squeezenet, a convolution); the features are that
+    layer's input. Auxiliary outputs of googlenet and inception_v3 are left out; inception_v3 takes images of at least
+    75 pixels a side.
     """
 
     def __init__(self, name: str, weights: str | None) -> None:
-        """Args: the model's name and the file of its `state_dict`, or None for random weights.
+        """Creates the model.
+
+        Args:
+            name: torchvision's name of the model.
+            weights: the file of its `state_dict`, or None for random weights.
 
         Raises:
-            StudyError: for a model that ends in neither, and for weights that do not fit.
+            StudyError: for a model that ends in another kind of layer, and for weights that do not fit.
         """
         import torchvision.models
 
@@ -60,13 +64,15 @@ class TorchvisionBackbone(nn.Module):
         self.pixel_statistics = None if weights is None else _IMAGENET
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, D); an image of one channel is repeated for the three that these models take."""
+        """Maps images (B, C, H, W) to features (B, D); an image of one channel is repeated for the three that these
+        models take.
+        """
         features: Tensor = self.model(images.expand(-1, 3, -1, -1))
         return features
 
 
 def _take_off_head(model: nn.Module, name: str) -> int:
-    """Replaces the last layer by nothing, and returns how many features it took."""
+    """Replaces the last layer by the identity, and returns its number of inputs."""
     layers = dict(model.named_modules())
     linear = [path for path, layer in layers.items() if isinstance(layer, nn.Linear)]
     convolution = [

@@ -11,7 +11,7 @@ _SLOPE = 0.1
 
 
 class _Block(nn.Module):
-    """BatchNorm, LeakyReLU, convolution, twice, added to its input; the input is convolved where the shape changes."""
+    """Two times BatchNorm, LeakyReLU and convolution, added to the input, which is convolved if the shape changes."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, *, activate_input: bool) -> None:
         super().__init__()
@@ -27,18 +27,25 @@ class _Block(nn.Module):
         active = functional.leaky_relu(self.norm1(x), _SLOPE)
         branch = self.conv2(functional.leaky_relu(self.norm2(self.conv1(active)), _SLOPE))
         shortcut: Tensor = self.shortcut(active if self.activate_input else x)
-        total: Tensor = shortcut + branch
-        return total
+        output: Tensor = shortcut + branch
+        return output
 
 
 class WideResNet(nn.Module):
-    """WRN-depth-width with LeakyReLU(0.1), BatchNorm of momentum 0.1 and eps 1e-5, and a global average: D = 64 width.
+    """WRN-depth-width with LeakyReLU(0.1), BatchNorm of momentum 0.1 and eps 1e-5, and a global average; D is 64 times
+    the width.
 
     Source: Zagoruyko and Komodakis 2016 (arXiv 1605.07146), in the form of Oliver et al. 2018 (arXiv 1804.09170).
     """
 
     def __init__(self, in_channels: int, depth: int, width: int) -> None:
-        """Args: image channels, depth 6 n + 4, and the factor by which it is wider than a ResNet."""
+        """Creates the layers.
+
+        Args:
+            in_channels: channels of an image.
+            depth: number of layers, 6 n + 4.
+            width: factor by which the layers are wider than those of a ResNet.
+        """
         super().__init__()
         channels = (16, 16 * width, 32 * width, 64 * width)
         num_blocks = (depth - 4) // 6
@@ -56,6 +63,6 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=_SLOPE, mode="fan_out", nonlinearity="leaky_relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, D)."""
+        """Maps images (B, C, H, W) to features (B, D)."""
         features = functional.leaky_relu(self.norm(self.blocks(self.stem(images))), _SLOPE)
         return features.mean(dim=(2, 3))

@@ -1,4 +1,4 @@
-"""What a study leaves on disk, and the messages that it is made from."""
+"""The files of a study on disk, and the messages that they are written from."""
 
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
 from supercm_ray.records.files import now_ms, read_text, write_atomically

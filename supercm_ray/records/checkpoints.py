@@ -1,4 +1,4 @@
-"""Where a run's checkpoints lie: a folder, or a place that a URI names, written whole or not at all."""
+"""Storage of a run's checkpoints: a folder or a URI, with files that are replaced atomically."""
 
 from __future__ import annotations
 
@@ -17,52 +17,55 @@ _TRIAL = "trial"
 
 class _Files(Protocol):
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None where there is none."""
+        """Returns the content of a file, or None if there is none."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Replaces a file: a kill at any moment leaves the former one or the new one."""
+        """Replaces a file atomically: after a kill at any moment the former or the new content is there."""
 
     def remove(self, name: str) -> None:
-        """Takes a file away, if there is one."""
+        """Deletes a file. No-op if there is none."""
 
 
 class FolderFiles:
-    """Files of a folder, which is made when it is first written to."""
+    """Files in a folder, which is created when the first one is written."""
 
     def __init__(self, path: Path) -> None:
-        """Args: the folder."""
+        """Stores the path of the folder."""
         self._path = path
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None where there is none."""
+        """Returns the content of a file, or None if there is none."""
         try:
             return (self._path / name).read_bytes()
         except FileNotFoundError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes beside the file and puts that in its place once it is on the disk."""
+        """Writes a temporary file, syncs it to the disk, and renames it to `name`."""
         self._path.mkdir(parents=True, exist_ok=True)
         write_atomically(self._path / name, content)
 
     def remove(self, name: str) -> None:
-        """Takes a file away, if there is one."""
+        """Deletes a file. No-op if there is none."""
         (self._path / name).unlink(missing_ok=True)
 
 
 class RemoteFiles:
-    """Files of a file system of pyarrow or fsspec, such as s3://bucket/path, gs:// or hdfs://."""
+    """Files in a file system of pyarrow or fsspec, such as s3://bucket/path, gs:// or hdfs://."""
 
     def __init__(self, uri: str) -> None:
-        """Args: the URI of the folder.
+        """Connects to the file system.
+
+        Args:
+            uri: the URI of the folder.
 
         Raises:
-            CheckpointError: where neither library knows what it names.
+            CheckpointError: if neither library knows the URI's scheme.
         """
         self._system, self._path = _file_system(uri)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, or None where there is none."""
+        """Returns the content of a file, or None if there is none."""
         try:
             with self._system.open_input_stream(f"{self._path}/{name}") as stream:
                 content: bytes = stream.readall()
@@ -71,7 +74,7 @@ class RemoteFiles:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes beside the file and moves that to its place; object stores let no unfinished object be seen."""
+        """Writes a temporary file and moves it to `name`; object stores show no unfinished object."""
         self._system.create_dir(self._path, recursive=True)
         partial = f"{self._path}/.{name}.partial"
         with self._system.open_output_stream(partial) as stream:
@@ -79,19 +82,22 @@ class RemoteFiles:
         self._system.move(partial, f"{self._path}/{name}")
 
     def remove(self, name: str) -> None:
-        """Takes a file away, if there is one."""
+        """Deletes a file. No-op if there is none."""
         with suppress(FileNotFoundError):
             self._system.delete_file(f"{self._path}/{name}")
 
 
 class CheckpointStore:
-    """The last and the best checkpoint of one run, as bytes. Writing goes on while training does."""
+    """The last and the best checkpoint of one run, as bytes. Writing runs in a thread beside training."""
 
     def __init__(self, place: str | Path) -> None:
-        """Args: a folder or a URI.
+        """Opens the storage.
+
+        Args:
+            place: a folder or a URI.
 
         Raises:
-            CheckpointError: for a URI of a file system that is not known.
+            CheckpointError: for a URI of an unknown file system.
         """
         self.place = str(place)
         self._files: _Files = RemoteFiles(self.place) if "://" in self.place else FolderFiles(Path(place))
@@ -99,44 +105,46 @@ class CheckpointStore:
         self._pending: list[Future[None]] = []
 
     def read(self, name: str = LAST) -> bytes | None:
-        """The content of a checkpoint, or None where there is none.
+        """Returns the content of a checkpoint, or None if there is none.
 
         Raises:
-            StorageError: where it cannot be read.
+            StorageError: if it cannot be read.
         """
         self.wait()
         with self._told("read from"):
             return self._files.read(name)
 
     def write(self, content: bytes, *names: str) -> None:
-        """Begins to write this content under each name, after what was begun before has come to its end.
+        """Starts to write this content under each name, after the previous write has finished.
 
         Raises:
-            StorageError: where that could not be written.
+            StorageError: if the previous write failed.
         """
         self.wait()
         self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending = [self._writer.submit(self._files.write, name, content) for name in names]
 
     def check_writable(self) -> None:
-        """Writes a small file and takes it away again, so that a place that cannot be used is known at once.
+        """Writes and deletes a small file, so that a location that is not writable is detected at once.
 
         Raises:
-            StorageError: where that is not possible.
+            StorageError: if that fails.
         """
         with self._told("written to"):
             self._files.write(_TRIAL, b"")
             self._files.remove(_TRIAL)
 
     def quarantine(self) -> None:
-        """Renames a last checkpoint that nothing can be done with to `checkpoint.refused`: the run starts afresh."""
+        """Renames a last checkpoint that cannot be used to `checkpoint.refused`, so that the run starts from the
+        beginning.
+        """
         content = self.read()
         if content is not None:
             self._files.write(REFUSED, content)
             self._files.remove(LAST)
 
     def clear(self) -> None:
-        """Takes all checkpoints away."""
+        """Deletes all checkpoints."""
         self.wait()
         for name in (LAST, BEST):
             self._files.remove(name)
@@ -145,7 +153,7 @@ class CheckpointStore:
         """Waits until everything is written.
 
         Raises:
-            StorageError: where something could not be written.
+            StorageError: if a write failed.
         """
         pending, self._pending = self._pending, []
         with self._told("written to"):
@@ -165,7 +173,7 @@ class CheckpointStore:
             ) from error
 
     def close(self) -> None:
-        """Waits, and ends the thread that writes."""
+        """Waits until everything is written, and ends the thread that writes."""
         try:
             self.wait()
         finally:

@@ -1,4 +1,6 @@
-"""Reading and writing files of results: replaced atomically, so that a kill leaves the former one or the new one."""
+"""Reading and writing of result files. Files are replaced atomically: after a kill the former or the new content is
+there.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from pathlib import Path
 
 
 def now_ms() -> int:
-    """The time in milliseconds since 1970, as MLflow counts it."""
+    """Returns the time in milliseconds since 1970, as MLflow counts it."""
     return int(time.time() * 1000)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces a file: a kill at any moment leaves the former one or the new one."""
+    """Replaces a file atomically: after a kill at any moment the former or the new content is there."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:
@@ -25,7 +27,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_first(path: Path, text: str) -> str:
-    """Writes a file unless another process wrote it meanwhile, and returns what stands in it."""
+    """Writes a file unless another process has written it, and returns its content."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     write_atomically(partial, text)
     with suppress(FileExistsError):
@@ -35,7 +37,7 @@ def write_first(path: Path, text: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, empty where there is none."""
+    """Returns the text of a file, empty if there is none."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,7 +1,6 @@
-"""What a run says on its way, from the training process to its record.
+"""Messages from a run, from its training process to its record.
 
-Every message says by `order` where it stands among those of its run, so that a run that begins again from a checkpoint
-tells nothing twice.
+Every message has a position `order` among those of its run, so that a run restarted from a checkpoint is recorded once.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ Arrays: TypeAlias = dict[str, npt.NDArray[np.generic]]
 
 
 class Ordered(Protocol):
-    """A message that has its place among those of its run."""
+    """A message with a position among those of its run."""
 
     @property
     def order(self) -> int:
-        """Place among the messages of the run."""
+        """Position among the messages of the run."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,17 @@ class EpochMetrics:
 
     @property
     def order(self) -> int:
-        """Place among the messages of the run."""
+        """Position among the messages of the run."""
         return 2 * self.epoch
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run predicts on the test split after its last epoch. N samples, D features, K classes.
+    """The predictions of a run on the test split after its last epoch. N samples, D features, K classes.
 
     Attributes:
-        epoch: the last one.
-        accuracy: in [0, 1].
+        epoch: the last epoch, from 1.
+        accuracy: accuracy in [0, 1].
         loss: mean cross-entropy in nats.
         arrays: confusion (K, K), features (N, D), labels (N,), predictions (N,), centroids (K, D), seen (K,).
     """
@@ -60,23 +59,23 @@ class Predictions:
 
     @property
     def order(self) -> int:
-        """Place among the messages of the run."""
+        """Position among the messages of the run."""
         return 2 * self.epoch + 1
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The two numbers by name."""
+        """Accuracy and loss by the names of metrics."""
         return {"test/accuracy": self.accuracy, "test/loss": self.loss}
 
 
 @dataclass(frozen=True)
 class RunFailed:
-    """Why a run came to no result.
+    """The failure of a run.
 
     Attributes:
-        epoch: the last one done.
+        epoch: the last epoch done, from 1; 0 if there is none.
         reason: one line.
-        by_process: whether its process failed, and not what it computed, so that it may be run again.
+        by_process: whether its process failed, and not its computation, so that it may be run again.
     """
 
     epoch: int
@@ -85,21 +84,21 @@ class RunFailed:
 
     @property
     def order(self) -> int:
-        """Place among the messages of the run."""
+        """Position among the messages of the run."""
         return 2 * self.epoch + 1
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine, as far as it bears on speed.
+    """A machine, described as far as it affects speed.
 
     Attributes:
         name: host name.
-        cpu: model of the processor, empty where unknown.
+        cpu: model of the processor, empty if unknown.
         num_cpus: logical processors that a worker's process may use.
-        memory_bytes: main memory, 0 where unknown.
+        memory_bytes: main memory in bytes, 0 if unknown.
         gpus: models of the visible GPUs.
-        system: operating system and its release, empty where unknown.
+        system: operating system and its release, empty if unknown.
     """
 
     name: str
@@ -112,17 +111,17 @@ class Node:
 
 @dataclass(frozen=True)
 class TimingStarted:
-    """The workers are there and begin the first step that is run for its timing."""
+    """The workers have started and begin the first step of a timing."""
 
     @property
     def order(self) -> int:
-        """Place among the messages of the run."""
+        """Position among the messages of the run."""
         return 0
 
 
 @dataclass(frozen=True)
 class StepTimings:
-    """What training steps take on a group of workers, the same on each of them. S measured steps, W workers.
+    """Timings of training steps on a group of workers, the same on each of them. S measured steps, W workers.
 
     Attributes:
         step_s: seconds of each step (S,), by the slowest worker's clock.
@@ -132,9 +131,8 @@ class StepTimings:
         communication_s: seconds in collectives once all workers are there.
         straggler_wait_s: seconds in which a worker waits for the slowest one to come to a collective.
         compute_s: seconds of the rest of the step.
-        peak_memory_bytes: of the worker that takes most: reserved by PyTorch on a GPU, else the process's resident
-            memory.
-        utilisation: mean over workers of the share of processors (CPU) or time (GPU) with work; None where unknown.
+        peak_memory_bytes: largest memory of a worker: reserved by PyTorch on a GPU, else the process's resident memory.
+        utilisation: mean over workers of the fraction of processors (CPU) or time (GPU) in use; None if unknown.
         gradient_bytes: bytes that one reduction of all gradients carries.
         num_collectives: collectives of a step, 0 for one worker.
         collective_bytes: bytes that the collectives of a step carry together.
@@ -161,7 +159,7 @@ class StepTimings:
 
     @property
     def order(self) -> int:
-        """Place among the messages of the run."""
+        """Position among the messages of the run."""
         return 1
 
 

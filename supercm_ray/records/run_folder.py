@@ -20,18 +20,18 @@ Kind = Literal["trial", "finalist", "train", "scale"]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One training run, without its metrics.
+    """The record of one training run, without the metrics of its epochs.
 
     Attributes:
-        key: its folder below the study's, which is its name for good.
-        overrides: what it changes of the study's base, by dotted path.
+        key: its folder below the study's, by which it is identified.
+        overrides: its differences from the study's base, by dotted path.
         params: its whole configuration, by dotted path.
         labels: the arm and the group it belongs to, and the like.
-        label_budget: every label it used, those for validation included.
+        label_budget: number of labels used, those for validation included.
         reason: why it failed, or why it was stopped.
-        by_process: whether it failed by its process and not by what it computed, so that it is run again.
-        num_labeled: labels it trained on, those for validation left out.
-        summary: figures of the whole run, those of the test split for a finalist.
+        by_process: whether its process failed, and not its computation, so that it is run again.
+        num_labeled: number of labels trained on, those for validation excluded.
+        summary: metrics of the whole run; for a finalist those of the test split.
     """
 
     key: str
@@ -49,16 +49,16 @@ class RunRecord:
     ended_ms: int | None = None
 
     def ended(self, status: Status, reason: str = "", summary: dict[str, float] | None = None) -> RunRecord:
-        """A copy that has come to its end now."""
+        """Returns a copy that ends now with this status."""
         return replace(self, status=status, reason=reason, summary=summary or self.summary, ended_ms=now_ms())
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as a reader sees it: its record and the metrics of all its epochs.
+    """A run as readers see it: its record and the metrics of all its epochs.
 
     Attributes:
-        history: of each epoch in order, with the keys `epoch` and `timestamp_ms`.
+        history: metrics of each epoch in order, with the keys `epoch` and `timestamp_ms`.
     """
 
     record: RunRecord
@@ -66,27 +66,27 @@ class RunView:
 
     @property
     def number(self) -> int:
-        """The number of a trial."""
+        """The number of the trial."""
         return int(self.record.key.rsplit("/", 1)[-1])
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Those of the last epoch, empty before the first."""
+        """Metrics of the last epoch, empty before the first."""
         return self.history[-1] if self.history else {}
 
     @property
     def num_epochs(self) -> int:
-        """Epochs trained."""
+        """Number of epochs trained."""
         return int(self.metrics.get("epoch", 0))
 
     @property
     def val_accuracy(self) -> float | None:
-        """The last accuracy on the validation split."""
+        """Accuracy on the validation split after the last epoch."""
         return self.metrics.get("val/accuracy")
 
     @property
     def is_open(self) -> bool:
-        """Whether the run is to be run again: it has no end yet, or one that was not its own."""
+        """Whether the run is to be run again: it has not ended, or its process failed."""
         return self.record.status in ("running", "interrupted") or self.record.by_process
 
 
@@ -94,42 +94,47 @@ class RunFolder:
     """The folder of one run."""
 
     def __init__(self, path: Path, key: str) -> None:
-        """Args: the study's folder and the run's key."""
+        """Stores the path; nothing is created yet.
+
+        Args:
+            path: the study's folder.
+            key: the run's key.
+        """
         self.key = key
         self.path = path / key
 
     @property
     def test_predictions(self) -> Path:
-        """The file of what a finalist predicted on the test split."""
+        """Path of the file with a finalist's predictions on the test split."""
         return self.path / "test_predictions.npz"
 
     def save_test_predictions(self, arrays: Arrays) -> None:
-        """Replaces `test_predictions`."""
+        """Replaces the file `test_predictions`."""
         content = io.BytesIO()
         np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # its one flag is all that is typed
         write_atomically(self.test_predictions, content.getvalue())
 
     @property
     def traceback(self) -> Path:
-        """What the workers of a run that failed for good had to say."""
+        """Path of the file with the workers' traceback of a run that failed for good."""
         return self.path / "traceback.txt"
 
     def save_traceback(self, text: str) -> None:
-        """Replaces `traceback`."""
+        """Replaces the file `traceback`."""
         write_atomically(self.traceback, text + "\n")
 
     @property
     def splits(self) -> Path:
-        """The row numbers of its splits."""
+        """Path of the file with the sample indices of the run's splits."""
         return self.path / "splits.npz"
 
     def record(self) -> RunRecord | None:
-        """The record, or None before the run was first written."""
+        """Reads the record; None before the run was first written."""
         text = read_text(self.path / "run.json")
         return RunRecord(**json.loads(text)) if text else None
 
     def view(self) -> RunView | None:
-        """The record and the history, or None before the run was first written."""
+        """Reads the record and the history; None before the run was first written."""
         record = self.record()
         return RunView(record, self.history()) if record else None
 
@@ -139,7 +144,7 @@ class RunFolder:
         write_atomically(self.path / "run.json", json.dumps(asdict(record), indent=1))
 
     def append(self, metrics: dict[str, float]) -> bool:
-        """Adds the metrics of an epoch unless that epoch is there already; says whether it was added."""
+        """Appends the metrics of an epoch unless that epoch is recorded; returns whether it was appended."""
         if metrics["epoch"] <= self.num_epochs():
             return False
         self._cut_unfinished_line()
@@ -148,18 +153,20 @@ class RunFolder:
         return True
 
     def history(self) -> list[dict[str, float]]:
-        """The metrics of each epoch, in order, with the key `timestamp_ms`. An unfinished last line does not count."""
+        """Reads the metrics of each epoch, in order, with the key `timestamp_ms`. An unfinished last line
+        is ignored.
+        """
         text = read_text(self.path / "metrics.jsonl")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def _cut_unfinished_line(self) -> None:
-        """Takes away what a kill left of a line, so that the next one starts on its own."""
+        """Removes an unfinished last line that a kill has left, so that the next line is separate."""
         path = self.path / "metrics.jsonl"
         text = read_text(path)
         if not text.endswith("\n") and text:
             write_atomically(path, text[: text.rfind("\n") + 1])
 
     def num_epochs(self) -> int:
-        """Epochs recorded."""
+        """Returns the number of epochs recorded."""
         history = self.history()
         return int(history[-1]["epoch"]) if history else 0

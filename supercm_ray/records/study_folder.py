@@ -1,14 +1,14 @@
-"""What a study leaves on disk: the one source that reports and trackers are made from.
+"""The folder of a study on disk: the records that Optuna's storage, trackers and reports are made from.
 
     <results>/<study>/
         study.json               identity of the study
         study.yaml               the study file as resolved
-        optuna.db                proposals and what became of them
-        trials/0000/             one folder for each run: run.json, metrics.jsonl, checkpoint.pt, splits.npz
-        finalists/<name>/        likewise, and test_predictions.npz
+        optuna.db                Optuna's storage of the trials, rebuilt from the records if it is lost
+        trials/0000/             one folder for each trial: run.json, metrics.jsonl, checkpoint.pt, splits.npz
+        finalists/<name>/        one folder for each finalist: the same files, and test_predictions.npz
         report.html, table.json, plots/
 
-Files are replaced whole or appended by the line, so that a kill at any moment loses at most an unfinished line.
+Files are replaced atomically or appended by the line, so that a kill at any moment loses at most an unfinished line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """The folder of one study, with the identity under which MLflow knows it."""
+    """The folder of one study, with the identity under which trackers know it."""
 
     path: Path
     study_id: str
@@ -36,10 +36,10 @@ class StudyFolder:
 
     @classmethod
     def open(cls, results: Path, name: str, identity: str) -> StudyFolder:
-        """Opens the folder of a study, or makes it.
+        """Opens the folder of a study, or creates it.
 
         Raises:
-            StudyError: where the folder holds a study made from another base, space or objective.
+            StudyError: if the folder holds a study with another base, space or objective.
         """
         path = results / name
         text = read_text(path / "study.json")
@@ -59,7 +59,7 @@ class StudyFolder:
         """Opens a folder to read it.
 
         Raises:
-            StudyError: where no study has been begun.
+            StudyError: if it holds no study.
         """
         text = read_text(path / "study.json")
         if not text:
@@ -70,15 +70,17 @@ class StudyFolder:
 
     @property
     def optuna_url(self) -> str:
-        """Where Optuna keeps the study."""
+        """URL of Optuna's storage of the study."""
         return f"sqlite:///{self.path.resolve() / 'optuna.db'}"
 
     def run(self, key: str) -> RunFolder:
-        """The folder of the run with this key."""
+        """Returns the folder of the run with this key."""
         return RunFolder(self.path, key)
 
     def storage(self, key: str, storage_path: str | None) -> str:
-        """The folder or URI of a run's checkpoints: its own folder, or one below `training.storage_path`."""
+        """Returns the folder or URI of a run's checkpoints: the run's own folder, or one below
+        `training.storage_path`.
+        """
         if storage_path is None:
             return str(self.run(key).path.resolve())
         if "://" in storage_path:
@@ -87,7 +89,7 @@ class StudyFolder:
         return str(Path(storage_path).expanduser().resolve() / self.study_id / key)
 
     def read(self, name: str) -> str:
-        """The text of a file of the study, empty where there is none."""
+        """Reads a file of the study, empty if there is none."""
         return read_text(self.path / name)
 
     def write(self, name: str, text: str) -> None:
@@ -95,21 +97,21 @@ class StudyFolder:
         write_atomically(self.path / name, text)
 
     def views(self) -> list[RunView]:
-        """All runs by key, each read once."""
+        """Reads all runs by key, each once."""
         return [RunView(record, self.run(record.key).history()) for record in self.runs()]
 
     def runs(self, kind: Kind | None = None) -> list[RunRecord]:
-        """The records of all runs (of one kind), by key."""
+        """Reads the records of all runs (of one kind), by key."""
         found = sorted(self.path.glob("*/*/run.json"))
         records = [RunRecord(**json.loads(path.read_text(encoding="utf-8"))) for path in found]
         return [record for record in records if kind in (None, record.kind)]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the study for this process; the system lets go when the process ends, however it ends.
+        """Locks the study for this process; the system releases the lock when the process ends, however it ends.
 
         Raises:
-            StudyError: where another process holds it.
+            StudyError: if another process holds the lock.
         """
         with (self.path / "lock").open("a+", encoding="utf-8") as file:
             try:

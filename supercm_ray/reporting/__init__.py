@@ -1,1 +1,1 @@
-"""What reports of all kinds share: style, HTML and text tables."""
+"""Style, HTML and text tables, shared by all reports."""

@@ -1,4 +1,4 @@
-"""HTML files that need nothing else: templates filled, figures inside."""
+"""Self-contained HTML files: fills templates and embeds plots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def fill(package: str, template: str, **values: object) -> str:
-    """A template of a package of reports, which may extend those of this folder, with its values, text escaped."""
+    """Fills a template of a report's package, which may extend those of this folder; values are escaped."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("supercm_ray.reporting", ".")]),
         autoescape=True,
@@ -20,5 +20,5 @@ def fill(package: str, template: str, **values: object) -> str:
 
 
 def data_uri(svg: str) -> str:
-    """A figure as an address that holds it."""
+    """Returns an SVG image as a data URI."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

@@ -1,4 +1,4 @@
-"""How figures look: one palette for all of them, and how they become SVG text and PNG files."""
+"""The style of plots, and writing them as SVG text and PNG files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RC: Any = {
     "svg.hashsalt": "supercm_ray",
     "svg.fonttype": "path",
 }
-"""Settings under which figures are made and saved. Class names and paths are never read as formulas."""
+"""Matplotlib parameters for drawing and saving plots. Class names and paths are never parsed as formulas."""
 
 PNG_DPI = 160
 
@@ -51,14 +51,16 @@ ARM_STYLES: dict[str, dict[str, Any]] = {
 CLASS_COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
-"""Ten colours that colour-blind readers tell apart (Petroff 2021)."""
+"""Ten colors that are distinguishable with color vision deficiency (Petroff 2021)."""
 
 _RASTER_ABOVE = 2000
-"""Points above which a scatter is drawn as an image inside the SVG."""
+"""Number of points above which a scatter plot is drawn as an image inside the SVG."""
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Runs a function that draws or saves under this house's settings, and leaves those of the process alone."""
+    """Decorates a function that draws or saves, so that it uses `RC` and leaves the process's own
+    parameters unchanged.
+    """
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,16 +70,16 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-def group_colors(num_levels: int) -> list[ColorType]:
-    """A colour for each group, dark for the lowest, in an order that survives grey print."""
-    if num_levels < 2:
-        return ["#0072b2"] * num_levels
+def group_colors(num_groups: int) -> list[ColorType]:
+    """Returns a color for each group, dark for the lowest, in an order that is visible in grey print."""
+    if num_groups < 2:
+        return ["#0072b2"] * num_groups
     colormap = mpl.colormaps["plasma"]
-    return [colormap(0.03 + 0.79 * i / (num_levels - 1)) for i in range(num_levels)]
+    return [colormap(0.03 + 0.79 * i / (num_groups - 1)) for i in range(num_groups)]
 
 
 def class_colors(num_classes: int) -> list[ColorType]:
-    """A colour for each class."""
+    """Returns a color for each class."""
     if num_classes <= len(CLASS_COLORS):
         return list(CLASS_COLORS[:num_classes])
     colormap = mpl.colormaps["turbo"]
@@ -85,13 +87,13 @@ def class_colors(num_classes: int) -> list[ColorType]:
 
 
 def new_axes(width: float = 8.0, height: float = 4.4) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes, in inches."""
+    """Creates a figure with one pair of axes; sizes are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     return figure, figure.add_subplot()
 
 
 def plain_log(axes: Axes) -> None:
-    """Makes x logarithmic, with ticks that read 0.003 and not as powers."""
+    """Makes the x axis logarithmic, with tick labels such as 0.003 instead of powers."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -99,7 +101,7 @@ def plain_log(axes: Axes) -> None:
 
 
 def outer_legend(axes: Axes, handles: Sequence[Artist | Container], title: str = "") -> Legend | None:
-    """A legend to the right of the axes, where it hides nothing."""
+    """Adds a legend to the right of the axes."""
     if not handles:
         return None
     return axes.legend(
@@ -108,13 +110,13 @@ def outer_legend(axes: Axes, handles: Sequence[Artist | Container], title: str =
 
 
 def rasterized(num_points: int) -> bool:
-    """Whether so many points are better an image than paths."""
+    """Returns whether this many points are better drawn as an image than as paths."""
     return num_points > _RASTER_ABOVE
 
 
 @styled
 def to_svg(figure: Figure) -> str:
-    """The figure as SVG text, the same for the same figure."""
+    """Converts a figure to SVG text, always the same for the same figure."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return buffer.getvalue()
@@ -122,7 +124,7 @@ def to_svg(figure: Figure) -> str:
 
 @styled
 def save_png(figure: Figure, path: Path) -> Path:
-    """Writes the figure as a PNG file, whole or not at all."""
+    """Writes a figure as a PNG file, atomically."""
     partial = path.with_name(f".{path.name}.partial")
     figure.savefig(partial, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return partial.replace(path)

@@ -1,1 +1,3 @@
-"""Ray: the only room that imports it. Its modules `executors` and `schedulers` register names without importing Ray."""
+"""Everything that uses Ray, apart from the modules `executors` and `schedulers`, which register names without importing
+it.
+"""

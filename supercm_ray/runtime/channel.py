@@ -13,16 +13,16 @@ from typing import Any, TypeAlias
 from ray.actor import ActorHandle
 
 Item: TypeAlias = tuple[str, Any]
-"""What the channel carries: a kind, and what belongs to it."""
+"""An item of the channel: its kind and its content."""
 
 NO_EPOCH = -1
-"""The last epoch of a run that has not reported any."""
+"""The last epoch of a run that has reported none."""
 
 _NICENESS = 10
 
 
 def yield_cores_to_workers() -> None:
-    """Lowers the priority of this process, which only carries messages, so that it takes no core from a worker."""
+    """Lowers the priority of this process, which only carries messages, so that workers get its core."""
     for thread in (os.getpid(), threading.get_native_id()):  # Ray handles signals in the main thread
         os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 

@@ -17,7 +17,7 @@ from supercm_ray.execution.interruption import interruptible
 from supercm_ray.runtime.ray_version import check_ray_version
 
 HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
-"""For the environment of trials and workers: those without a GPU see none."""
+"""Environment of trials and workers that hides all GPUs from those without one."""
 
 _DRIVER_ENVIRONMENT = {
     **HIDE_GPUS,
@@ -34,15 +34,15 @@ _CONNECT_TIMEOUT_S = 10.0
 
 @contextmanager
 def ray_session() -> Iterator[None]:
-    """A connection to Ray for the time of the block; within a block of one that is open already, that one.
+    """Connects to Ray for the duration of the block; within another such block, uses its connection.
 
-    Without RAY_ADDRESS a cluster of this machine is started on loopback, protected by a token of its own that lives
-    in the environment of its processes alone, and ends with this process however that ends. Ray's processes inherit
-    none of MLflow's variables, credentials among them.
+    Without RAY_ADDRESS a cluster of this machine is started on loopback, protected by a token of its own that exists
+    in the environment of its processes alone. It ends with this process, however that ends. Ray's processes inherit
+    none of MLflow's variables, such as credentials.
 
     Raises:
-        StudyError: if the installed Ray is of a version that is not supported.
-        SuperCMError: where RAY_ADDRESS names no cluster that answers, or Ray does not start.
+        StudyError: if the installed version of Ray is not supported.
+        SuperCMError: if no cluster answers at RAY_ADDRESS, or Ray does not start.
     """
     check_ray_version()
     if ray.is_initialized():
@@ -99,10 +99,10 @@ def _loopback_node() -> AbstractContextManager[None]:
 
 
 def processes_that_fit(budget: Budget) -> int:
-    """Trials, each one process, that fit the cluster at once.
+    """Returns the number of single-process trials that fit the cluster at once.
 
     Raises:
-        StudyError: where not even one fits, instead of waiting for ever.
+        StudyError: if not even one fits, instead of waiting for ever.
     """
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
@@ -120,6 +120,8 @@ def processes_that_fit(budget: Budget) -> int:
 
 
 def workers_that_fit(resources: dict[str, float]) -> int:
-    """Workers with these resources each that fit the nodes of the cluster at once, were nothing else running."""
+    """Returns the number of workers with these resources each that fit the nodes of the cluster at once, if nothing
+    else runs.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(min(int(node.get(name, 0.0) / need + 1e-6) for name, need in resources.items()) for node in nodes)

@@ -1,4 +1,4 @@
-"""The executors that commands may name. Imports Ray when its executor is made."""
+"""The built-in executors by name. Ray is imported when its executor is created."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ class LoopbackBackend(Backend):
 
 @dataclass
 class LoopbackTorchConfig(TorchConfig):
-    """The configuration for a cluster that is all on loopback.
+    """The configuration for a cluster that listens on loopback alone.
 
     Attributes:
-        folder: a folder of this machine, in which the workers meet.
+        folder: a folder of this machine for the file through which workers connect.
     """
 
     folder: str = ""
@@ -56,7 +56,7 @@ class LoopbackTorchConfig(TorchConfig):
 
 
 def _connect(backend: str, url: str, timeout_s: float) -> None:
-    """Sets the variables that torchrun sets too, and joins the process group. Runs on each worker."""
+    """Sets the environment variables that torchrun sets, and joins the process group. Runs on each worker."""
     context = train.get_context()
     os.environ["RANK"] = str(context.get_world_rank())
     os.environ["WORLD_SIZE"] = str(context.get_world_size())

@@ -1,4 +1,4 @@
-"""Runs on Ray: trials under Ray Tune, and the workers of one run under Ray Train."""
+"""The Ray executor: trials run under Ray Tune, the workers of one run under Ray Train."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from supercm_ray.training import Job, train_job
 
 
 class RayExecutor:
-    """Trains on the Ray cluster that RAY_ADDRESS names, or on one of this machine alone."""
+    """Trains on the Ray cluster that RAY_ADDRESS names, or on a cluster of this machine alone."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
 
     def session(self, budget: Budget) -> AbstractContextManager[None]:
-        """A connection to Ray for the time of the block."""
+        """Connects to Ray for the duration of the block."""
         return ray_session()
 
     def capacity(self, budget: Budget) -> int:
-        """Trials that fit the cluster at once, within what the budget allows.
+        """Returns the number of trials that fit the cluster at once, within the budget.
 
         Raises:
-            StudyError: where not even one fits, instead of waiting for ever.
+            StudyError: if not even one fits, instead of waiting for ever.
         """
         workers = workers_of(budget)
         room = processes_that_fit(budget) if workers is None else groups_that_fit(workers)
         return min(room, budget.max_concurrent_trials or room)
 
     def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
-        """Runs the job on the workers that the budget asks for, in this process where that is a single one. Where
-        workers fail for good, their traceback is kept in the run's folder.
+        """Runs the job on the workers that the budget asks for, or in this process if there is one. If workers fail for
+        good, their traceback is saved in the run's folder.
         """
         workers = workers_of(budget)
         if workers is None:
@@ -72,11 +72,11 @@ class RayExecutor:
         )
 
     def stop(self) -> None:
-        """Has Tune's loop end at its next round."""
+        """Makes Tune's loop end at its next round."""
         self._stopping.set()
 
     def __getstate__(self) -> dict[str, object]:
-        """Nothing: a copy in another process is a new one."""
+        """Returns no state: a copy in another process is a new executor."""
         return {}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -84,7 +84,7 @@ class RayExecutor:
 
 
 def workers_of(budget: Budget) -> Workers | None:
-    """The workers that a run has, or None where its process is the only one."""
+    """Returns the workers of a run, or None if its process is the only one."""
     if budget.worker_range == (1, 1):
         return None
     return Workers(
@@ -96,20 +96,20 @@ def workers_of(budget: Budget) -> Workers | None:
 
 
 def trial_resources(budget: Budget) -> dict[str, float]:
-    """What Tune reserves for the process of a trial; workers of its own it asks for itself."""
+    """Returns what Tune reserves for the process of a trial, which itself asks for its workers."""
     if workers_of(budget) is not None:
         return TRIAL_RESOURCES
     return {"CPU": budget.cpus_per_worker, "GPU": budget.gpus_per_worker}
 
 
 def train_on_worker(job: Job) -> Iterator[Message]:
-    """What each worker of a run does."""
+    """Trains the job on one worker."""
     take_device()
     yield from train_job(job)
 
 
 def take_device() -> None:
-    """Has this worker compute on the GPU that Ray gave it, where it has one."""
+    """Makes this worker compute on the GPU that Ray assigned to it, if any."""
     if torch.cuda.is_available():
         from ray.train.torch import get_device  # only workers have one
 

@@ -1,4 +1,4 @@
-"""The stopping rules that study files may name, with their options. Imports Ray when a rule is made."""
+"""The built-in stopping rules by name, with their options. Ray is imported when a rule is created."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class AshaOptions(OptionsModel):
     """Options of `asha`, asynchronous successive halving (Li et al. 2020, arXiv 1810.05934)."""
 
     grace_period: int = Field(1, ge=1)
-    """Epochs that every trial is given; at most `base.training.num_epochs`."""
+    """Number of epochs that every trial is given, from 1 to `base.training.num_epochs`."""
     reduction_factor: int = Field(3, ge=2)
-    """At each rung the best one in this many goes on."""
+    """Factor, from 2, between rungs: 1 in this many trials continues at each rung."""
 
     def check(self, study: Frozen) -> None:
-        """Sees that the grace period is no longer than a run."""
+        """Checks that the grace period is no longer than a run."""
         assert isinstance(study, Study)
         num_epochs = study.base.training.num_epochs
         if self.grace_period > num_epochs:

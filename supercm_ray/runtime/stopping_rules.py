@@ -1,4 +1,4 @@
-"""Early stopping within a group: a trial with few labels is never measured against one with many."""
+"""Early stopping within a group: a trial with few labels is never compared with one with many."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from supercm_ray.runtime.schedulers import AshaOptions
 
 
 class AshaByGroup:
-    """Ray Tune's ASHA on epochs, one for each group of a study."""
+    """Ray Tune's ASHA on epochs, one scheduler for each group of a study."""
 
     def __init__(self, study: Study) -> None:
-        """Args: the study, for its scheduler, primary objective and groups."""
+        """Reads the study's scheduler, primary objective and groups."""
         self._study = study
         self._groups: dict[tuple[Leaf, ...], TrialScheduler] = {}
         self._passed: dict[str, int] = {}
         self._added: set[str] = set()
 
     def decide(self, key: str, overrides: Mapping[str, Leaf], message: EpochMetrics) -> bool:
-        """Whether a trial is stopped; never at a rung that it passed before a resumption."""
+        """Returns whether a trial is stopped; never at a rung that it passed before a resumption."""
         scheduler, trial = self._of(key, overrides)
         decision = scheduler.on_trial_result(None, trial, self._result(message))
         return bool(decision == TrialScheduler.STOP) and message.epoch > self._passed.get(key, 0)
 
     def complete(self, key: str, overrides: Mapping[str, Leaf], message: EpochMetrics) -> None:
-        """Takes in the last epoch of a trial."""
+        """Reads the last epoch of a trial."""
         scheduler, trial = self._of(key, overrides)
         scheduler.on_trial_complete(None, trial, self._result(message))
         self._added.discard(key)
 
     def replay(self, folder: StudyFolder) -> None:
-        """Recalls the trials of before."""
+        """Restores the results of trials from before a resumption."""
         for record in folder.runs("trial"):
             history = folder.run(record.key).history()
             if record.status in ("running", "interrupted"):
@@ -45,7 +45,7 @@ class AshaByGroup:
                     self.decide(record.key, record.overrides, EpochMetrics(int(metrics["epoch"]), metrics))
 
     def _of(self, key: str, overrides: Mapping[str, Leaf]) -> tuple[TrialScheduler, SimpleNamespace]:
-        """The scheduler of a trial's group, which knows the trial, and what stands for the trial there."""
+        """Returns the scheduler of a trial's group, and the trial as it knows it."""
         group, trial = self._study.group(overrides), SimpleNamespace(trial_id=key)
         if group not in self._groups:
             self._groups[group] = self._make()

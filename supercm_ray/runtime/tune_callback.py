@@ -1,4 +1,4 @@
-"""Ray Tune's callback: tells the queue how a run ended, and Tune's loop that the command is interrupted."""
+"""Ray Tune's callback: tells the queue how a run ended, and ends Tune's loop when the command is interrupted."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ class QueueCallback(tune.Callback):
     """Passes the ends of trials on to a queue."""
 
     def __init__(self, queue: RunQueue, stopping: threading.Event) -> None:
-        """Args: the queue, and what is set when everything is to end."""
+        """Creates the callback.
+
+        Args:
+            queue: the queue that runs come from.
+            stopping: an event that is set when everything is to end.
+        """
         self._queue, self._stopping = queue, stopping
 
     def __getstate__(self) -> dict[str, object]:
-        """Nothing for Tune's own snapshots, which are never restored."""
+        """Returns no state: Tune's own snapshots are never restored."""
         return {}
 
     def on_step_begin(self, iteration: int, trials: Sequence[Trial], **info: object) -> None:
-        """Tune's loop goes round."""
+        """Ends Tune's loop if the command is interrupted."""
         check_interrupt()
         if self._stopping.is_set():
             raise KeyboardInterrupt
 
     def on_trial_complete(self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object) -> None:
-        """A run came to its end, was stopped early, or said why it could not go on."""
+        """Ends a run that has finished, was stopped early, or reported a failure."""
         run, messages = trial.config["run"], messages_of(trial.last_result)
         failure = None if messages else process_failed("it ended without a word")
         for message in messages:
@@ -44,6 +49,6 @@ class QueueCallback(tune.Callback):
         self._queue.end(run, failure)
 
     def on_trial_error(self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object) -> None:
-        """The process died or raised, as often as it was tried."""
+        """Ends a run whose process has died or raised in every attempt."""
         error = str(trial.get_pickled_error() or trial.get_error() or "it died").strip().splitlines()[-1]
         self._queue.end(trial.config["run"], process_failed(error))

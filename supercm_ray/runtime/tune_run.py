@@ -1,4 +1,4 @@
-"""One phase of a study under Ray Tune: a process for each trial at once, which serves one run after the other."""
+"""One phase of a study under Ray Tune: one process for each concurrent trial, reused for one run after the other."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def run_phase(
     at_once: int,
     stopping: threading.Event,
 ) -> None:
-    """Runs what is left in a queue.
+    """Runs the remaining runs of a queue.
 
     Args:
         phase: what all runs share; its data are stored once on each node.
         queue: hands out the runs.
-        executor: trains one of them, within the process of its trial.
+        executor: trains a run within the process of its trial.
         resources: what Tune reserves for that process.
-        at_once: runs at once.
-        stopping: ends everything once it is set.
+        at_once: number of concurrent runs.
+        stopping: an event that ends everything once it is set.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, SIGTERM or `stopping`, with nothing of the phase left on the cluster.
@@ -51,7 +51,7 @@ def _fit(
     at_once: int,
     stopping: threading.Event,
 ) -> bool:
-    """Runs Tune; whether it came to its end and was not interrupted."""
+    """Runs Tune and says whether it came to its end without an interruption."""
     path = phase.folder.path.resolve()
     shared = replace(phase, folder=replace(phase.folder, path=path))
     trainable = tune.with_parameters(TrialRunner, phase=shared, executor=executor)

@@ -1,4 +1,4 @@
-"""Ray Tune's scheduler: has the queue take in each epoch, and stops the trial where the queue says so."""
+"""Ray Tune's scheduler: passes each epoch to the queue, and stops the trial if the queue says so."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class QueueScheduler(FIFOScheduler):
     """Starts trials in the order in which they were proposed and asks the queue after each epoch."""
 
     def __init__(self, queue: RunQueue) -> None:
-        """Args: the queue."""
+        """Creates the scheduler over a queue."""
         super().__init__()
         self._queue = queue
 
     def __getstate__(self) -> dict[str, object]:
-        """Nothing for Tune's own snapshots, which are never restored."""
+        """Returns no state: Tune's own snapshots are never restored."""
         return {}
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: Mapping[str, object]) -> str:
-        """Whether the trial goes on."""
+        """Passes new messages to the queue and returns whether the trial continues."""
         stops = [self._queue.take(trial.config["run"], message) for message in messages_of(result)]
         return str(TrialScheduler.STOP if any(stops) else TrialScheduler.CONTINUE)

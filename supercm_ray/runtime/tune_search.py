@@ -9,15 +9,15 @@ from supercm_ray.runtime.tune_trainable import TrialConfig
 
 
 class QueueSearcher(Searcher):
-    """Hands out the runs of a queue, in order. What becomes of them is told to the queue by the callback."""
+    """Hands out the runs of a queue, in order. How they end is reported by the callback."""
 
     def __init__(self, queue: RunQueue) -> None:
-        """Args: the queue."""
+        """Creates the searcher over a queue."""
         super().__init__()
         self._queue = queue
 
     def suggest(self, trial_id: str) -> TrialConfig | str:
-        """The run to make next."""
+        """Returns the next run."""
         run = self._queue.next()
         return Searcher.FINISHED if run is None else {"run": run}
 
@@ -25,11 +25,11 @@ class QueueSearcher(Searcher):
         """No-op: the callback tells the queue."""
 
     def __getstate__(self) -> dict[str, object]:
-        """Nothing for Tune's own snapshots, which are never restored: the records have all there is to know."""
+        """Returns no state: Tune's own snapshots are never restored, since the records hold everything."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """No-op, for the same reason."""
+        """No-op: the records hold everything."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """No-op, for the same reason."""
+        """No-op: the records hold everything."""

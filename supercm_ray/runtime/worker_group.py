@@ -1,4 +1,4 @@
-"""One training run on several workers under Ray Train, as an iterator over what rank 0 says."""
+"""One training run on several workers under Ray Train, as an iterator over the messages of rank 0."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ A = TypeVar("A")
 M = TypeVar("M", bound=Ordered)
 
 Loop: TypeAlias = Callable[[A], Iterator[M]]
-"""What every worker runs. Its messages hold `epoch`; begun again it gives those since its checkpoint, or all, again."""
+"""The function that every worker runs. Its messages have an `epoch`; after a restart it yields those since its
+checkpoint, or all, again."""
 
 TRIAL_RESOURCES: dict[str, float] = {"memory": 1}
-"""What a tuning trial reserves for its own process, that waits for workers: a byte, for Tune takes no empty request
-and any share of a CPU would take that CPU from the workers.
-"""
+"""What a tuning trial with workers of its own reserves for its own process: one byte, since Tune accepts no empty
+request, and a fraction of a CPU would be taken from the workers."""
 
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 _START_TIMEOUT_S = 600.0
@@ -52,10 +52,10 @@ _ABORT_TIMEOUT_S = 4.0
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers, and what each is given.
+    """The number of workers and the resources of each.
 
     Attributes:
-        num_workers: a number, or the smallest and the largest number for a run that uses what the cluster has.
+        num_workers: a number, or the minimum and the maximum for a run that uses what the cluster has.
         use_gpu: whether each has a GPU.
         cpus_per_worker: CPUs of each.
         placement: whether they are put on as few nodes as possible (PACK), or on as many (SPREAD).
@@ -70,25 +70,25 @@ class Workers:
 
     @property
     def min_workers(self) -> int:
-        """The smallest number of workers that a run starts with."""
+        """The minimum number of workers of a run."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
 
     @property
     def max_workers(self) -> int:
-        """The largest number of workers that a run starts with."""
+        """The maximum number of workers of a run."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
     @property
     def resources(self) -> dict[str, float]:
-        """What one worker reserves."""
+        """Resources that each worker reserves."""
         return {"CPU": self.cpus_per_worker, **({"GPU": 1.0} if self.use_gpu else {})}
 
 
 def groups_that_fit(workers: Workers) -> int:
-    """How many runs of so many workers the cluster holds at once, at least one.
+    """Returns how many runs with this many workers fit the cluster at once, at least one.
 
     Raises:
-        StudyError: where not even the smallest number of workers fits, instead of waiting for ever.
+        StudyError: if not even the minimum number of workers fits, instead of waiting for ever.
     """
     room = workers_that_fit(workers.resources)
     if room < workers.min_workers:
@@ -101,25 +101,24 @@ def groups_that_fit(workers: Workers) -> int:
 
 
 class WorkerGroupRun(Generic[A, M]):
-    """Runs a loop on several workers, which torch.distributed connects, and gives what rank 0 yields.
+    """Runs a loop on several workers, connected by torch.distributed, and iterates over the messages of rank 0.
 
-    A worker, or a node with workers, that dies is replaced, and the loop begins again on all of them, from its own
-    checkpoint; epochs that it then yields again are left out. All ends when the iteration does, by `close`, or with
-    this process.
+    If a worker or a node dies, it is replaced, and the loop starts again on all workers, from its own checkpoint;
+    epochs that it yields again are left out. Everything ends with the iteration, with `close`, or with this process.
 
     Attributes:
-        restarts: times the workers were started again.
+        restarts: number of times the workers were started again.
     """
 
     def __init__(self, loop: Loop[A, M], argument: A, workers: Workers, *, name: str, storage: Path | str) -> None:
-        """Takes what is to be run; nothing is started before the first message is asked for.
+        """Stores what to run; workers are started when the first message is requested.
 
         Args:
-            loop: what each worker runs.
-            argument: what the loop is given; large arrays reach it without a copy for each worker of a node.
-            workers: how many, and what each is given.
+            loop: the function that each worker runs.
+            argument: the argument of the loop; large arrays are shared by the workers of a node.
+            workers: number and resources of the workers.
             name: a name for Ray's own files, which lie below `storage`, where all nodes can write.
-            storage: a folder, or an address that pyarrow knows.
+            storage: a folder, or a URI that pyarrow knows.
         """
         self._loop, self._argument, self._workers = loop, argument, workers
         self._name, self._storage = f"{name}-{secrets.token_hex(4)}", str(storage)
@@ -135,9 +134,9 @@ class WorkerGroupRun(Generic[A, M]):
         """Yields the messages in order, each epoch once; a run is iterated once.
 
         Raises:
-            StudyError: where the cluster is too small for the workers.
-            SuperCMError: what the loop raised of this type, from whichever worker.
-            WorkersError: where the workers failed again and again without a new epoch.
+            StudyError: if the cluster is too small for the workers.
+            SuperCMError: an error of this type that the loop raised on any worker.
+            WorkersError: if the workers failed again and again without a new epoch.
             KeyboardInterrupt: after Ctrl-C or SIGTERM.
         """
         assert not self._begun, "a run is iterated once"
@@ -145,7 +144,7 @@ class WorkerGroupRun(Generic[A, M]):
         return self._run()
 
     def __enter__(self) -> WorkerGroupRun[A, M]:
-        """Nothing is started yet."""
+        """Returns the run itself; nothing is started yet."""
         return self
 
     def __exit__(
@@ -206,7 +205,7 @@ class WorkerGroupRun(Generic[A, M]):
         return trainer, carrier
 
     def _make_meeting_place(self) -> str:
-        """Makes a folder of this machine in which workers connect; `close` removes it."""
+        """Creates a folder of this machine in which workers connect; `close` removes it."""
         self._meeting_place = tempfile.mkdtemp(prefix="supercm-workers-")
         return self._meeting_place
 
@@ -225,7 +224,7 @@ class WorkerGroupRun(Generic[A, M]):
                     self._note_down(*content)
 
     def _take(self, trainer: Trainer, channel: ActorHandle) -> list[Item]:
-        """What came over the channel, as soon as something does. Another thread may have closed the run."""
+        """Returns items of the channel as soon as there are any. Another thread may have closed the run."""
         arrived, finished = channel.take.remote(), trainer.finished
         while True:
             check_interrupt()
@@ -252,7 +251,7 @@ class WorkerGroupRun(Generic[A, M]):
         return items
 
     def _note_failure(self, rank: int, text: str, error: bytes | None) -> None:
-        """Keeps the first failure of a start, since the others follow from it; raises one that is final."""
+        """Keeps the first failure of an attempt, from which the others follow; raises one that is final."""
         if error is not None:
             raised: SuperCMError = ray.cloudpickle.loads(error)
             raise raised
@@ -260,7 +259,7 @@ class WorkerGroupRun(Generic[A, M]):
             self._failure = rank, text
 
     def _note_down(self, again: bool, failures: int, death: str, text: str) -> None:
-        """The workers are taken down: says why, or raises that where they are not started again."""
+        """Notes that the workers were stopped: logs the reason, or raises it if they are not started again."""
         if death or self._failure is None:
             reason, account = death or _last_line(text), text
         else:
@@ -274,7 +273,7 @@ class WorkerGroupRun(Generic[A, M]):
         logger.warning("%s: the workers failed and are started again; %s", self._name, reason)
 
     def close(self) -> None:
-        """Frees every resource at once: workers, their placement group, and Ray's helpers. Does so once."""
+        """Frees all resources: workers, their placement group, and Ray's helpers. No-op after the first call."""
         trainer, self._trainer = self._trainer, None
         channel, self._channel = self._channel, None
         try:
@@ -295,7 +294,7 @@ class WorkerGroupRun(Generic[A, M]):
 
 
 def _unexpected_end(trainer: Trainer) -> WorkersError:
-    """Why the controller ended without a word."""
+    """Returns the error of a controller that has ended without a message."""
     try:
         ray.get(trainer.finished)
         result = ray.get(trainer.controller.get_result.remote(), timeout=_ABORT_TIMEOUT_S)
@@ -306,7 +305,7 @@ def _unexpected_end(trainer: Trainer) -> WorkersError:
 
 
 def _abort(controller: ActorHandle) -> None:
-    """Has the controller take everything down, which it cannot while it starts workers; then it is killed."""
+    """Makes the controller stop everything; kills it if it does not answer, as while it starts workers."""
     try:
         ray.get(controller.abort.remote(), timeout=_ABORT_TIMEOUT_S)
     except (RayActorError, GetTimeoutError):
@@ -322,7 +321,9 @@ def _remove_placement_groups(name: str) -> None:
 
 
 def _on_loopback() -> bool:
-    """Whether all of Ray is, as where it was started for this command alone; then the workers' connections are too."""
+    """Returns whether Ray was started by this command and listens on loopback alone, so that workers connect over
+    loopback too.
+    """
     return all(node["NodeManagerAddress"].startswith("127.") for node in ray.nodes() if node["Alive"])
 
 

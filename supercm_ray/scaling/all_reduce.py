@@ -1,9 +1,9 @@
-"""The time of an all-reduce, and of a step with it, on an assumed network. Never a measurement.
+"""Predicts the time of an all-reduce, and of a step with it, on an assumed network. Nothing here is measured.
 
 An all-reduce of M bytes among N workers over links of bandwidth W bytes per second and latency L seconds, as a ring
 (Patarasuk and Yuan 2009), takes 2 (N - 1) / N * M / W + 2 (N - 1) L. Hierarchical: a ring within each node scatters the
 sums, rings among the nodes add up a part for each worker of a node, all of M over the node's one link, and the first
-kind of ring gathers them again. A step with several collectives pays the latency for each of them.
+kind of ring gathers them again. A step with several collectives has the latency of each of them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Reduction: TypeAlias = Literal["ring", "hierarchical"]
 
 @dataclass(frozen=True)
 class Collectives:
-    """What the collectives of a step carry.
+    """The collectives of a step.
 
     Attributes:
-        num_bytes: bytes, together.
-        number: collectives of a step.
+        num_bytes: bytes that they carry together.
+        number: number of collectives.
     """
 
     num_bytes: float
@@ -31,14 +31,14 @@ class Collectives:
 
 @dataclass(frozen=True)
 class SimulatedStep:
-    """What a step is predicted to take with some number of workers.
+    """The predicted time of a step at some number of workers.
 
     Attributes:
         reduction: how gradients are assumed to be summed.
         compute_s: seconds of computing.
         communication_s: seconds of communication.
-        exposed_s: seconds of the communication that are not hidden behind computing.
-        measured_s: seconds of the median step, where this number of workers was measured.
+        exposed_s: seconds of the communication that do not overlap with computing.
+        measured_s: seconds of the median step, if this number of workers was measured.
     """
 
     num_workers: int
@@ -55,10 +55,10 @@ class SimulatedStep:
 
 
 def all_reduce_s(collectives: Collectives, num_workers: int, network: Network, reduction: Reduction) -> float:
-    """Seconds that a step's all-reduces take together.
+    """Returns the seconds that a step's all-reduces take together.
 
     Raises:
-        ValueError: where a hierarchy does not divide the workers evenly among nodes.
+        ValueError: if a hierarchy does not divide the workers evenly among nodes.
     """
     inner = min(num_workers, network.workers_per_node)
     within = (network.inner_bandwidth, collectives.number * network.inner_latency_s)
@@ -80,15 +80,15 @@ def simulate_step(
     *,
     weak: bool,
 ) -> SimulatedStep:
-    """Predicts a step with some number of workers.
+    """Predicts a step at some number of workers.
 
     Args:
-        num_workers: how many workers.
+        num_workers: number of workers.
         compute_s: seconds that a single worker computes in a step on its whole batch.
-        collectives: what the step's collectives carry.
-        network: as assumed.
+        collectives: the step's collectives.
+        network: the assumed network.
         reduction: how the gradients are summed.
-        weak: whether each worker keeps that batch, or shares it with the others evenly, without any loss.
+        weak: whether each worker keeps that batch; otherwise the workers divide it evenly, without any loss.
     """
     own_s = compute_s if weak else compute_s / num_workers
     communication_s = all_reduce_s(collectives, num_workers, network, reduction)

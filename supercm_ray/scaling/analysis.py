@@ -1,4 +1,4 @@
-"""From measurements to everything that the table and the page show."""
+"""The analysis of a scaling study: everything that the table and the page show, from its measurements."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from supercm_ray.scaling.simulation import Simulation, simulation
 from supercm_ray.scaling.time_to_target import Attempt, TimeToTarget, time_to_target
 
 MIN_SETTINGS = 3
-"""Numbers of workers below which no speedup model is fitted: any model goes through two."""
+"""Number of different numbers of workers below which no speedup model is fitted: any model fits two."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that is shown.
+    """The content of a scaling study's report.
 
     Attributes:
         throughputs: samples per second of each repetition, by number of workers.
-        fits: of the speedup models, the best first; empty below MIN_SETTINGS numbers of workers, or with too few
+        fits: fitted speedup models, the best first; empty below MIN_SETTINGS numbers of workers, or with too few
             repetitions.
         noise: gradient noise scale by number of workers, from two on.
         seconds_to_target: by number of workers.
         samples_to_target: by number of workers.
-        simulation: predictions, which are no measurements, and what they assume.
+        simulation: predictions, which are not measurements, and what they assume.
     """
 
     measured: Measurements
@@ -58,7 +58,7 @@ class Analysis:
 
 
 def analyse(measured: Measurements) -> Analysis:
-    """Computes everything from the measurements, the same for the same measurements."""
+    """Computes the content of the report, always the same for the same measurements."""
     groups = _by_num_workers(measured.repetitions)
     throughputs = {count: [one.samples / one.median_step_s for one in group] for count, group in groups.items()}
     points = [make_point(count, group) for count, group in groups.items()]

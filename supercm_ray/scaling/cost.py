@@ -1,4 +1,4 @@
-"""What each number of workers costs, and which to choose."""
+"""The cost of each number of workers, and the choice among them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Cost:
 
     Attributes:
         throughput: samples per second, the median over repetitions.
-        speedup: compared with one worker, by throughput.
+        speedup: throughput divided by that of one worker.
         efficiency: speedup divided by the number of workers.
-        hours: duration of the whole job, start-up included.
+        hours: duration of the whole job in hours, start-up included.
         gpu_hours: hours times workers.
-        money: by the price of a GPU, None without one.
+        money: price of these GPU hours, None without a price.
     """
 
     num_workers: int
@@ -31,13 +31,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which number of workers to choose.
+    """The number of workers to choose.
 
     Attributes:
-        cheapest: that of the fewest GPU hours, the faster one of equals.
-        fastest: that of the least time among those at or above the efficiency floor.
+        cheapest: the one with the fewest GPU hours, the faster one of equals.
+        fastest: the one with the least time among those at or above the efficiency floor.
         floor: the efficiency floor.
-        sentence: which to choose and why, in words.
+        sentence: the choice and its reason.
     """
 
     cheapest: int
@@ -78,7 +78,7 @@ def choose(found: Sequence[Cost], *, floor: float) -> Choice:
     """Chooses the number of workers by cost, by time, and in words.
 
     Raises:
-        ValueError: where there is none to choose from.
+        ValueError: if there is none to choose from.
     """
     if not found:
         raise ValueError("at least one number of workers is needed, got none")
@@ -89,7 +89,7 @@ def choose(found: Sequence[Cost], *, floor: float) -> Choice:
 
 
 def workers_text(num_workers: int) -> str:
-    """So many workers, in words."""
+    """Returns a number of workers in words."""
     return "1 worker" if num_workers == 1 else f"{num_workers} workers"
 
 

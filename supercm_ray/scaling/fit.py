@@ -26,7 +26,7 @@ from supercm_ray.scaling.speedup_models import (
 )
 
 TRUSTED_FACTOR = 2
-"""A prediction for more workers than this times the largest number measured is not to be trusted."""
+"""A prediction for more workers than this times the largest number measured is not reliable."""
 
 DELTA_AICC = 2.0
 """Difference of AICc below which data do not tell two models apart (Burnham and Anderson 2002)."""
@@ -37,12 +37,12 @@ _MIN_VARIANCE = 1e-12  # of log X: below it differences are rounding
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a number of workers.
+    """The prediction of a model for a number of workers.
 
     Attributes:
         throughput: in samples per second, with `low` and `high` as its 95 % interval.
-        extrapolated: whether the number is above all that were measured.
-        beyond: whether it is above twice the largest, where no interval is to be trusted.
+        extrapolated: whether the number is larger than all that were measured.
+        beyond: whether it is above twice the largest, where no interval is reliable.
     """
 
     num_workers: float
@@ -59,7 +59,7 @@ class Fit:
 
     Attributes:
         parameters: by name; g in samples per second, a and b without unit.
-        intervals: of each parameter, 95 %.
+        intervals: 95 % interval of each parameter.
         aicc: Akaike's information criterion, corrected for few data (Hurvich and Tsai 1989); less is better.
         max_workers: the largest number of workers measured.
         resampled: parameters (R, P) of the resamples, in the order of PARAMETERS.
@@ -73,12 +73,12 @@ class Fit:
     resampled: Array
 
     def throughput(self, num_workers: float) -> float:
-        """Samples per second with so many workers."""
+        """Returns samples per second at this number of workers."""
         values = np.array([self.parameters[name] for name in PARAMETERS[self.model]])
         return float(throughputs(self.model, values, np.array([float(num_workers)]))[0])
 
     def predict(self, num_workers: float) -> Prediction:
-        """Samples per second with so many workers, their interval, and whether the measurements carry so far."""
+        """Predicts samples per second at this number of workers, with an interval and whether it is extrapolated."""
         found = throughputs(self.model, self.resampled, np.array([float(num_workers)]))[:, 0]
         low, high = _interval(found).tolist()
         return Prediction(
@@ -92,12 +92,12 @@ class Fit:
 
 
 def fit_models(measured: Mapping[int, Sequence[float]], *, seed: int = 0, resamples: int = _RESAMPLES) -> list[Fit]:
-    """Fits every model that the measurements allow, the one with the least AICc first.
+    """Fits every model that the measurements allow, and returns the one with the least AICc first.
 
     Args:
         measured: throughputs in samples per second of each repetition, all positive, by number of workers.
-        seed: of the resampling.
-        resamples: how often to resample the repetitions, from which the intervals are taken.
+        seed: seed of the resampling.
+        resamples: number of times to resample the repetitions, from which the intervals are computed.
 
     Returns:
         A fit for each model that has at most as many parameters as there are numbers of workers, and repetitions enough
@@ -110,7 +110,7 @@ def fit_models(measured: Mapping[int, Sequence[float]], *, seed: int = 0, resamp
 
 
 def leading(fits: Sequence[Fit]) -> list[Fit]:
-    """The best fit and those that the data do not tell apart from it: ΔAICc < 2."""
+    """Returns the best fit and those with ΔAICc < 2, which the data do not distinguish from it."""
     return [fit for fit in fits if fit.aicc - fits[0].aicc < DELTA_AICC]
 
 
@@ -137,13 +137,13 @@ def fit_model(
 
 
 def _interval(values: Array) -> Array:
-    """The two ends (2, ...) of the middle 95 % of values (R, ...)."""
+    """Returns the two ends (2, ...) of the middle 95 % of values (R, ...)."""
     ends: Array = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return ends
 
 
 def _least_squares(model: SpeedupModel, num_workers_C: Array, groups: Sequence[Array]) -> tuple[Array, float]:
-    """Parameters (P,), the first of them log g, and the sum of squares that they leave."""
+    """Returns parameters (P,), the first of them log g, and the remaining sum of squares."""
     num_workers = np.repeat(num_workers_C, [len(group) for group in groups])
     logs = np.concatenate(groups)
     start = np.array([float(groups[0].mean()) - math.log(num_workers_C[0]), 0.05, 0.001][: len(PARAMETERS[model])])
@@ -161,7 +161,7 @@ def _least_squares(model: SpeedupModel, num_workers_C: Array, groups: Sequence[A
 
 
 def _aicc(squares: float, num_values: int, num_parameters: int) -> float:
-    """AICc of a fit with normal residuals; infinite where there are too few values for it."""
+    """Computes the AICc of a fit with normal residuals; infinite if there are too few values for it."""
     left = num_values - num_parameters - 1
     if left <= 0:
         return math.inf

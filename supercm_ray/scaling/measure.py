@@ -1,4 +1,4 @@
-"""Makes the measurements of a scaling study, in order, each written to the file at once."""
+"""Makes the measurements of a scaling study, in order, and writes each to the file at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from supercm_ray.scaling.workers import Group, search, time_workers, train_towar
 
 @dataclass(frozen=True)
 class ScalingRun:
-    """Measures what a scaling section asks for and the file lacks. Records and trackers follow the file."""
+    """Measures what a scaling section asks for and the file lacks. Records and trackers are written after the file."""
 
     scaling: ScalingConfig
     recorder: Recorder
@@ -34,16 +34,17 @@ class ScalingRun:
         return self.recorder.study
 
     def has_work(self) -> bool:
-        """Whether anything is left to measure. Closes records that a kill left open."""
+        """Returns whether anything is left to measure. Closes records that a kill has left open."""
         self._reconcile()
         return bool(remaining(self._study, self.scaling, self.file.content))
 
     def run(self) -> None:
-        """Measures what is left.
+        """Makes the remaining measurements.
 
         Raises:
-            StudyError: for a setting that does not fit the cluster, unless these are to be skipped.
-            WorkersError: where workers failed again and again.
+            StudyError: for a number of workers or concurrent trials that does not fit the cluster, unless these are to
+                be skipped.
+            WorkersError: if the workers failed again and again.
         """
         left = that_fits(remaining(self._study, self.scaling, self.file.content), self._study, self.scaling, self.file)
         done = self.file.content
@@ -91,31 +92,30 @@ class ScalingRun:
         self.recorder.begin(Run(key, "scale", overrides, {"num_workers": num_workers}))
         config = self._study.base.replace(overrides)
         job = job_of(self.recorder.folder, key, config, self.recorder.dataset, evaluate_test=False)
-        outcome = train_towards(
-            job, target, self._group(key, num_workers), lambda epoch: self.recorder.take(key, epoch)
-        )
+        result = train_towards(job, target, self._group(key, num_workers), lambda epoch: self.recorder.take(key, epoch))
         training = config.training
         batch = training.labeled_batch_size + training.unlabeled_batch_size
         measured = TargetRun(
             num_workers=num_workers,
             seed=seed,
-            reached=outcome.reached,
-            seconds=outcome.seconds,
-            samples=outcome.num_epochs * training.steps_per_epoch * batch,
+            reached=result.reached,
+            seconds=result.seconds,
+            samples=result.num_epochs * training.steps_per_epoch * batch,
         )
         self.file.add(measured)
         self._end(measured)
         CheckpointStore(job.storage).clear()
 
     def _search(self, setting: SearchSetting, repetition: int) -> None:
-        (trials_at_once, share), key, study = setting, search_key(setting, repetition), self._study
+        (trials_at_once, gpu_fraction), key, study = setting, search_key(setting, repetition), self._study
         labels: dict[str, Leaf] = {
             "trials_at_once": trials_at_once,
-            "gpus_per_trial": share,
+            "gpus_per_trial": gpu_fraction,
             "repetition": repetition,
         }
         self.recorder.begin(Run(key, "scale", {}, labels))
-        budget = study.budget.model_copy(update={"max_concurrent_trials": trials_at_once, "gpus_per_worker": share})
+        changes = {"max_concurrent_trials": trials_at_once, "gpus_per_worker": gpu_fraction}
+        budget = study.budget.model_copy(update=changes)
         sampler = study.sampler.model_copy(update={"seed": study.sampler.seed + repetition})
         searched = study.model_copy(update={"budget": budget, "sampler": sampler})
         folder = search(searched, self.recorder.dataset, self.recorder.folder.run(key).path / "study")
@@ -131,7 +131,7 @@ class ScalingRun:
         return Group(num_workers, self._study.budget, spread=self.scaling.placement == "spread", storage=storage)
 
     def _reconcile(self) -> None:
-        """Closes the records of what stands in the file already."""
+        """Closes the records of measurements that the file has."""
         done = self.file.content
         measured: list[Measurement] = [*done.repetitions, *done.targets, *done.tuning]
         for one in measured:

@@ -1,6 +1,6 @@
-"""What whole runs and searches of a scaling study measured.
+"""Measurements of whole runs and searches of a scaling study.
 
-Times are in seconds and memory in bytes. Samples are labeled and unlabeled ones together, unless said.
+Times are in seconds and memory in bytes. Samples are labeled and unlabeled ones together unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from supercm_ray.scaling.repetition import Repetition
 
 
 class TargetRun(Frozen):
-    """One run towards the target accuracy."""
+    """One run to the target accuracy."""
 
     num_workers: int = Field(ge=1)
     """Number of workers."""
     seed: int
     """Seed of the run."""
     reached: bool
-    """Whether its validation accuracy came to the target."""
+    """Whether its validation accuracy reached the target."""
     seconds: float = Field(ge=0)
-    """Time of training until it did, or until the run ended; the start of workers is left out."""
+    """Training time until it reached the target, or until the run ended; the start of workers is excluded."""
     samples: int = Field(ge=0)
-    """Samples trained on until then."""
+    """Number of samples trained on until then."""
 
     @property
     def key(self) -> str:
@@ -34,7 +34,7 @@ class TargetRun(Frozen):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers for its tracked run, in the units of the file."""
+        """Metrics of its tracked run, in the units of the file."""
         return {"reached": float(self.reached), "seconds": self.seconds, "samples": float(self.samples)}
 
 
@@ -44,30 +44,30 @@ class TuningRun(Frozen):
     trials_at_once: int = Field(ge=1)
     """Number of concurrent trials."""
     repetition: int = Field(ge=0)
-    """Index of the repetition of this setting."""
+    """Index of the repetition of this search."""
     gpus_per_trial: float = Field(0.0, ge=0)
-    """GPUs of each trial; a fraction is shared with other trials."""
+    """GPUs of each trial; a fraction means a GPU shared with other trials."""
     num_trials: int = Field(ge=1)
-    """Trials that ended, whatever their status."""
+    """Number of trials that ended, whatever their status."""
     num_complete: int = Field(0, ge=0)
-    """Trials that were trained to the end."""
+    """Number of trials that were trained to the end."""
     num_pruned: int = Field(0, ge=0)
-    """Trials that were stopped early."""
+    """Number of trials that were stopped early."""
     num_failed: int = Field(0, ge=0)
-    """Trials that failed."""
+    """Number of trials that failed."""
     seconds: float = Field(gt=0)
     """Time from the first trial's start to the last one's end, the start of trial processes included."""
     best: tuple[tuple[float, float], ...] = ()
-    """Seconds since the first trial's start and the best value by then, each time it became better."""
+    """Seconds since the first trial's start and the best value by then, for each improvement."""
 
     @property
     def setting(self) -> tuple[int, float]:
-        """Concurrent trials, and GPUs of each."""
+        """Number of concurrent trials, and GPUs of each."""
         return self.trials_at_once, self.gpus_per_trial
 
     @property
     def trials_per_hour(self) -> float:
-        """Trials that ended in an hour."""
+        """Trials that ended per hour."""
         return 3600 * self.num_trials / self.seconds
 
     @property
@@ -77,7 +77,7 @@ class TuningRun(Frozen):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers for its tracked run, in the units of the file."""
+        """Metrics of its tracked run, in the units of the file."""
         return {
             "seconds": self.seconds,
             "num_trials": float(self.num_trials),
@@ -89,10 +89,10 @@ Measurement: TypeAlias = Repetition | TargetRun | TuningRun
 
 
 def target_key(num_workers: int, seed: int) -> str:
-    """The key of the run folder of a run towards the target."""
+    """Returns the key of the run folder of a run to the target."""
     return f"targets/{num_workers}-{seed}"
 
 
 def search_key(setting: tuple[int, float], repetition: int) -> str:
-    """The key of the run folder of a search with so many concurrent trials of so many GPUs each."""
+    """Returns the key of the run folder of a search with these concurrent trials and GPUs of each."""
     return f"searches/{setting[0]}x{setting[1]:g}-{repetition}"

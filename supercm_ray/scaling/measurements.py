@@ -20,33 +20,33 @@ FILE_NAME = "measurements.json"
 
 
 class Provenance(Frozen):
-    """What the measurements are of, and what they were made with."""
+    """The study that was measured, and the software it was measured with."""
 
     study: str
     """Name of the study."""
     objective: Objective | None = None
-    """What searches optimise."""
+    """The metric that searches optimise."""
     job_samples: int = Field(ge=1)
-    """Samples on which the whole job of the study's base configuration trains."""
+    """Number of samples that the whole job of the study's base configuration trains on."""
     command: str
-    """The command line, or empty where the Python API was called."""
+    """The command line, or empty if the Python API was called."""
     commit: str
-    """Commit of the source code, empty where unknown; several, joined by commas, where they measured."""
+    """Commit of the source code, empty if unknown; several, joined by commas, if measurements were made with each."""
     versions: dict[str, str]
-    """Versions of packages by name; `2.14 and 2.15` where both measured."""
+    """Versions of packages by name; `2.14 and 2.15` if measurements were made with both."""
 
 
 class Measurements(Provenance):
-    """Everything that a scaling study measured."""
+    """The content of a file of measurements."""
 
     version: Literal[2] = VERSION
     """Version of the file's layout."""
     mode: Literal["strong", "weak"]
     """Whether the batch of all workers together is fixed (strong), or that of each worker (weak)."""
     nodes: tuple[Node, ...]
-    """The nodes that measured; one that changed in between is listed again."""
+    """The nodes that measured; a node that changed between measurements is listed again."""
     warmup_steps: int = Field(ge=0)
-    """Steps at the start of each repetition that were not measured."""
+    """Number of steps at the start of each repetition that were not measured."""
     price_per_gpu_hour: float | None = Field(None, gt=0)
     """Price of one GPU for one hour."""
     efficiency_floor: float = Field(EFFICIENCY_FLOOR, ge=0, le=1)
@@ -54,24 +54,24 @@ class Measurements(Provenance):
     placement: Literal["pack", "spread"] = "pack"
     """Whether workers were placed on as few nodes as possible (pack), or on as many (spread)."""
     target_accuracy: float | None = Field(None, gt=0, le=1)
-    """Validation accuracy that target runs are to reach."""
+    """Validation accuracy that target runs should reach."""
     skipped: dict[str, str] = Field(default_factory=dict)
-    """What was asked for and not measured, such as `8 workers`, and why."""
+    """What was asked for and not measured, such as `8 workers`, and the reason."""
     repetitions: tuple[Repetition, ...] = ()
-    """Timed steps, of all numbers of workers."""
+    """Timings of steps, for all numbers of workers."""
     targets: tuple[TargetRun, ...] = ()
-    """Runs towards the target accuracy."""
+    """Runs to the target accuracy."""
     tuning: tuple[TuningRun, ...] = ()
     """Searches."""
     simulation: SimulationConfig | None = None
-    """What to simulate."""
+    """Numbers of workers and a network to simulate."""
 
 
 def load_measurements(path: Path) -> Measurements:
     """Reads the measurements of a scaling study.
 
     Raises:
-        StudyError: where there is no such file, it is of another version, or not a file of measurements.
+        StudyError: if there is no such file, it is of another version, or not a file of measurements.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -90,7 +90,7 @@ def load_measurements(path: Path) -> Measurements:
 
 
 def _check_version(text: str, path: Path) -> None:
-    """Refuses the file of another version; whether it is a file of measurements at all is checked after that."""
+    """Refuses a file of another version; whether it is a file of measurements at all is checked later."""
     try:
         tree = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The file of measurements while a study is measured: replaced atomically after each measurement."""
+"""The file of measurements while a study is measured, replaced atomically after each measurement."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from supercm_ray.scaling.repetition import Repetition
 
 
 class MeasurementsFile:
-    """Measurements on disk, to which others are added.
+    """A file of measurements to which others are added.
 
     Attributes:
-        path: the file.
-        content: what is measured so far.
+        path: path of the file.
+        content: all measurements so far.
     """
 
     def __init__(self, path: Path, scaling: ScalingConfig, provenance: Provenance) -> None:
-        """Opens the file, or begins it.
+        """Opens the file, or creates it.
 
         Args:
-            path: of the file.
-            scaling: whose price, target and simulation stand in the file from now on.
-            provenance: what the measurements to come are made with.
+            path: path of the file.
+            scaling: the section whose price, target and simulation the file has from now on.
+            provenance: study and software of the measurements to come.
 
         Raises:
-            StudyError: where the file is of another version, or has runs towards another target.
+            StudyError: if the file is of another version, or has runs to another target.
         """
         self.path, self._provenance = path, provenance
         if path.exists():
@@ -40,7 +40,7 @@ class MeasurementsFile:
         self._write()
 
     def add(self, measured: Measurement, nodes: Iterable[Node] = ()) -> None:
-        """Adds a measurement, nodes that are new or changed, and the commit and versions that it was made with."""
+        """Adds a measurement, nodes that are new or changed, and the commit and versions of the software."""
         former, now = self.content, self._provenance
         changed = {name: _joined(former.versions.get(name, it), it, " and ") for name, it in now.versions.items()}
         self._replace(
@@ -51,7 +51,7 @@ class MeasurementsFile:
         )
 
     def skip(self, what: str, why: str) -> None:
-        """Notes what is not measured."""
+        """Notes what is not measured, and why."""
         self._replace(skipped={**self.content.skipped, what: why})
 
     def _replace(self, **values: object) -> None:
@@ -82,7 +82,7 @@ def _fresh(scaling: ScalingConfig, provenance: Provenance) -> Measurements:
 
 
 def _continued(former: Measurements, scaling: ScalingConfig, provenance: Provenance, path: Path) -> Measurements:
-    """What was measured before, under what is asked for now."""
+    """Returns earlier measurements with the section that is asked for now."""
     target = scaling.target_accuracy
     if former.targets and target not in (None, former.target_accuracy):
         raise StudyError(
@@ -105,7 +105,7 @@ def _continued(former: Measurements, scaling: ScalingConfig, provenance: Provena
 
 
 def _appended(former: Measurements, measured: Measurement) -> dict[str, object]:
-    """The list of the measurement's kind with it at the end."""
+    """Returns the list of the measurement's kind with the measurement appended."""
     if isinstance(measured, Repetition):
         return {"repetitions": (*former.repetitions, measured)}
     if isinstance(measured, TargetRun):
@@ -114,7 +114,7 @@ def _appended(former: Measurements, measured: Measurement) -> dict[str, object]:
 
 
 def _joined(former: str, now: str, separator: str) -> str:
-    """Both, or the one that both are."""
+    """Joins both values, or returns one if they are equal."""
     if former == now:
         return now
     parts = (former or "unknown").split(separator)

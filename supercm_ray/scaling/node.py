@@ -1,4 +1,4 @@
-"""What the node is that this process runs on."""
+"""Description of the node that this process runs on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from supercm_ray.records import Node
 
 
 def this_node() -> Node:
-    """Describes the node of this process, as far as it bears on speed."""
+    """Describes the node of this process, as far as it affects speed."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Node(
         name=socket.gethostname(),

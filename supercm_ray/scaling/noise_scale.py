@@ -1,4 +1,4 @@
-"""The gradient noise scale: up to about which batch size more samples a step still save steps.
+"""The gradient noise scale: the batch size up to which more samples per step save steps.
 
 McCandlish, Kaplan, Amodei et al. 2018, An Empirical Model of Large-Batch Training, arXiv 1812.06162, appendix A.1.
 The expected squared norm of a gradient over B samples is |G|^2 + tr(S) / B, with G the gradient over all data and S the
@@ -18,11 +18,11 @@ class NoiseScale:
     """The noise of a gradient.
 
     Attributes:
-        samples: tr(S) / |G|^2, the batch size at which noise and signal weigh the same; None where the estimate of
-            |G|^2 is not above zero, so that more steps are needed.
-        signal: |G|^2, without bias, which may be below zero by chance.
-        noise: tr(S), without bias.
-        num_steps: steps over which both are means.
+        samples: tr(S) / |G|^2, the batch size at which noise and signal are equal; None if the estimate of |G|^2 is not
+            above zero, so that more steps are needed.
+        signal: unbiased estimate of |G|^2, which may be below zero by chance.
+        noise: unbiased estimate of tr(S).
+        num_steps: number of steps over which both are averaged.
         batch_samples: samples of all workers in a step.
     """
 
@@ -45,7 +45,7 @@ def noise_scale(
         big_batch: samples of all workers in a step.
 
     Raises:
-        ValueError: where the two batch sizes do not differ, or steps are missing.
+        ValueError: if the two batch sizes are equal, or steps are missing.
     """
     if not 0 < small_batch < big_batch or not small_squares or len(small_squares) != len(big_squares):
         raise ValueError(

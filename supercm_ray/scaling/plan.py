@@ -1,4 +1,4 @@
-"""What of a scaling study is left to measure, and in which order."""
+"""The plan of a scaling study: what is left to measure, and in which order."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from supercm_ray.config import ScalingConfig, Study
 from supercm_ray.scaling.measurements import Measurements
 
 SearchSetting: TypeAlias = tuple[int, float]
-"""Concurrent trials, and GPUs of each."""
+"""Number of concurrent trials, and GPUs of each."""
 
 Setting = TypeVar("Setting", int, SearchSetting)
 
 
 @dataclass(frozen=True)
 class Remaining:
-    """What is left to measure, in order.
+    """The measurements that are left, in order.
 
     Attributes:
         repetitions: numbers of workers, each with the index of a repetition.
-        targets: numbers of workers, each with the seed of a run towards the target.
-        searches: settings of searches, each with the index of a repetition.
+        targets: numbers of workers, each with the seed of a run to the target.
+        searches: concurrent trials and GPUs of each, with the index of a repetition.
     """
 
     repetitions: list[tuple[int, int]]
@@ -33,7 +33,7 @@ class Remaining:
     searches: list[tuple[SearchSetting, int]]
 
     def __bool__(self) -> bool:
-        """Whether anything is left."""
+        """Returns whether anything is left."""
         return bool(self.repetitions or self.targets or self.searches)
 
     @property
@@ -43,11 +43,11 @@ class Remaining:
 
     @property
     def settings(self) -> list[SearchSetting]:
-        """The settings of searches among them, in ascending order."""
+        """The concurrent trials and GPUs of the searches among them, in ascending order."""
         return sorted({setting for setting, _ in self.searches})
 
     def only(self, num_workers: Collection[int], settings: Collection[SearchSetting]) -> Remaining:
-        """Those with these numbers of workers and settings of searches."""
+        """Returns those with these numbers of workers, or these concurrent trials and GPUs."""
         return Remaining(
             [one for one in self.repetitions if one[0] in num_workers],
             [one for one in self.targets if one[0] in num_workers],
@@ -56,10 +56,10 @@ class Remaining:
 
 
 def remaining(study: Study, scaling: ScalingConfig, measured: Measurements) -> Remaining:
-    """What a scaling study still has to measure."""
+    """Returns the measurements that a scaling study still lacks."""
     seed, num_seeds = study.base.seed, scaling.num_seeds if scaling.target_accuracy is not None else 0
-    shares = scaling.gpu_fractions or (study.budget.gpus_per_worker,)
-    settings = [(trials_at_once, share) for trials_at_once in scaling.trials_at_once for share in shares]
+    fractions = scaling.gpu_fractions or (study.budget.gpus_per_worker,)
+    settings = [(trials_at_once, fraction) for trials_at_once in scaling.trials_at_once for fraction in fractions]
     timed = {(one.num_workers, one.repetition) for one in measured.repetitions}
     trained = {(one.num_workers, one.seed - seed) for one in measured.targets}
     searched = {(one.setting, one.repetition) for one in measured.tuning}
@@ -73,9 +73,9 @@ def remaining(study: Study, scaling: ScalingConfig, measured: Measurements) -> R
 def schedule(
     settings: Sequence[Setting], repetitions: int, seed: int, done: Collection[tuple[Setting, int]]
 ) -> list[tuple[Setting, int]]:
-    """The pairs of setting and repetition left to measure, in order.
+    """Returns the pairs of setting and repetition that are left to measure, in order.
 
-    Each block has every setting once, in an order that follows from seed and block alone, so that what drifts with time
+    Each block has every setting once, in an order that follows from seed and block alone, so that drift over time
     affects all settings alike.
     """
     pairs = []
@@ -87,8 +87,8 @@ def schedule(
 
 
 def identity(study: Study, scaling: ScalingConfig) -> str:
-    """A hash of all that a measurement depends on. Numbers of workers and of trials, repetitions and what is computed
-    afterwards may change.
+    """Returns a hash of everything that a measurement depends on: not of the numbers of workers and trials, the
+    repetitions, and what is computed afterwards.
     """
     tree = study.model_dump(mode="json", exclude={"name", "num_seeds", "scaling", "budget"})
     tree["budget"] = study.budget.model_dump(mode="json", exclude={"max_concurrent_trials", "max_failures"})

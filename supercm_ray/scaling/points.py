@@ -1,4 +1,4 @@
-"""The settings of a scaling study, each over its repetitions."""
+"""Summaries of repetitions at each number of workers or concurrent trials."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from supercm_ray.scaling.repetition import PARTS, Part, Repetition
 
 @dataclass(frozen=True)
 class Point:
-    """One number of workers, over its repetitions.
+    """The summary of one number of workers over its repetitions.
 
     Attributes:
-        step_s: quartiles (25, 50, 75 %) over all measured steps.
+        step_s: quartiles (25, 50, 75 %) over all measured steps, in seconds.
         labeled_per_s: labeled samples per second, the median over repetitions.
         unlabeled_per_s: unlabeled samples per second, the median over repetitions.
-        shares: of the step's time, by part, means over repetitions.
-        startup_s: the median over repetitions.
-        num_nodes: the most nodes that a repetition was spread over.
+        shares: fraction of the step's time by part, means over repetitions.
+        startup_s: seconds of start-up, the median over repetitions.
+        num_nodes: largest number of nodes that a repetition was spread over.
     """
 
     num_workers: int
@@ -40,13 +40,13 @@ class Point:
 
 @dataclass(frozen=True)
 class TuningPoint:
-    """One number of concurrent trials and share of a GPU, over its searches.
+    """The summary of one number of concurrent trials and GPU fraction over its searches.
 
     Attributes:
-        trials_per_hour: trials that ended in an hour, the median over repetitions.
-        num_complete: trials trained to the end, over all repetitions.
-        num_pruned: trials stopped early, over all repetitions.
-        num_failed: trials that failed, over all repetitions.
+        trials_per_hour: trials that ended per hour, the median over repetitions.
+        num_complete: number of trials trained to the end, over all repetitions.
+        num_pruned: number of trials stopped early, over all repetitions.
+        num_failed: number of trials that failed, over all repetitions.
     """
 
     trials_at_once: int
@@ -59,7 +59,7 @@ class TuningPoint:
 
 
 def make_point(num_workers: int, group: Sequence[Repetition]) -> Point:
-    """Sums up the repetitions of one number of workers."""
+    """Summarises the repetitions of one number of workers."""
     low, median, high = np.quantile([step for one in group for step in one.step_s], [0.25, 0.5, 0.75]).tolist()
     known = [one.utilisation for one in group if one.utilisation is not None]
     return Point(
@@ -84,7 +84,7 @@ def _shares(group: Sequence[Repetition]) -> dict[Part, float]:
 
 
 def make_tuning_points(runs: Sequence[TuningRun]) -> list[TuningPoint]:
-    """Sums up the searches of each setting."""
+    """Summarises the searches, by concurrent trials and GPU fraction."""
     found = []
     for setting in sorted({run.setting for run in runs}):
         group = [run for run in runs if run.setting == setting]

@@ -41,23 +41,23 @@ class Repetition(Frozen):
     unlabeled_samples: int = Field(ge=0)
     """Unlabeled samples of a step, over all workers."""
     data_s: float = Field(ge=0)
-    """Time until a batch is ready: median over steps, mean over workers, as for the other parts."""
+    """Time until a batch is ready: median over steps, mean over workers, as are the other parts."""
     communication_s: float = Field(ge=0)
-    """Time in collectives once all workers are there."""
+    """Time in collectives once all workers have reached them."""
     straggler_wait_s: float = Field(ge=0)
-    """Time in which a worker waits for the slowest one to come to a collective."""
+    """Time in which a worker waits for the slowest one to reach a collective."""
     compute_s: float = Field(ge=0)
     """Time of the rest of the step."""
     peak_memory_bytes: int = Field(0, ge=0)
-    """Memory of the worker that takes most: reserved by PyTorch on a GPU, else the process's resident memory."""
+    """Largest memory of a worker: reserved by PyTorch on a GPU, else the process's resident memory."""
     utilisation: float | None = Field(None, ge=0)
-    """Mean over workers of the share of processors (CPU) or time (GPU) with work; None where unknown."""
+    """Mean over workers of the fraction of processors (CPU) or time (GPU) in use; None if unknown."""
     gradient_bytes: int = Field(0, ge=0)
-    """What one reduction of all gradients carries."""
+    """Bytes that one reduction of all gradients carries."""
     num_collectives: int = Field(0, ge=0)
-    """Collectives of a step; 0 for one worker."""
+    """Number of collectives of a step; 0 for one worker."""
     collective_bytes: int = Field(0, ge=0)
-    """What the collectives of a step carry together."""
+    """Bytes that the collectives of a step carry together."""
     small_squares: tuple[float, ...] = ()
     """Mean over workers of the squared norm of a worker's gradient, by step; empty for one worker."""
     big_squares: tuple[float, ...] = ()
@@ -77,7 +77,7 @@ class Repetition(Frozen):
         started_ms: int,
         startup_s: float,
     ) -> Repetition:
-        """A repetition from what its workers measured."""
+        """Creates a repetition from the timings of its workers."""
         return cls.model_validate(
             {
                 **asdict(timings),
@@ -98,7 +98,7 @@ class Repetition(Frozen):
 
     @property
     def median_step_s(self) -> float:
-        """Median time of a step, which a single hiccup does not move."""
+        """Median time of a step."""
         return statistics.median(self.step_s)
 
     @property
@@ -114,7 +114,7 @@ class Repetition(Frozen):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers for its tracked run, in the units of the file."""
+        """Metrics of its tracked run, in the units of the file."""
         return {
             "startup_s": self.startup_s,
             "data_s": self.data_s,
@@ -129,5 +129,5 @@ class Repetition(Frozen):
 
 
 def repetition_key(num_workers: int, repetition: int) -> str:
-    """The key of the run folder of a repetition."""
+    """Returns the key of the run folder of a repetition."""
     return f"repetitions/{num_workers}-{repetition}"

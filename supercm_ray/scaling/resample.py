@@ -1,4 +1,4 @@
-"""Resamples the repetitions of a scaling study, to say how far the parameters of a speedup model are known.
+"""Resamples the repetitions of a scaling study, to estimate the uncertainty of a speedup model's parameters.
 
 Shapes: C numbers of workers, P parameters of a model, the first of which is log g, R resamples.
 """
@@ -14,7 +14,7 @@ from scipy.special import ndtri, stdtrit
 from supercm_ray.scaling.speedup_models import Array, SpeedupModel, bounds, gradients, log_throughputs
 
 LEVEL = 0.95
-"""Of the intervals."""
+"""Confidence level of the intervals."""
 
 _ITERATIONS = 25
 

@@ -1,4 +1,4 @@
-"""Which settings of a scaling study fit the cluster."""
+"""Checks which measurements of a scaling study fit the cluster."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from supercm_ray.scaling.workers import room_for_trials, room_for_workers
 
 
 def that_fits(left: Remaining, study: Study, scaling: ScalingConfig, file: MeasurementsFile) -> Remaining:
-    """What of the remaining measurements fits the cluster; the others are noted in the file.
+    """Returns the remaining measurements that fit the cluster, and notes the others in the file.
 
     Raises:
-        StudyError: for a setting that does not fit, unless these are to be skipped.
+        StudyError: for a number of workers or concurrent trials that does not fit, unless these are to be skipped.
     """
     num_workers = list(_fitting_workers(left, study, scaling, file))
     return left.only(num_workers, list(_fitting_searches(left, study, scaling, file)))
@@ -35,9 +35,9 @@ def _fitting_searches(
 ) -> Iterator[SearchSetting]:
     begun = {one.setting for one in file.content.tuning}
     for setting in left.settings:
-        trials_at_once, share = setting
-        what = f"{trials_at_once} trial{'s' * (trials_at_once > 1)} at once with {share:g} of a GPU each"
-        room = room_for_trials(study.budget, share)
+        trials_at_once, gpu_fraction = setting
+        what = f"{trials_at_once} trial{'s' * (trials_at_once > 1)} at once with {gpu_fraction:g} of a GPU each"
+        room = room_for_trials(study.budget, gpu_fraction)
         if _fits(trials_at_once, room, "more of " * (setting in begun) + what, scaling, file):
             yield setting
 

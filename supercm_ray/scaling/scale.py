@@ -1,4 +1,4 @@
-"""The verb `scale`: a scaling study from its section of the study file to its page."""
+"""The command `scale`: a scaling study from its section of the study file to its page."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from supercm_ray.training.preflight import load_checked
 
 @dataclass(frozen=True)
 class ScaleResult:
-    """What a scaling study found.
+    """The result of a scaling study.
 
     Attributes:
-        measurements: everything that was measured, as it stands in the file `report.measurements`.
-        report: the page and what is on it.
+        measurements: everything that was measured, the content of the file `report.measurements`.
+        report: the report's text and files.
         folder: the scaling study's folder.
-        tracking_uri: where it is tracked; empty for nowhere.
-        run_id: the tracker's parent run.
-        how_to_open: the command or address that shows what is tracked, a line for each tracker.
+        tracking_uri: address at which it is tracked; empty if it is not tracked.
+        run_id: the tracker's id of the parent run.
+        how_to_open: the command or address that shows the tracked runs, a line for each tracker.
     """
 
     measurements: Measurements
@@ -54,19 +54,19 @@ def scale(
     plots: bool = True,
     command: str = "",
 ) -> ScaleResult:
-    """Measures what a study's scaling section asks for and was not measured before, and reports.
+    """Makes the measurements that a study's scaling section asks for and that are missing, and reports.
 
     Args:
-        study: what `load_study` returned. Its base is timed and trained; its space is searched.
+        study: the result of `load_study`. Its base is timed and trained; its space is searched.
         scaling: what to measure, instead of the study's own section.
-        results: the folder in which the scaling study has its own, below `scale`.
-        callback: told of progress.
+        results: the results folder; the scaling study has a folder of its own in `scale` there.
+        callback: called with the progress.
         plots: whether to draw the report's plots.
         command: the command line, for the record.
 
     Raises:
-        StudyError: for anything wrong with the study or the section, or a setting that does not fit the cluster.
-        WorkersError: where workers failed again and again.
+        StudyError: for anything wrong with the study or the section, or if the cluster is too small.
+        WorkersError: if the workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     scaling = scaling or scaling_of(study)
@@ -114,7 +114,7 @@ def _log(tracker: BackgroundTracker, report: ScalingReport, measured: Measuremen
 
 
 def _metrics(measured: Measurements) -> Iterator[tuple[str, float]]:
-    """Metrics of the whole study by name, such as `efficiency/4` at 4 workers."""
+    """Returns metrics of the whole study by name, such as `efficiency/4` at 4 workers."""
     found = analyse(measured)
     for point, cost in zip(found.points, found.costs, strict=True):
         yield f"step_s/{point.num_workers}", point.step_s[1]

@@ -1,4 +1,4 @@
-"""What a search for a scaling study found, and in which time."""
+"""The result of a search for a scaling study, and its time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def tuning_run(study: Study, folder: StudyFolder, setting: tuple[int, float], re
     """Reads a finished search from the records of its trials.
 
     Args:
-        study: as it was searched.
-        folder: of its records.
-        setting: concurrent trials, and GPUs of each.
-        repetition: index of the repetition of this setting.
+        study: the study as it was searched.
+        folder: the folder of its records.
+        setting: number of concurrent trials, and GPUs of each.
+        repetition: index of the repetition.
     """
     ended = sorted((record for record in folder.runs("trial") if record.ended_ms), key=_ended_ms)
     started_ms = min(record.started_ms for record in ended)
@@ -42,7 +42,9 @@ def _ended_ms(record: RunRecord) -> int:
 def _improvements(
     study: Study, folder: StudyFolder, ended: list[RunRecord], started_ms: int
 ) -> Iterator[tuple[float, float]]:
-    """Seconds and the best value by then, each time it became better; only trials that were trained to the end."""
+    """Returns seconds and the best value by then, for each improvement; only trials that were trained
+    to the end count.
+    """
     sign, best = (1 if study.primary.direction == "maximize" else -1), None
     for record in ended:
         if record.status != "complete":

@@ -1,4 +1,4 @@
-"""Simulates the steps that a study asks for, and those that it measured, so that both stand side by side."""
+"""Simulates the steps that a study asks for, and those that it measured for comparison."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from supercm_ray.scaling.repetition import Repetition
 
 @dataclass(frozen=True)
 class Simulation:
-    """What was simulated, and all that was assumed.
+    """The simulated steps and their assumptions.
 
     Attributes:
         config: the numbers of workers asked for, and the network.
         compute_s: seconds of a single worker's step on its whole batch.
-        measured_alone: whether these were measured on one worker, or follow from the smallest number that was measured.
-        collectives: of a step; a single one is assumed where no step on several workers was measured.
-        steps: by number of workers, those that were measured too among them.
+        measured_alone: whether these were measured on one worker, not computed from the smallest number measured.
+        collectives: the collectives of a step; a single one is assumed if no step on several workers was measured.
+        steps: simulated steps by number of workers, measured numbers included.
         unfilled: numbers of workers that do not fill their nodes, for which no hierarchical all-reduce is simulated.
     """
 
@@ -36,7 +36,7 @@ def simulation(config: SimulationConfig, groups: Mapping[int, Sequence[Repetitio
     """Simulates the numbers of workers that were asked for, and those above one that were measured.
 
     Args:
-        config: what was asked for.
+        config: the numbers of workers and the network.
         groups: the repetitions of each number of workers, at least one.
         weak: whether the batch of each worker is fixed.
     """
@@ -59,7 +59,7 @@ def _reductions(num_workers: int, config: SimulationConfig) -> Iterator[Reductio
 
 
 def _unfilled(num_workers: int, config: SimulationConfig) -> bool:
-    """Whether so many workers need several nodes and do not fill them."""
+    """Returns whether this number of workers needs several nodes and does not fill them."""
     return num_workers > config.workers_per_node and num_workers % config.workers_per_node > 0
 
 
@@ -70,7 +70,9 @@ def _collectives(groups: Mapping[int, Sequence[Repetition]]) -> Collectives:
 
 
 def _compute_s(groups: Mapping[int, Sequence[Repetition]], *, weak: bool) -> float:
-    """One worker's step as measured, or from what the smallest number computes without its communication."""
+    """Returns one worker's step time as measured, or computed from the smallest number of workers without
+    communication.
+    """
     if 1 in groups:
         return statistics.median(_steps(groups[1]))
     fewest = min(groups)

@@ -17,13 +17,13 @@ from supercm_ray.training.state import TrainState
 
 @dataclass(frozen=True)
 class StepProfile:
-    """A step by part on one worker. S profiled steps.
+    """The parts of a step on one worker. S profiled steps.
 
     Attributes:
-        data_s: seconds until a batch is ready, median over steps, as for the other parts.
-        communication_s: seconds in collectives once all workers are there.
-        straggler_wait_s: seconds until they are.
-        compute_s: seconds of the rest.
+        data_s: seconds until a batch is ready, median over steps, as are the other parts.
+        communication_s: seconds in collectives once all workers have reached them.
+        straggler_wait_s: seconds of waiting for the slowest worker to reach them.
+        compute_s: seconds of everything else.
         num_collectives: collectives of a step.
         collective_bytes: bytes that they carry together.
         own_squares: squared norm of this worker's gradient, by step (S,); empty for one worker.
@@ -42,7 +42,7 @@ class StepProfile:
 
 @dataclass(frozen=True)
 class StepParts:
-    """The parts of one step on this worker, in seconds, and what `Stopwatch.squares` says of it."""
+    """The parts of one step on this worker, in seconds, and the result of `Stopwatch.squares`."""
 
     data_s: float
     communication_s: float
@@ -52,7 +52,7 @@ class StepParts:
 
 
 def profile_steps(state: TrainState, batches: Iterator[Batch], num_steps: int) -> StepProfile:
-    """Trains some steps, and one before them that is not measured, and returns what their parts take on this worker."""
+    """Trains some steps, after one that is not measured, and returns their parts on this worker."""
     watch = Stopwatch(state.device)
     if isinstance(state.step_loss, DistributedDataParallel):
         state.step_loss.register_comm_hook(None, lambda _, bucket: watch.reduce_gradients(bucket))
@@ -73,7 +73,7 @@ def profile_steps(state: TrainState, batches: Iterator[Batch], num_steps: int) -
 
 
 def profile_step(state: TrainState, batches: Iterator[Batch], watch: Stopwatch) -> StepParts:
-    """Trains one step under the stopwatch's eyes."""
+    """Trains one step with its collectives timed."""
     watch.clear()
     started = device_time_s(state.device)
     batch = next(batches)

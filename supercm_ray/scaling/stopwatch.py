@@ -1,9 +1,8 @@
-"""A stopwatch for the collectives of a step, which tells waiting for stragglers from communicating with them.
+"""A stopwatch for the collectives of a step that separates waiting for stragglers from communication.
 
-It replaces functions of torch.distributed for as long as it watches. torch.profiler, the public way to time
-collectives, cannot stand in for it: it counts a worker's wait for the slowest one as part of the collective (with one
-of two workers 0.3 s late, `gloo:all_reduce` of 4 kB takes 300 ms), and clocks of several nodes do not agree well enough
-to subtract that wait.
+It replaces functions of torch.distributed while it watches. torch.profiler, the public way to time collectives, is no
+substitute: it counts a worker's wait for the slowest one as part of the collective (with one of two workers 0.3 s late,
+`gloo:all_reduce` of 4 kB takes 300 ms), and clocks of several nodes do not agree well enough to subtract that wait.
 """
 
 from __future__ import annotations
@@ -30,29 +29,29 @@ class GradientBucket(Protocol):
     """The gradients that DDP reduces together."""
 
     def buffer(self) -> Tensor:
-        """All of them in one tensor."""
+        """Returns all of them in one tensor."""
 
 
 def device_time_s(device: torch.device) -> float:
-    """The time in seconds, once all that was asked of the device is done."""
+    """Returns the time in seconds, once the device has finished everything submitted to it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 class Stopwatch:
-    """Adds up what the collectives of a step take on this worker. All workers must use theirs alike.
+    """Adds up the times of a step's collectives on this worker. All workers must use theirs in the same way.
 
     Attributes:
-        communication_s: seconds in collectives once all workers are there.
-        straggler_wait_s: seconds until they are.
-        overhead_s: seconds that the watching itself takes, which belong to no part of the step.
-        num_collectives: collectives so far.
-        num_bytes: bytes that these carried together.
+        communication_s: seconds in collectives once all workers have reached them.
+        straggler_wait_s: seconds of waiting for the slowest worker to reach them.
+        overhead_s: seconds that the measurement itself takes, which belong to no part of the step.
+        num_collectives: number of collectives so far.
+        num_bytes: bytes that they carried together.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Measures how long a meeting takes when all workers are there already; a single worker needs none."""
+        """Measures the duration of a barrier that all workers have reached; a single worker needs none."""
         self._device = device
         self._several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
         self._all_reduce = distributed.all_reduce
@@ -61,20 +60,21 @@ class Stopwatch:
         self.clear()
 
     def clear(self) -> None:
-        """Starts from zero, for the next step."""
+        """Resets all times and counts to zero, for the next step."""
         self.communication_s = self.straggler_wait_s = self.overhead_s = 0.0
         self.num_collectives = self.num_bytes = 0
         self._own = self._mean = torch.zeros((), device=self._device)
 
     def squares(self) -> tuple[float, float]:
-        """Squared norms of this worker's gradient and of the mean gradient of all workers, in this step. Where a loss
-        sums over all workers, a worker's gradient is that of its share of the loss.
+        """Returns the squared norms of this worker's gradient and of the mean gradient of all workers in this step.
+
+        If a loss sums over all workers, a worker's gradient is that of its part of the loss.
         """
         return float(self._own), float(self._mean)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Times every collective of torch.distributed that a step uses, for the time of the block."""
+        """Times every collective of torch.distributed that a step uses, within the block."""
         kept = {name: getattr(distributed, name) for name in _COLLECTIVES} if self._several else {}
         for name, function in kept.items():
             setattr(distributed, name, functools.partial(self._watched, function))
@@ -85,7 +85,7 @@ class Stopwatch:
                 setattr(distributed, name, function)
 
     def reduce_gradients(self, bucket: GradientBucket) -> Future[Tensor]:
-        """Averages the gradients of a bucket over all workers, as DDP does; to be registered as its hook."""
+        """Averages the gradients of a bucket over all workers, as DDP does; registered as DDP's communication hook."""
         gradients = bucket.buffer()
         self._own = self._own + self._square(gradients)
         gradients.div_(distributed.get_world_size())
@@ -113,7 +113,7 @@ class Stopwatch:
         return self.collective(lambda: function(tensor, *args, **kwargs), tensor)
 
     def _meet(self) -> float:
-        """Waits for all workers and returns the seconds that took."""
+        """Waits for all workers and returns the seconds of waiting."""
         started = device_time_s(self._device)
         self._all_reduce(self._token)
         return device_time_s(self._device) - started

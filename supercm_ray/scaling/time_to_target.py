@@ -1,7 +1,7 @@
 """Time to a target accuracy over several runs, some of which never reach it.
 
-A run that ended its whole budget short of the target, or diverged, would not have reached it later: it is neither
-dropped nor extrapolated, but its time is infinite, and the median over all runs takes it so.
+A run that ended its whole budget below the target, or diverged, would not have reached it later: it is neither dropped
+nor extrapolated, but counts with an infinite time in the median over all runs.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run towards the target.
+    """One run to the target.
 
     Attributes:
-        spent: seconds, or samples, until the target was first reached, or until the run ended short of it.
+        spent: seconds, or samples, until the target was first reached, or until the run ended below it.
         reached: whether it was reached.
     """
 
@@ -30,9 +30,9 @@ class TimeToTarget:
     """The time, or samples, to the target over several runs.
 
     Attributes:
-        median: by when half of the runs had reached it (the lower one of two in the middle); None where fewer did.
-        num_runs: how many runs there are.
-        num_censored: how many of them never reached the target.
+        median: when half of the runs had reached it (the lower one of two in the middle); None if fewer did.
+        num_runs: number of runs.
+        num_censored: number of runs that never reached the target.
     """
 
     median: float | None
@@ -41,12 +41,12 @@ class TimeToTarget:
 
     @property
     def num_reached(self) -> int:
-        """How many runs reached the target."""
+        """Number of runs that reached the target."""
         return self.num_runs - self.num_censored
 
 
 def time_to_target(attempts: Sequence[Attempt]) -> TimeToTarget:
-    """Takes the median over all runs, those that never reached the target being later than all others.
+    """Computes the median over all runs; those that never reached the target count as later than all others.
 
     Raises:
         ValueError: without any run.
@@ -59,7 +59,7 @@ def time_to_target(attempts: Sequence[Attempt]) -> TimeToTarget:
 
 
 def target_sentence(seconds: TimeToTarget, samples: TimeToTarget) -> str:
-    """Says in words how many runs reached the target, and by when."""
+    """States how many runs reached the target, and when."""
     if not seconds.num_reached:
         return f"none of {seconds.num_runs} runs reached it"
     text = f"{seconds.num_reached} of {seconds.num_runs} runs reached it"

@@ -34,14 +34,14 @@ from supercm_ray.training.state import TrainState
 
 @dataclass(frozen=True)
 class TimingJob:
-    """What to time.
+    """The inputs of a timing.
 
     Attributes:
         config: configuration whose batch sizes are those of all workers together.
-        dataset: its data.
+        dataset: its data set.
         splits: its splits.
-        warmup_steps: plain steps run first and not measured.
-        num_steps: plain steps to measure, and then profiled steps.
+        warmup_steps: number of plain steps that are run first and not measured.
+        num_steps: number of plain steps to measure, and of profiled steps after them.
     """
 
     config: Config
@@ -53,7 +53,7 @@ class TimingJob:
 
 @dataclass(frozen=True)
 class _WorkerTimings:
-    """What one worker measured."""
+    """The timings of one worker."""
 
     step_s: list[float]
     utilisation: float | None
@@ -63,7 +63,7 @@ class _WorkerTimings:
 
 
 def time_job(job: TimingJob) -> Iterator[TimingMessage]:
-    """Times steps of a fresh run, in this process alone or on each of several workers.
+    """Times steps of a new run, in this process alone or on each of several workers.
 
     Yields:
         TimingStarted as the first step begins, then StepTimings, the same on all workers.
@@ -87,7 +87,7 @@ def time_job(job: TimingJob) -> Iterator[TimingMessage]:
 
 
 def endless_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
-    """The batches of one epoch after the other, as training draws them."""
+    """Yields the batches of one epoch after the other, as training draws them."""
     while True:
         with own_random_numbers(state):
             yield from epoch_batches(state, data)
@@ -104,7 +104,7 @@ def time_steps(state: TrainState, batches: Iterator[Batch], num_steps: int) -> l
 
 
 def _combined(workers: list[_WorkerTimings], state: TrainState) -> StepTimings:
-    """One repetition from what each worker measured."""
+    """Combines the timings of all workers."""
     profiles = [worker.profile for worker in workers]
     training = state.config.training
     return StepTimings(
@@ -127,7 +127,7 @@ def _combined(workers: list[_WorkerTimings], state: TrainState) -> StepTimings:
 
 
 def _mean_s(seconds: list[float]) -> float:
-    """The mean over workers; what is too short to measure can come out below zero by chance."""
+    """Returns the mean over workers; durations too short to measure can be below zero by chance and become zero."""
     return max(0.0, statistics.fmean(seconds))
 
 
@@ -142,7 +142,7 @@ def _gradient_bytes(state: TrainState) -> int:
 
 
 def _peak_memory_bytes(device: torch.device) -> int:
-    """What PyTorch reserved on a GPU, or the resident memory of this process."""
+    """Returns the bytes that PyTorch reserved on a GPU, or the resident memory of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_reserved(device))
     unit = 1 if sys.platform == "darwin" else 1024
@@ -150,7 +150,7 @@ def _peak_memory_bytes(device: torch.device) -> int:
 
 
 def _gpu_utilisation(device: torch.device) -> float | None:
-    """Share of the last moments in which the GPU computed, or None where its driver does not say."""
+    """Returns the fraction of the last moments in which the GPU computed, or None if its driver does not report it."""
     try:
         return float(torch.cuda.utilization(device)) / 100
     except (ImportError, RuntimeError):

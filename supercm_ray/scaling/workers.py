@@ -1,4 +1,4 @@
-"""Where a scaling study runs its measurements: the only module of this room that knows the executor."""
+"""Runs the measurements of a scaling study; the only module of this package that uses an executor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Ordered)
 
 __all__ = [
     "Group",
-    "TargetOutcome",
+    "TargetResult",
     "ray_session",
     "room_for_trials",
     "room_for_workers",
@@ -42,10 +42,10 @@ class Group:
     """The workers of one measurement.
 
     Attributes:
-        num_workers: how many.
+        num_workers: number of workers.
         budget: CPUs and GPUs of each.
         spread: whether to place them on as many nodes as possible, instead of as few.
-        storage: a folder for the executor's own files, which is removed again.
+        storage: a folder for the executor's own files, which is removed afterwards.
     """
 
     num_workers: int
@@ -55,7 +55,7 @@ class Group:
 
     @property
     def workers(self) -> Workers:
-        """What to ask the executor for."""
+        """The workers to request from the executor."""
         return Workers(
             self.num_workers,
             use_gpu=self.budget.gpus_per_worker > 0,
@@ -65,13 +65,13 @@ class Group:
 
 
 @dataclass(frozen=True)
-class TargetOutcome:
-    """What became of a run towards a target accuracy.
+class TargetResult:
+    """The result of a run to a target accuracy.
 
     Attributes:
-        reached: whether its validation accuracy came to the target.
-        seconds: time of its epochs, validation included.
-        num_epochs: epochs that it trained.
+        reached: whether its validation accuracy reached the target.
+        seconds: time of its epochs in seconds, validation included.
+        num_epochs: number of epochs trained.
     """
 
     reached: bool
@@ -80,12 +80,12 @@ class TargetOutcome:
 
 
 def room_for_workers(budget: Budget) -> int:
-    """How many workers fit the cluster at once, were nothing else running."""
+    """Returns how many workers fit the cluster at once, if nothing else runs."""
     return workers_that_fit(Group(1, budget, spread=False, storage=Path()).workers.resources)
 
 
 def room_for_trials(budget: Budget, gpus_per_trial: float) -> int:
-    """How many trials with so many GPUs each fit the cluster at once."""
+    """Returns how many trials with this many GPUs each fit the cluster at once."""
     try:
         return RayExecutor().capacity(
             budget.model_copy(update={"max_concurrent_trials": None, "gpus_per_worker": gpus_per_trial})
@@ -95,13 +95,14 @@ def room_for_trials(budget: Budget, gpus_per_trial: float) -> int:
 
 
 def time_workers(job: TimingJob, group: Group) -> tuple[float, StepTimings]:
-    """Times steps on a group of workers; a single one is a process of its own too, without DistributedDataParallel.
+    """Times steps on a group of workers. A single worker is a process of its own too, without
+    DistributedDataParallel.
 
     Returns:
-        Seconds from asking for the workers until their first step, and the timings.
+        Seconds from requesting the workers until their first step, and the timings.
 
     Raises:
-        WorkersError: where the workers failed again and again.
+        WorkersError: if the workers failed again and again.
     """
     asked = time.monotonic()
     startup_s, timings = 0.0, None
@@ -113,17 +114,17 @@ def time_workers(job: TimingJob, group: Group) -> tuple[float, StepTimings]:
     return startup_s, timings
 
 
-def train_towards(job: Job, target: float, group: Group, note: Callable[[EpochMetrics], None]) -> TargetOutcome:
-    """Trains until the validation accuracy reaches a target, from the last checkpoint where there is one.
+def train_towards(job: Job, target: float, group: Group, note: Callable[[EpochMetrics], None]) -> TargetResult:
+    """Trains until the validation accuracy reaches a target, from the last checkpoint if there is one.
 
     Args:
         job: the run.
         target: accuracy, from 0 to 1.
-        group: on which it trains.
+        group: the workers that train.
         note: called with the metrics of each epoch.
 
     Returns:
-        What became of it; a run that diverged did not reach the target.
+        The result; a run that diverged did not reach the target.
     """
     seconds, num_epochs = 0.0, 0
     try:
@@ -134,19 +135,19 @@ def train_towards(job: Job, target: float, group: Group, note: Callable[[EpochMe
                 seconds, num_epochs = seconds + message.metrics["epoch_seconds"], message.epoch
                 note(message)
                 if message.metrics["val/accuracy"] >= target:
-                    return TargetOutcome(True, seconds, num_epochs)
+                    return TargetResult(True, seconds, num_epochs)
     except DivergedError:
         pass
-    return TargetOutcome(False, seconds, num_epochs)
+    return TargetResult(False, seconds, num_epochs)
 
 
 def search(study: Study, dataset: Dataset, path: Path) -> StudyFolder:
-    """Searches a study afresh, without finalists, and returns the folder of its records.
+    """Searches a study from the beginning, without finalists, and returns the folder of its records.
 
     Args:
-        study: whose `budget.max_concurrent_trials` says how many trials run at once.
-        dataset: its data.
-        path: a folder for its records; what an interrupted search left there is removed.
+        study: the study, whose `budget.max_concurrent_trials` is the number of concurrent trials.
+        dataset: its data set.
+        path: a folder for its records; what an interrupted search has left there is deleted.
     """
     shutil.rmtree(path, ignore_errors=True)
     folder = StudyFolder.open(path.parent, path.name, study.identity())
@@ -155,7 +156,7 @@ def search(study: Study, dataset: Dataset, path: Path) -> StudyFolder:
 
 
 def _messages(loop: Callable[[A], Iterator[M]], argument: A, group: Group) -> Generator[M]:
-    """Runs a loop on the group's workers and yields what the first of them says."""
+    """Runs a loop on the group's workers and yields the messages of the first one."""
     try:
         with WorkerGroupRun(loop, argument, group.workers, name="scale", storage=group.storage) as run:
             yield from run
@@ -164,6 +165,6 @@ def _messages(loop: Callable[[A], Iterator[M]], argument: A, group: Group) -> Ge
 
 
 def _time_on_worker(job: TimingJob) -> Iterator[TimingMessage]:
-    """What each worker runs."""
+    """Times steps on one worker."""
     take_device()
     yield from time_job(job)

@@ -1,4 +1,4 @@
-"""The search: from a study to Optuna and back to its best parameters."""
+"""The search with Optuna: search space, proposed trials, finalists, and the reader of a study's records."""
 
 from supercm_ray.search.finalists import BASELINE, TUNED, Finalist, Row, load_plan, plan_finalists, save_plan, table
 from supercm_ray.search.optuna_storage import OptunaStore

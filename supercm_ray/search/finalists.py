@@ -1,4 +1,6 @@
-"""The last round: the best setting of each group and its baseline, on fresh seeds, with the test split open."""
+"""The finalists: the best parameters of each group and their baseline, run on fresh seeds and evaluated on the test
+split.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ _PLAN = "finalists.json"
 
 @dataclass(frozen=True)
 class Finalist:
-    """One run to make: a setting of an arm on a seed."""
+    """One final run: the overrides of an arm on a seed."""
 
     key: str
     arm: str
@@ -27,20 +29,20 @@ class Finalist:
 
     @property
     def labels(self) -> dict[str, Leaf | list[Leaf]]:
-        """What its record and MLflow run are found by."""
+        """The labels by which its record and tracked run are found."""
         return {"arm": self.arm, "group": list(self.group)}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the study's table: an arm at a group, mean and standard deviation over seeds.
+    """A row of the study's table: an arm in a group, with mean and standard deviation over seeds.
 
     Attributes:
-        group: the values of the study's group_paths.
-        label_budget: labels used, those for validation included.
-        num_labeled: labels trained on.
-        num_runs: seeds that came to their end, of `num_seeds`.
-        gains: tuned minus baseline on the test split, seed by seed; empty for the baseline itself.
+        group: the values of the study's group paths.
+        label_budget: number of labels used, those for validation included.
+        num_labeled: number of labels trained on.
+        num_runs: number of seeds that finished, of `num_seeds`.
+        gains: tuned minus baseline on the test split, by seed; empty for the baseline itself.
     """
 
     group: Group
@@ -56,7 +58,7 @@ class Row:
 
 
 def plan_finalists(study: Study, best: Mapping[Group, Mapping[str, Leaf]]) -> list[Finalist]:
-    """The runs of the last round, on the seeds after the base's, on which the best parameters were chosen."""
+    """Plans the final runs, on the seeds that follow the base's own, on which the best parameters were chosen."""
     arms: dict[str, Mapping[str, Leaf]] = {TUNED: {}, **({BASELINE: study.baseline} if study.baseline else {})}
     seeds = [study.base.seed + 1 + i for i in range(study.num_seeds)]
     return [
@@ -68,12 +70,12 @@ def plan_finalists(study: Study, best: Mapping[Group, Mapping[str, Leaf]]) -> li
 
 
 def save_plan(folder: StudyFolder, finalists: Sequence[Finalist]) -> None:
-    """Stores which finalists the search has come to."""
+    """Stores the plan of finalists."""
     folder.write(_PLAN, json.dumps([asdict(finalist) for finalist in finalists], indent=1))
 
 
 def load_plan(folder: StudyFolder) -> list[Finalist] | None:
-    """The finalists that the search has come to, or None before it has."""
+    """Reads the plan of finalists, or returns None if the search has not ended."""
     text = folder.read(_PLAN)
     if not text:
         return None
@@ -81,7 +83,7 @@ def load_plan(folder: StudyFolder) -> list[Finalist] | None:
 
 
 def table(study: Study, finalists: Sequence[Finalist], runs: Mapping[str, RunView]) -> list[Row]:
-    """The rows for these finalists, by group and arm, from the runs of the study by key."""
+    """Returns the rows for these finalists, by group and arm, from the runs of the study by key."""
     members: dict[tuple[Group, str], list[Finalist]] = {}
     for finalist in finalists:
         members.setdefault((finalist.group, finalist.arm), []).append(finalist)

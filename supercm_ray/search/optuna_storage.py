@@ -1,4 +1,4 @@
-"""The Optuna study of a study: a store that is derived from the records, and made again from them where it is lost."""
+"""Optuna's storage of a study, derived from the records and rebuilt from them if it is lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OptunaStore:
     """
 
     def __init__(self, study: Study, folder: StudyFolder) -> None:
-        """Opens the storage, or makes it; a file that is no database is moved aside, which is said."""
+        """Opens the storage, or creates it. A file that is not a database is moved aside with a warning."""
         self._study, self._folder = study, folder
         self._file = folder.path / "optuna.db"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -64,11 +64,11 @@ class OptunaStore:
             self.optuna.set_metric_names([objective.metric for objective in study.objective])
 
     def reconcile(self, trials: Sequence[RunView]) -> None:
-        """Brings the storage to what the records say, which are the truth. Where it lacks a trial, contradicts one, or
-        has an ended one that they lack, it is made anew from them, which is said.
+        """Makes the storage agree with the records. If it lacks a trial, contradicts one, or has an ended one that they
+        lack, it is rebuilt from them with a warning.
 
         Args:
-            trials: those of the study, from its records.
+            trials: the trials of the study, from its records.
         """
         known, by_number = self.optuna.get_trials(deepcopy=False), {trial.number: trial for trial in trials}
         has_more = any(one.state.is_finished() and one.number not in by_number and not _is_lost(one) for one in known)
@@ -87,30 +87,30 @@ class OptunaStore:
             self.optuna.add_trial(frozen_trial(self._study, found) if found else lost)
 
     def use_sampler(self) -> None:
-        """Has the study's sampler propose from now on, which goes on with random numbers of its own."""
+        """Makes the study's sampler propose parameters; after a resumption it draws new random numbers."""
         self.optuna.sampler = build_sampler(self._study.sampler, len(self._begun()))
 
     def enqueue(self) -> None:
-        """Has the study's enqueued trials tried first, each once, however often this is called."""
+        """Enqueues the study's enqueued trials, each once, however often this is called."""
         for point in self._study.enqueued_trials[: self._study.budget.num_trials]:
             self.optuna.enqueue_trial(point, skip_if_exists=True)
 
     @property
     def num_trials(self) -> int:
-        """Trials begun, ended or not; those whose record was lost left out."""
+        """Number of trials started, ended or not, without those whose record was lost."""
         return sum(not _is_lost(trial) for trial in self._begun())
 
     def unfinished(self) -> list[int]:
-        """Numbers of trials begun and not ended: those that were interrupted."""
+        """Numbers of trials that were started and not ended, since they were interrupted."""
         return [trial.number for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
 
     def ask(self) -> tuple[int, dict[str, Leaf]]:
-        """The number and the parameters of a new trial."""
+        """Returns the number and the parameters of a new trial."""
         trial = self.optuna.ask(to_optuna(self._study))
         return trial.number, dict(trial.params)
 
     def ask_again(self, number: int) -> dict[str, Leaf]:
-        """The parameters of a trial that was interrupted, sampled where a kill came before they were."""
+        """Returns the parameters of an interrupted trial; samples them if it was killed before they were."""
         trial = self._trial(number)
         for path, one in to_optuna(self._study).items():
             if path not in trial.params:
@@ -118,13 +118,13 @@ class OptunaStore:
         return dict(trial.params)
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Tells Optuna the value of an epoch of a trial; one that it knows is left as it is."""
+        """Tells Optuna the value of an epoch of a trial. No-op if it is known."""
         with warnings.catch_warnings():  # epochs that a resumed trial goes through again are known already
             warnings.filterwarnings("ignore", message="The reported value is ignored")
             self._trial(number).report(value, epoch)
 
     def tell(self, trial: RunView) -> None:
-        """Tells Optuna how a trial ended, unless it knows or the trial is open."""
+        """Tells Optuna how a trial ended. No-op if it is known or the trial is open."""
         ended = frozen_trial(self._study, trial)
         known = self.optuna.get_trials(deepcopy=False)[trial.number]
         if known.state != TrialState.RUNNING or ended.state == TrialState.RUNNING:
@@ -154,12 +154,12 @@ def _suggest(trial: Trial, path: str, one: optuna.distributions.BaseDistribution
 
 
 def _is_lost(trial: FrozenTrial) -> bool:
-    """Whether it only keeps the number of a trial whose record was lost."""
+    """Returns whether a stored trial only holds the number of one whose record was lost."""
     return trial.user_attrs.get(REASON) == _LOST
 
 
 def _agrees(trial: RunView, known: Sequence[FrozenTrial]) -> bool:
-    """Whether Optuna has the trial with its parameters, and no other end than its record."""
+    """Returns whether Optuna has the trial with its parameters and no other status than its record."""
     if trial.number >= len(known):
         return False
     found = known[trial.number]

@@ -1,4 +1,4 @@
-"""From study files to Optuna."""
+"""Conversion of a study's space and sampler to Optuna's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from supercm_ray.config import OptionsModel, Registry
 
 
 def to_optuna(study: schema.Study) -> dict[str, BaseDistribution]:
-    """The search space, by dotted path."""
+    """Returns the search space as Optuna's distributions, by dotted path."""
     return {path: _distribution(d) for path, d in study.space.items()}
 
 
@@ -28,13 +28,12 @@ class StartupOptions(OptionsModel):
     """Options of samplers that begin with random trials."""
 
     num_startup_trials: int = Field(10, ge=1)
-    """Random trials before the sampler begins to model."""
+    """Number of random trials before the sampler uses earlier results, from 1."""
 
 
 SAMPLERS: Registry[Callable[..., BaseSampler]] = Registry("sampler", "sampler.name", "supercm_ray.search")
-"""Samplers by name: functions of the sampler's options and a seed. One that requires `fixed_seed` is given the study's
-seed after a resumption too, since it goes on by the trials that it finds.
-"""
+"""Samplers by name: functions of the sampler's options and a seed. One that requires `fixed_seed` gets the study's own
+seed after a resumption too, since it continues from the trials that it finds."""
 
 
 @SAMPLERS.register("tpe", options=StartupOptions)
@@ -60,8 +59,8 @@ def _qmc(options: OptionsModel, seed: int) -> BaseSampler:
 
 
 def build_sampler(sampler: schema.Sampler, num_begun: int = 0) -> BaseSampler:
-    """The sampler that proposes settings, for a study of which this many trials have begun: each resumption goes on
-    with random numbers of its own, so that it does not propose the first settings again.
+    """Creates the sampler of a study of which `num_begun` trials have been started. After each resumption it has
+    another seed, so that it does not propose the first parameters again.
     """
     entry = SAMPLERS.find(sampler.name)
     seed = sampler.seed if "fixed_seed" in entry.requires else (sampler.seed + num_begun) % 2**32

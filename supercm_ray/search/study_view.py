@@ -1,4 +1,4 @@
-"""A study as its readers see it: every record is read once, whatever is made from it."""
+"""The reader of a study: reads each record once, whatever is computed from it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from supercm_ray.search.trials import best_by_group, importances
 
 @dataclass(frozen=True)
 class StudyView:
-    """What a study has left on disk so far.
+    """The results of a study so far, read from disk.
 
     Attributes:
-        runs: every run by its key, in the order of the keys.
+        runs: every run by its key, sorted by key.
     """
 
     study: Study
@@ -38,17 +38,17 @@ class StudyView:
 
     @cached_property
     def statuses(self) -> dict[str, int]:
-        """How many trials there are of each status."""
+        """Number of trials of each status."""
         return dict(Counter(str(trial.record.status) for trial in self.trials))
 
     @cached_property
     def importances(self) -> dict[str, float]:
-        """Of each searched path for the primary objective; empty while there are too few trials."""
+        """Importance of each searched path for the primary objective; empty if there are too few trials."""
         return importances(self.study, self.trials)
 
     @cached_property
     def plan(self) -> list[Finalist]:
-        """The finalists as planned at the end of the search, or those that the trials so far would come to."""
+        """The finalists as planned at the end of the search, or those that the trials so far would lead to."""
         stored = load_plan(self.folder)
         if stored is not None:
             return stored
@@ -57,12 +57,12 @@ class StudyView:
 
     @cached_property
     def finalists(self) -> list[RunView]:
-        """The finalists of the plan that have been begun, in its order."""
+        """The finalists of the plan that have been started, in its order."""
         return [self.runs[finalist.key] for finalist in self.plan if finalist.key in self.runs]
 
     @cached_property
     def open_finalists(self) -> list[Finalist]:
-        """Those of the plan not yet run to an end of their own."""
+        """The finalists of the plan that have not ended."""
         return [one for one in self.plan if one.key not in self.runs or self.runs[one.key].is_open]
 
     @cached_property
@@ -72,6 +72,6 @@ class StudyView:
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the data set's classes, as stored when the study was begun; empty where they are not known."""
+        """The names of the data set's classes, as stored when the study was started; empty if they are not known."""
         text = self.folder.read("data.json")
         return tuple(json.loads(text)["class_names"]) if text else ()

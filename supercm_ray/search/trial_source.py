@@ -1,4 +1,4 @@
-"""Where the trials of a search come from: Optuna proposes them, those that were interrupted first."""
+"""The source of a search's trials: interrupted trials first, then those that Optuna proposes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to be made: its number, and its parameters by dotted path."""
+    """A trial to run: its number, and its parameters by dotted path."""
 
     number: int
     params: dict[str, Leaf]
 
 
 class TrialSource:
-    """Hands out the trials of a study that may have been begun before, never more than the budget has."""
+    """Proposes the trials of a new or resumed study, at most as many as the budget allows."""
 
     def __init__(self, study: Study, folder: StudyFolder, trials: Sequence[RunView]) -> None:
-        """Brings Optuna's storage to what the records say.
+        """Makes Optuna's storage agree with the records.
 
         Args:
             study: the study.
-            folder: where the storage lies.
-            trials: those of the study so far, from its records.
+            folder: the folder of the study, which holds the storage.
+            trials: the trials so far, from the records.
         """
         self._study, self._store = study, OptunaStore(study, folder)
         self._store.reconcile(trials)
@@ -43,11 +43,11 @@ class TrialSource:
 
     @property
     def num_left(self) -> int:
-        """Trials still to be run, those interrupted included."""
+        """Number of trials to run, interrupted ones included."""
         return max(0, self._study.budget.num_trials - self._store.num_trials) + len(self._interrupted)
 
     def next(self) -> Proposal | None:
-        """The trial to make next; one that was interrupted keeps its number and its parameters."""
+        """Returns the next trial; an interrupted one keeps its number and parameters."""
         if self._interrupted:
             number = self._interrupted.pop(0)
             return Proposal(number, self._store.ask_again(number))
@@ -56,7 +56,9 @@ class TrialSource:
         return Proposal(*self._store.ask())
 
     def report(self, number: int, message: EpochMetrics) -> None:
-        """Tells Optuna the value of an epoch, where there is one objective: for several it takes final values alone."""
+        """Tells Optuna the value of an epoch if there is one objective; with several, Optuna accepts final
+        values only.
+        """
         if len(self._study.objective) == 1:
             value = float(message.metrics[self._study.primary.metric])
             self._try(lambda: self._store.report(number, message.epoch, value))
@@ -66,7 +68,7 @@ class TrialSource:
         self._try(lambda: self._store.tell(trial))
 
     def _try(self, write: Callable[[], None]) -> None:
-        """Writes to Optuna's storage, which the next command brings up to date where it cannot be written now."""
+        """Writes to Optuna's storage; if that fails, the next command updates it from the records."""
         try:
             write()
         except (OptunaError, SQLAlchemyError) as error:

@@ -1,4 +1,4 @@
-"""What the trials of a search came to, as Optuna and the report see it, from records alone."""
+"""Trials as Optuna and the report see them, computed from records alone."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed"
 
 
 def objective_values(study: Study, overrides: Mapping[str, Leaf], metrics: Mapping[str, float]) -> list[float]:
-    """What Optuna is told: for each objective the metric, or the searched value itself."""
+    """Returns the value of each objective: the metric, or the searched value itself."""
     values = [metrics[one.metric] if one in study.metrics else overrides[one.metric] for one in study.objective]
     return [float(value) for value in values]  # type: ignore[arg-type]  # a searched objective is a number
 
 
 def best_by_group(study: Study, trials: Sequence[RunView]) -> dict[Group, RunView]:
-    """The best trial of each group among those that used their full budget, by the primary objective."""
+    """Returns the best trial of each group among those that used their full budget, by the primary objective."""
     groups: dict[Group, list[RunView]] = defaultdict(list)
     for trial in trials:
         if trial.record.status == "complete":
@@ -44,8 +44,8 @@ def best_by_group(study: Study, trials: Sequence[RunView]) -> dict[Group, RunVie
 
 
 def importances(study: Study, trials: Sequence[RunView]) -> dict[str, float]:
-    """Importance of each searched path for the primary objective (PED-ANOVA), over full-budget trials; empty where
-    there are fewer than four or their values do not differ.
+    """Computes the importance of each searched path for the primary objective (PED-ANOVA) over full-budget trials;
+    empty if there are fewer than four or their values do not differ.
     """
     complete = [trial for trial in trials if trial.record.status == "complete"]
     values = {trial.metrics[study.primary.metric] for trial in complete}
@@ -61,7 +61,7 @@ def importances(study: Study, trials: Sequence[RunView]) -> dict[str, float]:
 
 
 def frozen_trial(study: Study, trial: RunView) -> FrozenTrial:
-    """A trial as Optuna keeps it, made from its record."""
+    """Converts the record of a trial to Optuna's form."""
     record, distributions = trial.record, to_optuna(study)
     state = STATES.get(record.status, TrialState.RUNNING)
     complete = state == TrialState.COMPLETE
@@ -76,7 +76,7 @@ def frozen_trial(study: Study, trial: RunView) -> FrozenTrial:
 
 
 def intermediate_values(study: Study, trial: RunView) -> dict[int, float]:
-    """The primary metric by epoch; none for several objectives, of which Optuna takes final values alone."""
+    """Returns the primary metric by epoch; empty for several objectives, for which Optuna accepts final values only."""
     if len(study.objective) > 1:
         return {}
     return {int(metrics["epoch"]): float(metrics[study.primary.metric]) for metrics in trial.history}

@@ -1,4 +1,4 @@
-"""What every algorithm promises, as tests that an algorithm's own test class inherits:
+"""The contract of algorithms, as tests that an algorithm's own test class inherits:
 
     from supercm_ray.testing.algorithm import AlgorithmContract
 
@@ -6,7 +6,7 @@
         name = "mine"
         overrides = {"algorithm.options.threshold": 0.0}
 
-The algorithm must be registered by then, as by an import of the plug-in's module.
+The algorithm must be registered before, such as by importing the plug-in's module.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from supercm_ray.training import TrainState, fit, train_epoch, train_step
 
 CPU = torch.device("cpu")
 NO_TERMS = "supervised"
-"""The algorithm that adds no term, to compare others with."""
+"""The algorithm that adds no term, for comparison."""
 
 
 def toy_dataset(num_classes: int = 3, samples_per_class: int = 40, seed: int = 0) -> Dataset:
@@ -41,19 +41,19 @@ def toy_dataset(num_classes: int = 3, samples_per_class: int = 40, seed: int = 0
 
 
 class AlgorithmContract:
-    """Finite, differentiable, deterministic by seed, resumable, for any number of classes and samples, blind to hidden
-    labels, and without a trace in BatchNorm statistics.
+    """Tests that an algorithm is finite, differentiable, deterministic by seed and resumable, works for any number of
+    classes and samples, ignores hidden labels, and leaves BatchNorm statistics alone.
 
     Attributes:
-        name: of the algorithm, which must be registered.
-        overrides: leaves of the configuration that the tests run with, such as a threshold low enough to be passed.
+        name: the registered name of the algorithm.
+        overrides: overrides of the configuration in the tests, such as a threshold low enough to be reached.
     """
 
     name: ClassVar[str] = ""
     overrides: ClassVar[Mapping[str, Leaf]] = {}
 
     def config(self, changes: Mapping[str, Leaf] | None = None, *, name: str = "") -> Config:
-        """Makes the tests' configuration with these leaves set, of another algorithm where one is named."""
+        """Creates the tests' configuration with these leaves set, for another algorithm if `name` is given."""
         base = Config(
             data=DataConfig(labels_per_class=3),
             model=ModelConfig.model_validate({"options": {"channels": (4, 8)}}),
@@ -68,18 +68,18 @@ class AlgorithmContract:
         return base.replace({"algorithm.name": name, **target, **own, **(changes or {})})
 
     def start(self, config: Config, dataset: Dataset | None = None) -> tuple[TrainState, DeviceData]:
-        """Makes a fresh run and its data."""
+        """Creates a new run and its data."""
         dataset = dataset or toy_dataset()
         splits = make_splits(toy_dataset(dataset.num_classes).labels, config.data, config.seed)
         state = TrainState.create(config, dataset, CPU, len(splits.unlabeled))
         return state, DeviceData.of(dataset, splits, CPU)
 
     def test_its_needs_are_known_words(self) -> None:
-        """A word that nothing reads would be a need that nothing checks."""
+        """Every word in `requires` is one that the package checks."""
         assert ALGORITHMS.find(self.name).requires <= NEEDS
 
     def test_reads_sample_indices_only_where_it_requires_them(self) -> None:
-        """Without `indices` among its needs it comes to the same terms for other indices."""
+        """Without `indices` in `requires`, the terms are the same for other indices."""
         found: list[Terms] = []
         for others in (False, True):
             state, data = self.start(self.config())
@@ -94,7 +94,9 @@ class AlgorithmContract:
 
     @pytest.mark.parametrize("weight", [0.0, 1.0])
     def test_finite_and_moves_every_trained_parameter(self, weight: float) -> None:
-        """An epoch leaves finite terms, another network, and finite gradients of the algorithm's own parameters."""
+        """An epoch gives finite terms, changes the network, and gives finite gradients of the algorithm's own
+        parameters.
+        """
         state, data = self.start(self.config({"algorithm.clustering_weight": weight}))
         before = copy.deepcopy(list(state.model.parameters()))
         terms = train_epoch(state, data)
@@ -104,7 +106,7 @@ class AlgorithmContract:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
 
     def test_deterministic_by_seed(self) -> None:
-        """The same seed leads to the same network, another to another."""
+        """The same seed gives the same network, another seed another one."""
         ends = []
         for seed in (0, 0, 1):
             state, data = self.start(self.config({"seed": seed}))
@@ -114,7 +116,7 @@ class AlgorithmContract:
         assert not torch.equal(ends[0], ends[2])
 
     def test_resumes_bit_identically(self) -> None:
-        """A run that goes on from its saved state ends like one that was not interrupted."""
+        """A run that continues from its saved state ends like one that was not interrupted."""
         state, data = self.start(self.config())
         results = fit(state, data)
         next(results)
@@ -130,18 +132,18 @@ class AlgorithmContract:
 
     @pytest.mark.parametrize("num_classes", [2, 7])
     def test_any_number_of_classes(self, num_classes: int) -> None:
-        """An epoch leaves finite terms."""
+        """An epoch gives finite terms."""
         state, data = self.start(self.config(), toy_dataset(num_classes))
         assert all(np.isfinite(value) for value in train_epoch(state, data).values())
 
     def test_one_unlabeled_and_one_labeled_sample(self) -> None:
-        """An epoch leaves finite terms."""
+        """An epoch gives finite terms."""
         sizes: dict[str, Leaf] = {"training.labeled_batch_size": 1, "training.unlabeled_batch_size": 1}
         state, data = self.start(self.config(sizes))
         assert all(np.isfinite(value) for value in train_epoch(state, data).values())
 
     def test_hidden_labels_change_nothing(self) -> None:
-        """Permuted labels of unlabeled and test samples lead to the same metrics and the same network."""
+        """Permuted labels of unlabeled and test samples give the same metrics and the same network."""
         dataset = toy_dataset()
         config = self.config()
         splits = make_splits(dataset.labels, config.data, config.seed)
@@ -160,7 +162,7 @@ class AlgorithmContract:
         assert torch.equal(ends[0][1], ends[1][1])
 
     def test_extra_passes_leave_batch_norm_statistics_alone(self) -> None:
-        """Running statistics after one step equal those after one step of the algorithm that makes no extra pass."""
+        """Running statistics after one step equal those of the algorithm that makes no extra pass."""
         ends = []
         for name in (self.name, NO_TERMS):
             state, data = self.start(self.config({"training.steps_per_epoch": 1}, name=name))
@@ -171,7 +173,7 @@ class AlgorithmContract:
         assert all(m.track_running_stats for m in state.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
     def test_its_weight_scales_its_terms_alone(self) -> None:
-        """With a weight of 0 the parameters move as they do without a term."""
+        """With a weight of 0 the parameters change as they do without a term."""
         ends = []
         for name in (self.name, NO_TERMS):
             changes: dict[str, Leaf] = {"algorithm.consistency_weight": 0.0, "training.steps_per_epoch": 1}

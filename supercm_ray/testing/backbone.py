@@ -39,16 +39,16 @@ class BackboneContract:
     shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
 
     def config(self) -> ModelConfig:
-        """The model section of a study file."""
+        """Returns the model section of a study file."""
         return ModelConfig.model_validate({"name": self.name, "options": dict(self.options)})
 
     def make(self, seed: int = 0) -> nn.Module:
-        """The backbone with the weights of this seed."""
+        """Creates the backbone with the weights of this seed."""
         torch.manual_seed(seed)
         return build_backbone(self.shape, self.config())
 
     def images(self, num_images: int) -> Tensor:
-        """Standardised images (B, C, H, W)."""
+        """Returns standardised images (B, C, H, W)."""
         return torch.randn(num_images, *self.shape, generator=torch.Generator().manual_seed(1))
 
     def test_features_have_the_promised_shape(self) -> None:
@@ -61,7 +61,7 @@ class BackboneContract:
             assert features.dtype == torch.float32
 
     def test_gradients_reach_images_and_parameters(self) -> None:
-        """Each parameter that is trained gets a finite gradient, and the images do."""
+        """Each trained parameter gets a finite gradient, and so do the images."""
         backbone, images = self.make().train(), self.images(4).requires_grad_()
         backbone(images).square().sum().backward()
         gradients = {name: p.grad for name, p in backbone.named_parameters() if p.requires_grad}
@@ -79,7 +79,7 @@ class BackboneContract:
         assert not torch.equal(one(images), other(images))
 
     def test_the_state_makes_a_round_trip(self) -> None:
-        """All that evaluation depends on is in `state_dict`, as plain tensors."""
+        """Everything that evaluation depends on is in `state_dict`, as plain tensors."""
         one, other = self.make(0), self.make(1)
         one.train()(self.images(4))
         file = io.BytesIO()
@@ -90,7 +90,7 @@ class BackboneContract:
         assert torch.equal(one.eval()(images), other.eval()(images))
 
     def test_a_copy_is_independent(self) -> None:
-        """A deep copy, as the moving average is, computes the same and does not change with the original."""
+        """A deep copy, such as the moving average, computes the same and does not change with the original."""
         backbone = self.make().eval()
         images = self.images(2)
         twin, before = copy.deepcopy(backbone), backbone(images).detach()
@@ -100,7 +100,7 @@ class BackboneContract:
         assert torch.equal(twin(images), before)
 
     def test_evaluation_is_deterministic(self) -> None:
-        """In evaluation the same images give the same features and leave the state as it is."""
+        """In evaluation the same images give the same features and leave the state unchanged."""
         backbone = self.make().eval()
         before = copy.deepcopy(backbone.state_dict())
         images = self.images(4)

@@ -41,7 +41,7 @@ class DatasetContract:
         """Writes the files that the data set reads into the folder that becomes `data.root`; no-op by default."""
 
     def config(self, folder: Path) -> DataConfig:
-        """The data section of a study file, once the files are written."""
+        """Returns the data section of a study file, after writing the files."""
         self.write(folder)
         named = {"name": self.name, "options": dict(self.options), "root": str(folder)}
         return DataConfig.model_validate({**named, "labels_per_class": self.labels_per_class})
@@ -59,7 +59,7 @@ class DatasetContract:
         assert taken.dtype == np.uint8 or np.isfinite(images[np.arange(images.shape[0])]).all()
 
     def test_labels_count_the_classes(self, tmp_path: Path) -> None:
-        """Labels are (N,) in int64 from 0 to K - 1, each class has a sample and a name of its own."""
+        """Labels are (N,) in int64 from 0 to K - 1, and each class has a sample and a name of its own."""
         dataset = load_dataset(self.config(tmp_path))
         assert dataset.labels.dtype == np.int64
         assert dataset.labels.shape == dataset.images.shape[:1]
@@ -85,7 +85,7 @@ class DatasetContract:
             assert (dataset.mean, dataset.std) == known or not _close(dataset, channel_statistics(pixels))
 
     def test_loading_is_deterministic(self, tmp_path: Path) -> None:
-        """Each time the same samples are loaded in the same order."""
+        """Loading again gives the same samples in the same order."""
         config = self.config(tmp_path)
         one, other = load_dataset(config), load_dataset(config)
         everything = np.arange(len(one.labels))
@@ -109,7 +109,7 @@ class DatasetContract:
             assert sorted(splits.test.tolist()) == sorted(test.tolist())
 
     def test_masked_samples_are_blank(self, tmp_path: Path) -> None:
-        """A masked copy, which also travels to another process, shows neither inputs nor labels of its samples."""
+        """A masked copy, which can be sent to another process, shows neither inputs nor labels of its samples."""
         dataset = load_dataset(self.config(tmp_path))
         masked: Dataset = pickle.loads(pickle.dumps(dataset.mask_test_split(np.array([0, 2]))))  # noqa: S301 (our own)
         assert not masked.images[np.array([0, 2])].any()
@@ -117,7 +117,7 @@ class DatasetContract:
         assert np.array_equal(masked.images[np.array([1])], dataset.images[np.array([1])])
 
     def test_an_epoch_trains(self, tmp_path: Path) -> None:
-        """A run of one epoch on it ends with finite metrics."""
+        """A run of one epoch on the data set ends with finite metrics."""
         config = Config(
             data=self.config(tmp_path),
             model=ModelConfig.model_validate({"name": "mlp", "options": {"channels": [4]}}),
@@ -132,12 +132,12 @@ class DatasetContract:
 
 
 def _without_test(dataset: Dataset) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
-    """The samples that can never become the test split; None where there are none."""
+    """Returns the samples that can never be in the test split; None if there are none."""
     if dataset.test_indices is None:
         return None
     return np.setdiff1d(np.arange(len(dataset.labels)), dataset.test_indices)
 
 
 def _close(dataset: Dataset, statistics: tuple[tuple[float, ...], tuple[float, ...]]) -> bool:
-    """Whether a data set is standardised by these, mean and standard deviation."""
+    """Returns whether a data set's mean and standard deviation are close to these."""
     return np.allclose(dataset.mean, statistics[0], atol=1e-6) and np.allclose(dataset.std, statistics[1], atol=1e-6)

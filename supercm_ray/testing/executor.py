@@ -28,7 +28,7 @@ NUM_EPOCHS = 3
 
 
 def tiny_study() -> Study:
-    """A study that trains in a second: few steps of a small network on digits."""
+    """Returns a study whose runs train in a second: few steps of a small network on digits."""
     base = Config.model_validate_json(
         '{"data": {"name": "digits", "labels_per_class": 2},'
         ' "training": {"num_epochs": 3, "steps_per_epoch": 2, "labeled_batch_size": 10, "unlabeled_batch_size": 10}}'
@@ -38,10 +38,10 @@ def tiny_study() -> Study:
 
 @dataclass
 class ListQueue:
-    """A queue of given runs that remembers what came.
+    """A queue of given runs that remembers their messages.
 
     Attributes:
-        stop_at: the epoch after which a run is stopped, by its key.
+        stop_at: the epoch after which a run is stopped, by key.
         on_take: called with each message.
     """
 
@@ -54,11 +54,11 @@ class ListQueue:
 
     @property
     def num_left(self) -> int:
-        """Runs not yet handed out."""
+        """Number of runs not handed out yet."""
         return len(self.runs)
 
     def next(self) -> Run | None:
-        """The next run, its record begun."""
+        """Starts the record of the next run and returns it."""
         if not self.runs:
             return None
         run = self.runs.pop(0)
@@ -66,7 +66,7 @@ class ListQueue:
         return run
 
     def take(self, run: Run, message: Message) -> bool:
-        """Remembers a message once; whether the run is stopped."""
+        """Remembers a message once and returns whether the run is stopped."""
         if (run.key, message.order) not in {(key, one.order) for key, one in self.messages}:
             self.messages.append((run.key, message))
         self.on_take(message)
@@ -77,31 +77,33 @@ class ListQueue:
         self.ends.append((run.key, failure))
 
     def epochs(self, key: str) -> list[int]:
-        """The epochs that a run told, in order."""
+        """Returns the epochs that a run reported, in order."""
         return [one.epoch for name, one in self.messages if name == key and isinstance(one, EpochMetrics)]
 
 
 class ExecutorContract:
-    """Every epoch comes once and in order, then the predictions; ends, stops and failures are told; closing frees."""
+    """Tests that every epoch comes once and in order, followed by the predictions; that ends, stops and failures are
+    reported; and that closing frees resources.
+    """
 
     @pytest.fixture
     def executor(self) -> Executor:
-        """The executor to be tested; to be overridden."""
+        """Returns the executor under test; to be overridden."""
         raise NotImplementedError
 
     @pytest.fixture
     def recorder(self, tmp_path: Path) -> Recorder:
-        """Records of a tiny study."""
+        """Returns a recorder of a tiny study."""
         study = tiny_study()
         folder = StudyFolder.open(tmp_path / "results", study.name, study.identity())
         return Recorder(study, folder, load_dataset(study.base.data), NullCallback(), lambda key: None)
 
     def phase(self, recorder: Recorder) -> Phase:
-        """A phase whose runs read the test split."""
+        """Returns a phase whose runs read the test split."""
         return Phase("finalists", recorder.study, recorder.folder, recorder.dataset, evaluate_test=True)
 
     def test_a_single_run_tells_its_epochs_then_its_predictions(self, executor: Executor, recorder: Recorder) -> None:
-        """Closed half-way it ends; begun again it goes on from its checkpoint and tells all."""
+        """A run that is closed ends; started again it continues from its checkpoint and reports everything."""
         run = Run("train/tiny", "train")
         recorder.begin(run)
         job = job_of(recorder.folder, run.key, recorder.study.base, recorder.dataset, evaluate_test=True)
@@ -116,7 +118,7 @@ class ExecutorContract:
         assert len(again[-1].arrays["predictions"]) == len(job.splits.test)
 
     def test_a_queue_is_run_to_its_end(self, executor: Executor, recorder: Recorder) -> None:
-        """Whole runs, one that is stopped early, and one that diverges; each is ended once."""
+        """A queue with complete runs, one that is stopped early, and one that diverges; each is ended once."""
         diverging: dict[str, Leaf] = {"training.learning_rate": 1e30}
         runs = [Run("a/whole", "trial"), Run("a/stopped", "trial"), Run("a/diverges", "trial", diverging)]
         runs.append(Run("a/seed", "trial", {"seed": 1}))
@@ -135,7 +137,7 @@ class ExecutorContract:
         assert not failures["a/diverges"].by_process
 
     def test_stop_ends_what_is_running(self, executor: Executor, recorder: Recorder) -> None:
-        """As after Ctrl-C: runs that were going on are left open, and what they held is free for others."""
+        """After `stop`, as after Ctrl-C, interrupted runs are left open, and what they held is free for others."""
         queue = ListQueue(recorder, [Run("a/one", "trial"), Run("a/two", "trial")])
         queue.on_take = lambda message: executor.stop()
         with executor.session(recorder.study.budget):

@@ -35,7 +35,7 @@ KEY = "trials/0000"
 def write_run(
     folder: StudyFolder, study: Study, key: str = KEY, num_epochs: int = 3, status: Status = "running"
 ) -> RunRecord:
-    """Writes a run as a study would have left it, or takes it further: `val/accuracy` of epoch n is n / 100."""
+    """Writes a run as a study would, or continues it: `val/accuracy` of epoch n is n / 100."""
     run = folder.run(key)
     record = run.record() or RunRecord(key, "trial", {}, study.base.leaves(), 192, started_ms=now_ms())
     record = dataclasses.replace(record, status=status, ended_ms=None if status == "running" else now_ms())
@@ -47,7 +47,7 @@ def write_run(
 
 
 def small_model(run: str = KEY, scale: float = 2.0) -> TrackedModel:
-    """A model of three inputs and two outputs, as if this run had trained it."""
+    """Creates a model of three inputs and two outputs, as if this run had trained it."""
     example: npt.NDArray[np.float32] = np.zeros((4, 3), np.float32)
 
     def load() -> torch.nn.Module:
@@ -60,27 +60,27 @@ def small_model(run: str = KEY, scale: float = 2.0) -> TrackedModel:
 
 
 class TrackerContract:
-    """What holds for any tracker, also for one that keeps nothing."""
+    """Tests of any tracker, also of one that stores nothing."""
 
     def make(self, study: Study, folder: StudyFolder) -> Tracker:
-        """The tracker to be tested."""
+        """Creates the tracker under test."""
         raise NotImplementedError
 
     @pytest.fixture
     def study(self) -> Study:
-        """A study with two epochs to a run."""
+        """Returns a study with two epochs per run."""
         return Study(name="contract", base=Config(data=DataConfig(label_ratio=0.1)))
 
     @pytest.fixture
     def folder(self, tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
-        """The study's folder, below the working directory."""
+        """Returns the study's folder, below the working directory."""
         monkeypatch.chdir(tmp_path)
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "SUPERCM_TRACKING"):
             monkeypatch.delenv(name, raising=False)
         return StudyFolder.open(tmp_path / "results", study.name, study.identity())
 
     def test_closing_twice_is_harmless(self, study: Study, folder: StudyFolder) -> None:
-        """Also before anything was opened."""
+        """A tracker can be closed twice, also before anything was opened."""
         tracker = self.make(study, folder)
         tracker.close_study("failed")
         tracker.open_study()
@@ -88,14 +88,14 @@ class TrackerContract:
         tracker.close_study("complete")
 
     def test_a_run_without_a_record_is_passed_over(self, study: Study, folder: StudyFolder) -> None:
-        """Such as one that is just being made."""
+        """A run without a record, such as one that is being created, is skipped."""
         tracker = self.make(study, folder)
         tracker.open_study()
         tracker.sync("trials/0007")
         tracker.sync_all()
 
     def test_records_are_left_as_they_are(self, study: Study, folder: StudyFolder) -> None:
-        """A tracker reads them."""
+        """A tracker only reads records."""
         write_run(folder, study, status="complete")
         before = {path: path.read_bytes() for path in folder.run(KEY).path.iterdir()}
         tracker = self.make(study, folder)
@@ -112,7 +112,7 @@ class TrackerContract:
         assert second.open_study() == second.run_id() == first
 
     def test_what_a_study_stores_is_taken(self, study: Study, folder: StudyFolder, tmp_path: Path) -> None:
-        """Files, numbers and a model, each also a second time; the model keeps its address."""
+        """Files, metrics and a model are stored, each also a second time; the model keeps its address."""
         write_run(folder, study, status="complete")
         (tmp_path / "page.html").write_text("page", encoding="utf-8")
         tracker = self.make(study, folder)
@@ -126,25 +126,25 @@ class TrackerContract:
 
 
 class KeepingTrackerContract(TrackerContract):
-    """What holds for a tracker that keeps runs and can be asked for them."""
+    """Tests of a tracker that stores runs and can be asked for them."""
 
     statuses: ClassVar[Mapping[Status, str]]
     """The tool's word for each status."""
 
     def epochs(self, folder: StudyFolder, key: str, metric: str) -> list[tuple[int, float]]:
-        """What the tool has of a metric of a run: epoch and value, in order."""
+        """Returns epoch and value of a metric of a run in the tool, in order."""
         raise NotImplementedError
 
     def status(self, folder: StudyFolder, key: str) -> str:
-        """The tool's word for the status of a run."""
+        """Returns the tool's word for the status of a run."""
         raise NotImplementedError
 
     def parent(self, folder: StudyFolder, key: str) -> str:
-        """The id of the run that the tool shows a run below."""
+        """Returns the id of the run that the tool shows a run below."""
         raise NotImplementedError
 
     def test_each_epoch_is_there_once(self, study: Study, folder: StudyFolder) -> None:
-        """However often it is asked for."""
+        """Each epoch is there once, however often a run is synced."""
         tracker = self.make(study, folder)
         tracker.open_study()
         for num_epochs in (0, 1, 1, 3):
@@ -155,7 +155,7 @@ class KeepingTrackerContract(TrackerContract):
         assert self.epochs(folder, KEY, "train/loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
 
     def test_a_resumed_study_doubles_nothing(self, study: Study, folder: StudyFolder) -> None:
-        """The first process was killed, so that its tracker was never closed."""
+        """A study whose first process was killed, without closing its tracker, is continued without duplicates."""
         write_run(folder, study, num_epochs=2)
         killed = self.make(study, folder)
         killed.open_study()
@@ -172,7 +172,7 @@ class KeepingTrackerContract(TrackerContract):
         assert self.epochs(folder, "trials/0001", "val/accuracy") == [(1, 0.01)]
 
     def test_a_tool_that_lost_everything_is_filled_from_the_records(self, study: Study, folder: StudyFolder) -> None:
-        """What was there before the tracker is written too."""
+        """Runs from before the tracker existed are written too."""
         write_run(folder, study, num_epochs=700, status="pruned")
         tracker = self.make(study, folder)
         tracker.open_study()
@@ -181,7 +181,7 @@ class KeepingTrackerContract(TrackerContract):
         assert self.status(folder, KEY) == self.statuses["pruned"]
 
     def test_every_status_has_its_word(self, study: Study, folder: StudyFolder) -> None:
-        """Those of a run that is resumed included."""
+        """Each status, that of a resumed run included, has its word in the tool."""
         tracker = self.make(study, folder)
         tracker.open_study()
         stages: tuple[Status, ...] = ("interrupted", "running", "failed", "running", "pruned", "running", "complete")
@@ -193,7 +193,7 @@ class KeepingTrackerContract(TrackerContract):
         assert len(self.epochs(folder, KEY, "val/accuracy")) == len(stages)
 
     def test_runs_are_below_their_study(self, study: Study, folder: StudyFolder) -> None:
-        """Each under an id of its own."""
+        """Each run has an id of its own below the study's."""
         tracker = self.make(study, folder)
         parent = tracker.open_study()
         for key in (KEY, "finalists/best"):

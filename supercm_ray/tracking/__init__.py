@@ -1,4 +1,4 @@
-"""Trackers: copies of the records in tools that show experiments. MLflow is imported in `tracking.mlflow` alone."""
+"""Trackers, which copy the records to experiment tracking tools. Only `tracking.mlflow` imports MLflow."""
 
 from supercm_ray.tracking.background import BackgroundTracker, background
 from supercm_ray.tracking.messages import without_credentials

@@ -1,4 +1,4 @@
-"""The one guard around trackers: whatever they raise, a study goes on and shows its result."""
+"""The guard around trackers: whatever they raise, a study continues and shows its result."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ T = TypeVar("T")
 
 
 class BackgroundTracker:
-    """A tracker behind a queue, so that a slow or absent tool never holds up training, and behind a guard, so that no
-    error of a tracker reaches a study.
+    """Runs a tracker in a thread of its own, so that a slow tool never delays training, and catches its errors.
 
-    Calls are made in order, in a thread of its own. `sync` does not wait for its turn; all others do, and return empty
-    values where the tracker fails.
+    Calls are made in order. `sync` returns at once; all other calls wait for their turn, and return empty values if the
+    tracker fails.
     """
 
     def __init__(self, tracker: Tracker) -> None:
-        """Args: the tracker, which from now on only this one's thread uses."""
+        """Takes over a tracker, which must only be used by this object from now on."""
         self._tracker = tracker
         self._queue: queue.SimpleQueue[str | Callable[[], object] | None] = queue.SimpleQueue()
         self._warned, self._lacks = False, False
@@ -43,7 +42,7 @@ class BackgroundTracker:
         """Opens the study and returns the id of its parent run.
 
         Raises:
-            TrackingError: where the tracker cannot be used: the one error of a tracker that ends a study, at its start.
+            TrackingError: if the tracker cannot be used. No other error of a tracker ends a study.
         """
         errors: list[Exception] = []
 
@@ -60,15 +59,15 @@ class BackgroundTracker:
         return run_id
 
     def attach_study(self) -> bool:
-        """Finds the study; whether it is open."""
+        """Finds the parent run and returns whether it is open."""
         return self._ask(lambda tracker: tracker.attach_study(), False)
 
     def sync(self, key: str) -> None:
-        """Has the run with this key written soon."""
+        """Queues the run with this key to be written."""
         self._queue.put(key)
 
     def sync_all(self) -> None:
-        """Writes what the tracker lacks of any run."""
+        """Writes everything that the tracker lacks of any run."""
         self._ask(lambda tracker: tracker.sync_all(), None)
 
     def close_study(self, status: Status) -> None:
@@ -80,7 +79,7 @@ class BackgroundTracker:
         self._ask(lambda tracker: tracker.log_files(files), None)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Stores numbers of the study."""
+        """Stores metrics of the study."""
         self._ask(lambda tracker: tracker.log_metrics(metrics), None)
 
     def log_model(self, model: TrackedModel, under: str | None = None) -> str:
@@ -88,15 +87,15 @@ class BackgroundTracker:
         return self._ask(lambda tracker: tracker.log_model(model, under), "")
 
     def run_id(self, key: str | None = None) -> str:
-        """The id of the run with this key, or of the parent run."""
+        """Returns the id of the run with this key, or of the parent run."""
         return self._ask(lambda tracker: tracker.run_id(key), "")
 
     def flush(self) -> None:
-        """Waits until everything asked for so far was tried."""
+        """Waits until everything requested so far was tried."""
         self._ask(lambda tracker: None, None)
 
     def close(self, *, catch_up: bool = True) -> None:
-        """Waits until everything asked for was tried, makes up for what failed, and says what is still lacking.
+        """Waits until everything requested was tried, retries what failed, and warns of what is still missing.
 
         Args:
             catch_up: whether to write what the tracker lacks of any run.
@@ -114,7 +113,7 @@ class BackgroundTracker:
             )
 
     def _catch_up(self) -> None:
-        """Writes what failed. Epochs and records that are all there in the end were never lacking."""
+        """Writes what failed. Epochs and records that are complete in the end are not reported as missing."""
         self._attempt(lambda tracker: tracker.sync_all(), None)
 
     def _work(self) -> None:
@@ -131,7 +130,7 @@ class BackgroundTracker:
                 return
 
     def _ask(self, call: Callable[[Tracker], T], default: T) -> T:
-        """What a call returns that is made after all that was asked for before, or the default where it fails."""
+        """Returns the result of a call made after all that were requested before, or the default if it fails."""
         answers: list[T] = []
         done = threading.Event()
 
@@ -146,12 +145,12 @@ class BackgroundTracker:
         return answers[0]
 
     def _attempt(self, call: Callable[[Tracker], T], default: T, *, made_up_for: bool = False) -> T:
-        """What a call of the tracker returns, or the default where it fails, of which the first time is warned.
+        """Returns the result of a call of the tracker, or the default if it fails; warns of the first failure.
 
         Args:
-            call: of one method of the tracker.
-            default: in place of its value.
-            made_up_for: whether the catching up at the end does what it would have done.
+            call: calls one method of the tracker.
+            default: the result after a failure.
+            made_up_for: whether the retry at the end does what the call would have done.
         """
         try:
             return call(self._tracker)
@@ -167,7 +166,7 @@ class BackgroundTracker:
 
 
 def unusable(uri: str, error: Exception) -> TrackingError:
-    """The error of a tracker that cannot be used, at the start of a study."""
+    """Returns the error of a tracker that cannot be used, at the start of a study."""
     return TrackingError(
         f"the tracker must be usable{f' at {without_credentials(uri)}' if uri else ''}, got: {reason_of(error)}; "
         "name another one in `tracking` or SUPERCM_TRACKING, or `none`"
@@ -176,10 +175,10 @@ def unusable(uri: str, error: Exception) -> TrackingError:
 
 @contextmanager
 def background(tracker: Tracker, *, catch_up: bool = True) -> Iterator[BackgroundTracker]:
-    """The tracker behind its guard for the time of the block, everything written at its end.
+    """Guards a tracker for the duration of the block, and writes everything at its end.
 
     Args:
-        tracker: to guard.
+        tracker: the tracker to guard.
         catch_up: whether to write, at the end, what it lacks of any run; not while another process does.
     """
     guarded = BackgroundTracker(tracker)

@@ -13,63 +13,63 @@ T = TypeVar("T")
 
 
 class CompositeTracker:
-    """Passes every call on to each of several trackers, also where one of them fails."""
+    """Passes every call to each of several trackers, even if one of them fails."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
-        """Args: the trackers; ids and addresses are those of the first that has one."""
+        """Combines trackers; ids and addresses are those of the first one that has any."""
         self._trackers = list(trackers)
 
     @property
     def uri(self) -> str:
-        """That of the first tracker that has one."""
+        """The address of the first tracker that has one."""
         return _first(self._each(lambda tracker: tracker.uri))
 
     @property
     def how_to_open(self) -> str:
-        """A line for each tracker that has one."""
+        """A line for each tracker that can be opened."""
         return "\n".join(filter(None, self._each(lambda tracker: tracker.how_to_open)))
 
     def open_study(self) -> str:
-        """Opens it in all."""
+        """Opens the study in all trackers."""
         return _first(self._each(lambda tracker: tracker.open_study()))
 
     def attach_study(self) -> bool:
-        """Attaches to it in all; whether it is open in any."""
+        """Finds the study in all trackers and returns whether it is open in any."""
         return any(self._each(lambda tracker: tracker.attach_study()))
 
     def sync(self, key: str) -> None:
-        """Writes what any of them lacks of a run."""
+        """Writes what any tracker lacks of a run."""
         self._each(lambda tracker: tracker.sync(key))
 
     def sync_all(self) -> None:
-        """Writes what any of them lacks."""
+        """Writes what any tracker lacks."""
         self._each(lambda tracker: tracker.sync_all())
 
     def close_study(self, status: Status) -> None:
-        """Closes it in all."""
+        """Closes the study in all trackers."""
         self._each(lambda tracker: tracker.close_study(status))
 
     def log_files(self, files: Mapping[Path, str]) -> None:
-        """Stores files in all."""
+        """Stores files in all trackers."""
         self._each(lambda tracker: tracker.log_files(files))
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Stores numbers in all."""
+        """Stores metrics in all trackers."""
         self._each(lambda tracker: tracker.log_metrics(metrics))
 
     def log_model(self, model: TrackedModel, under: str | None = None) -> str:
-        """Stores a model in all that keep models."""
+        """Stores a model in all trackers that keep models."""
         return _first(self._each(lambda tracker: tracker.log_model(model, under)))
 
     def run_id(self, key: str | None = None) -> str:
-        """The first tracker's id."""
+        """Returns the first tracker's id."""
         return _first(self._each(lambda tracker: tracker.run_id(key)))
 
     def _each(self, call: Callable[[Tracker], T]) -> list[T]:
-        """What a call returns for each tracker.
+        """Returns the results of a call for each tracker.
 
         Raises:
-            Exception: the first one that a tracker raised, after all were called.
+            Exception: the first exception that a tracker raised, after all were called.
         """
         found: list[T] = []
         errors: list[Exception] = []

@@ -1,4 +1,4 @@
-"""What is said of a tracker's errors."""
+"""Messages about a tracker's errors, without credentials."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 
 def without_credentials(text: str) -> str:
-    """The text with the user and password of any address in it hidden."""
+    """Returns the text with the user and password of any URL in it hidden."""
     return re.sub(r"//[^/@\s]+@", "//***@", text)
 
 
 def reason_of(error: BaseException) -> str:
-    """One line of any error, without credentials."""
+    """Returns an error as one line, without credentials."""
     lines = str(error).strip().splitlines()
     said = without_credentials(lines[0]) if lines else ""
     told = type(error).__name__ in ("MlflowException", "TrackingError") or not said

@@ -1,4 +1,4 @@
-"""The tracker of a study that is not tracked."""
+"""The tracker `none`, for a study that is not tracked."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from supercm_ray.tracking.tracker import TrackedModel
 
 
 class NullTracker:
-    """Keeps nothing."""
+    """Tracks nothing."""
 
     uri = ""
     how_to_open = ""
 
     def open_study(self) -> str:
-        """Empty: there is no parent run."""
+        """Returns an empty id: there is no parent run."""
         return ""
 
     def attach_study(self) -> bool:
-        """Never open."""
+        """Returns False: there is no parent run."""
         return False
 
     def sync(self, key: str) -> None:
@@ -39,9 +39,9 @@ class NullTracker:
         """No-op."""
 
     def log_model(self, model: TrackedModel, under: str | None = None) -> str:
-        """Empty: models are not kept."""
+        """Returns an empty URI: models are not stored."""
         return ""
 
     def run_id(self, key: str | None = None) -> str:
-        """Empty: there are no runs."""
+        """Returns an empty id: there are no runs."""
         return ""

@@ -1,4 +1,4 @@
-"""What code made a run."""
+"""The code that made a run: versions and commit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PACKAGES = ("supercm-ray", "torch", "ray", "optuna", "mlflow")
 
 @dataclass(frozen=True)
 class Provenance:
-    """What code made a run.
+    """The code that made a run.
 
     Attributes:
-        versions: of Python and the packages that results depend on, by name.
-        commit: of this package or of the directory where the command was given; empty where neither is under git.
-        dirty: whether tracked files differ from it.
+        versions: versions of Python and the packages that results depend on, by name.
+        commit: commit of this package or of the directory where the command was given; empty if neither is under git.
+        dirty: whether tracked files differ from the commit.
     """
 
     versions: dict[str, str]
@@ -29,7 +29,7 @@ class Provenance:
 
 @cache
 def provenance() -> Provenance:
-    """That of this process."""
+    """Returns the provenance of this process."""
     versions = {name: found for name in _PACKAGES if (found := _version(name))}
     commit = _git("rev-parse", "HEAD")
     dirty = bool(commit and _git("status", "--porcelain", "--untracked-files=no"))

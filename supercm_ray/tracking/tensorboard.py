@@ -1,4 +1,4 @@
-"""TensorBoard: event files below each run's folder, made from the records."""
+"""The TensorBoard tracker: writes event files below each run's folder from the records."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FOLDER = "tensorboard"
 
 
 class TensorBoardTracker:
-    """Scalars of each epoch, and the configuration, summary and status of each run that has ended.
+    """Writes the scalars of each epoch, and the configuration, summary and status of each run that has ended.
 
-    The first time that a process writes a run it replaces the run's event files, so that after a kill each epoch is
+    When a process writes a run for the first time it replaces the run's event files, so that after a kill each epoch is
     there once, whatever the files held.
     """
 
     def __init__(self, study: Study, folder: StudyFolder) -> None:
-        """Args: the study, and the folder whose runs are written."""
+        """Stores the study's folder, whose runs are written."""
         self._folder = folder
         self.uri = str(folder.path.resolve())
         self.how_to_open = f"tensorboard --logdir '{self.uri}'"
@@ -31,15 +31,15 @@ class TensorBoardTracker:
         self._ended: dict[str, RunRecord] = {}
 
     def open_study(self) -> str:
-        """The study's folder; TensorBoard knows no status of a study."""
+        """Returns the study's folder; TensorBoard stores no status of a study."""
         return self.run_id()
 
     def attach_study(self) -> bool:
-        """Never open."""
+        """Returns False: TensorBoard stores no status of a study."""
         return False
 
     def sync(self, key: str) -> None:
-        """Writes the epochs that are new, and what is known at its end of a run that has ended."""
+        """Writes new epochs, and the summary of a run that has ended."""
         run = self._folder.run(key).view()
         if run is None or (self._ended.get(key) == run.record and self._written[key] == run.num_epochs):
             return
@@ -50,31 +50,31 @@ class TensorBoardTracker:
             self._write_end(key, run)
 
     def sync_all(self) -> None:
-        """Writes what is lacking of any run."""
+        """Writes what is missing of any run."""
         for record in self._folder.runs():
             self.sync(record.key)
 
     def close_study(self, status: Status) -> None:
-        """Closes the event files of runs that are open."""
+        """Closes the event files of open runs."""
         for key in list(self._writers):
             self._writers.pop(key).close()
 
     def log_files(self, files: Mapping[Path, str]) -> None:
-        """No-op: TensorBoard keeps no files."""
+        """No-op: TensorBoard stores no files."""
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Replaces the numbers of the whole study."""
+        """Replaces the metrics of the whole study."""
         writer = _new_writer(Path(self.run_id()))
         for name, value in metrics.items():
             writer.add_scalar(name, value, 0)
         writer.close()
 
     def log_model(self, model: TrackedModel, under: str | None = None) -> str:
-        """Empty: TensorBoard keeps no models."""
+        """Returns an empty URI: TensorBoard stores no models."""
         return ""
 
     def run_id(self, key: str | None = None) -> str:
-        """The folder of the event files, below the run's own."""
+        """Returns the folder of the event files, below the run's own."""
         place = self._folder.path if key is None else self._folder.run(key).path
         return str(place.resolve() / _FOLDER)
 
@@ -100,7 +100,7 @@ class TensorBoardTracker:
 
 
 def _new_writer(folder: Path) -> SummaryWriter:
-    """A writer into a folder whose former event files are taken away; who shows them live is told to forget them."""
+    """Creates a writer into a folder whose former event files are deleted; TensorBoard is told to forget them."""
     for former in folder.glob("events.out.tfevents.*"):
         former.unlink()
     return SummaryWriter(str(folder), purge_step=0)

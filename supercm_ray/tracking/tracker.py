@@ -1,4 +1,6 @@
-"""The seam between a study and the tools that show experiments: a tracker copies records, and nothing depends on it."""
+"""The interface between a study and experiment tracking tools. A tracker copies records, and no
+result depends on it.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,13 @@ from supercm_ray.records import Status, StudyFolder
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """A trained model that trackers may keep.
+    """A trained model that trackers may store.
 
     Attributes:
         run: the key of the run that trained it.
-        name: what to call it.
+        name: the name of the model.
         load: loads it, once however often it is called; maps a float32 tensor shaped like `example` to a tensor.
-        example: at least two inputs (N, ...), so that the number of inputs stays free.
+        example: at least two inputs (N, ...), so that the number of inputs stays variable.
     """
 
     run: str
@@ -33,31 +35,33 @@ class TrackedModel:
 
 
 class Tracker(Protocol):
-    """The runs of one study in one tool: a parent for the study and a child for each run folder.
+    """Copies the runs of one study to one tool: a parent for the study and a child for each run folder.
 
-    It is made from the study and its folder, and reads what it writes from the records there. Any method may raise
-    anything: whoever holds a tracker guards it (`BackgroundTracker`), so that neither guards nor retries belong here.
-    Every method may be called again, also by another process after a kill, and writes nothing twice.
+    A tracker is created from the study and its folder, and reads what it writes from the records there. Any method may
+    raise anything: `BackgroundTracker` guards every tracker, so a tracker needs neither guards nor retries. Every
+    method may be called again, also by another process after a kill, and writes nothing twice.
     """
 
     @property
     def uri(self) -> str:
-        """Where the study is tracked, empty for nowhere."""
+        """Address at which the study is tracked, empty if there is none."""
 
     @property
     def how_to_open(self) -> str:
-        """The command or address that shows the study, without credentials; empty for none. One line for each tool."""
+        """The command or address that shows the study, without credentials; empty if there is none. One line for each
+        tool.
+        """
 
     def open_study(self) -> str:
-        """Finds or makes the parent run, sets it running, and returns its id.
+        """Finds or creates the parent run, sets it running, and returns its id.
 
         Raises:
-            TrackingError: where the tool cannot be used.
+            TrackingError: if the tool cannot be used.
         """
 
     def attach_study(self) -> bool:
-        """Finds or makes the parent run and leaves its status as it is; whether it is open, so that it is to be closed
-        where no process is at work.
+        """Finds or creates the parent run without changing its status, and returns whether it is open, so that it must
+        be closed if no process is running the study.
         """
 
     def sync(self, key: str) -> None:
@@ -67,33 +71,33 @@ class Tracker(Protocol):
         """Writes what the tool lacks of any run of the study."""
 
     def close_study(self, status: Status) -> None:
-        """Closes the parent run, where one was opened or attached."""
+        """Closes the parent run, if one was opened or attached."""
 
     def log_files(self, files: Mapping[Path, str]) -> None:
         """Stores files under the parent run, each in the folder that it maps to (empty for the root)."""
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Stores numbers of the whole study under the parent run, for comparing studies."""
+        """Stores metrics of the whole study under the parent run, for comparing studies."""
 
     def log_model(self, model: TrackedModel, under: str | None = None) -> str:
-        """Stores a model, unless that of the same run is there already, under the run with this key or the parent run.
+        """Stores a model under the run with this key or the parent run, unless that of the same run is there.
 
         Returns:
-            Its address, empty where this tool keeps no models.
+            Its URI, empty if this tool stores no models.
         """
 
     def run_id(self, key: str | None = None) -> str:
-        """The tool's id of the run with this key, or of the parent run; empty where it has none."""
+        """Returns the tool's id of the run with this key, or of the parent run; empty if there is none."""
 
 
 class TrackerFactory(Protocol):
-    """What makes a tracker."""
+    """A function or class that creates a tracker."""
 
     def __call__(self, study: Study, folder: StudyFolder) -> Tracker:
-        """The tracker of a study.
+        """Creates the tracker of a study.
 
         Raises:
-            TrackingError: where the tool cannot be used.
+            TrackingError: if the tool cannot be used.
         """
 
 

@@ -1,4 +1,4 @@
-"""The trackers that studies may name. Each tool is imported when its tracker is made."""
+"""The built-in trackers by name. Each tool is imported when its tracker is created."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _none(study: Study, folder: StudyFolder) -> Tracker:
 
 
 def tracker_names(study: Study) -> tuple[str, ...]:
-    """The trackers of a study, each once: those that SUPERCM_TRACKING names, or else its own. None is `none`.
+    """Returns the names of a study's trackers, each once: those in SUPERCM_TRACKING, or else the study's own.
 
     Raises:
         StudyError: for a name that is not registered, after the study's plug-ins were imported.
@@ -59,7 +59,7 @@ def tracker_names(study: Study) -> tuple[str, ...]:
 
 
 def make_tracker(study: Study, folder: StudyFolder) -> Tracker:
-    """The tracker of a study, one for all that it names.
+    """Creates the tracker of a study, which combines all that it names.
 
     Raises:
         StudyError: for a name that is not registered.

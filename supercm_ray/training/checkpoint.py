@@ -1,4 +1,6 @@
-"""Checkpoints: written whole or not at all, loaded without pickle, refused where they do not fit."""
+"""Checkpoints of a run: serialized tensors and plain values, loaded without pickle and checked against the
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _FORMAT = 2
 
 
 def serialize(state: TrainState) -> bytes:
-    """The state as the content of a checkpoint file: tensors and plain values."""
+    """Returns the state as the content of a checkpoint file: tensors and plain values."""
     content = io.BytesIO()
     torch.save({"format": _FORMAT, "config": _fingerprint(state.config), **state.state_dict()}, content)
     return content.getvalue()
@@ -28,8 +30,8 @@ def serialize(state: TrainState) -> bytes:
 def deserialize(
     content: bytes, place: str, config: Config, dataset: Dataset, device: torch.device, num_unlabeled: int = 0
 ) -> TrainState:
-    """The run whose checkpoint has this content. `place` is where it lies, for messages; `num_unlabeled` is as of
-    `TrainState.create`.
+    """Restores a run from the content of its checkpoint. `place` is the checkpoint's path, for messages;
+    `num_unlabeled` is that of `TrainState.create`.
 
     Raises:
         CheckpointError: for content that is truncated, holds anything but tensors and plain values, or belongs to
@@ -43,10 +45,10 @@ def deserialize(
 
 
 def deserialize_ema_model(content: bytes, place: str, config: Config, dataset: Dataset) -> Classifier:
-    """The moving average of the network of a checkpoint, on the CPU, wherever the run was trained.
+    """Restores the moving average of the network from a checkpoint, on the CPU, whatever device the run was trained on.
 
     Raises:
-        CheckpointError: as of `deserialize`.
+        CheckpointError: under the same conditions as `deserialize`.
     """
     saved = _checked(content, place, config)
     ema_model = build_classifier(config, dataset)

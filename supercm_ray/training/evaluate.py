@@ -1,4 +1,4 @@
-"""Figures of a network on the samples of one split. Shapes: N samples, D features, K classes."""
+"""Evaluation of a network on the samples of one split. Shapes: N samples, D features, K classes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from supercm_ray.models import Classifier, Outputs
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy in [0, 1], mean cross-entropy, confusion (K, K) counts with the true class along the rows, and for
-    each sample its features (N, D), labels (N,) and predictions (N,).
+    """Results on a split: accuracy in [0, 1], mean cross-entropy, confusion (K, K) with counts by true class (rows) and
+    predicted class, and for each sample features (N, D), labels (N,) and predictions (N,).
     """
 
     accuracy: float
@@ -29,9 +29,9 @@ class Evaluation:
 
 @torch.no_grad()
 def predict(model: nn.Module, data: DeviceData, indices: Tensor, batch_size: int = 1024) -> Outputs:
-    """Outputs of the model in eval mode on these samples (sample numbers of `data`); its mode is left as it was.
+    """Computes the outputs of the model in eval mode on these sample indices of `data`; the model's mode is restored.
 
-    Several workers share the samples out, and each gets the outputs on all.
+    Several workers divide the samples among them, and each returns the outputs on all.
     """
     was_training = model.training
     model.eval()
@@ -44,8 +44,8 @@ def predict(model: nn.Module, data: DeviceData, indices: Tensor, batch_size: int
 
 @torch.no_grad()
 def class_means(model: Classifier, data: DeviceData, max_samples: int) -> tuple[Tensor, Tensor]:
-    """Where each class lies in the features of the model in eval mode: means (K, D) over at most `max_samples` labeled
-    samples, and which classes have one (K,).
+    """Computes the class means (K, D) of the model's features in eval mode over at most `max_samples` labeled samples,
+    and which classes have a sample (K,).
     """
     indices = data.labeled[_evenly(data.labels[data.labeled], max_samples)]
     features_ND = predict(model, data, indices).features
@@ -54,7 +54,7 @@ def class_means(model: Classifier, data: DeviceData, max_samples: int) -> tuple[
 
 
 def _evenly(labels_N: Tensor, max_samples: int) -> Tensor:
-    """The numbers of samples evenly taken from each class, whose first is always among them."""
+    """Returns the indices of samples taken evenly from each class, at least the first of each."""
     order_N = labels_N.argsort(stable=True)
     sorted_N = labels_N[order_N]
     num_classes = int(sorted_N.diff().count_nonzero()) + 1
@@ -64,7 +64,7 @@ def _evenly(labels_N: Tensor, max_samples: int) -> Tensor:
 
 
 def evaluate(model: nn.Module, data: DeviceData, indices: Tensor, batch_size: int = 1024) -> Evaluation:
-    """Evaluates the model in eval mode on these samples (sample numbers of `data`) against their labels."""
+    """Evaluates the model in eval mode on these sample indices of `data` against their labels."""
     outputs = predict(model, data, indices, batch_size)
     labels_N, predictions_N = data.labels[indices], outputs.logits.argmax(dim=1)
     num_classes = outputs.logits.shape[1]

@@ -1,4 +1,4 @@
-"""One training run from its first or last checkpoint to its end, in one process or on each of several workers."""
+"""One training run from its start or last checkpoint to its end, in one process or on each of several workers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from supercm_ray.training.state import TrainState, choose_device
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is made of, wherever it runs.
+    """The complete description of a run, whatever executor it runs on.
 
     Attributes:
-        storage: the folder or URI of its checkpoints; with several workers all must reach it, or the first alone does.
+        storage: the folder or URI of its checkpoints; the first worker reads and writes them.
         best_by: the metric and its direction by which the best checkpoint is kept; None keeps the last alone.
         evaluate_test: whether the run reads the test split after its last epoch.
     """
@@ -38,7 +38,7 @@ class Job:
 
 
 def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
-    """Trains, from the last checkpoint where there is one, and keeps checkpoints.
+    """Trains from the last checkpoint, if there is one, and saves checkpoints.
 
     On several workers each runs this; the first reads and writes the checkpoints, and all yield the same.
 
@@ -47,8 +47,8 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
         split is evaluated, the predictions on it.
 
     Raises:
-        CheckpointError: where the checkpoint is broken or another run's, or cannot be written.
-        DivergedError: where the loss is no longer a number.
+        CheckpointError: if the checkpoint is broken or another run's, or cannot be written.
+        DivergedError: if the loss is no longer a number.
     """
     device = prepare_process(job.config)
     checkpointer = _Checkpointer(job)
@@ -66,7 +66,7 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
 
 
 def prepare_process(config: Config) -> torch.device:
-    """Sets this process up to train, plug-ins with it, and returns the device it trains on."""
+    """Imports plug-ins, sets the number of threads, and returns the device to train on."""
     import_plugins(config.plugins)
     torch.set_num_threads(config.training.num_threads)
     return choose_device(config.training.device)

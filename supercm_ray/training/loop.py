@@ -1,4 +1,4 @@
-"""The loop: one step, one epoch, one run. It yields results and does not know who listens."""
+"""The training loop: one step, one epoch, one run. It yields metrics and knows none of its callers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNLABELED_SAMPLES = 2000
 
 
 def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
-    """Trains from where `state` stands to the configured number of epochs.
+    """Trains from the epoch that `state` has reached to the configured number of epochs.
 
     Yields:
         After each epoch its metrics, which are also the last of `state.history`: `epoch` (from 1), the means of
@@ -56,7 +56,7 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
 
 @contextmanager
 def own_random_numbers(state: TrainState) -> Iterator[None]:
-    """Has layers such as dropout, which draw from torch's global generators, draw by seed, step and worker alone."""
+    """Seeds torch's global generators, which layers such as dropout use, by seed, step and worker."""
     devices = [state.device] if state.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(state.config.seed * 1_000_003 + state.step + rank() * 1_000_000_007)
@@ -65,9 +65,7 @@ def own_random_numbers(state: TrainState) -> Iterator[None]:
 
 @torch.no_grad()
 def _agree_on_statistics(state: TrainState) -> None:
-    """Gives all workers the mean of their running statistics, where each BatchNorm saw its own worker's samples
-    alone.
-    """
+    """Averages the running statistics of BatchNorm over the workers if each has normalised by its own samples."""
     if world_size() == 1 or state.config.training.sync_batch_norm:
         return
     for module in nn.ModuleList([state.model, state.ema_model, state.algorithm]).modules():
@@ -77,15 +75,15 @@ def _agree_on_statistics(state: TrainState) -> None:
 
 
 def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
-    """Figures of the moving average by which a run may be judged and, with a target domain, `oracle/accuracy`, which
-    nothing may be selected by. Those of validators come from at most 2000 unlabeled samples, evenly taken, and the
-    centroids among them from as many labeled samples, under the moving average too, unless they are learned.
+    """Evaluates the moving average: the metrics that may select a run and, with a target domain, `oracle/accuracy`,
+    which may not. Validators are computed from at most 2000 unlabeled samples and from centroids that are learned, or
+    class means of at most as many labeled samples under the moving average.
     """
     val = evaluate(state.ema_model, data, data.val)
-    figures = {"val/accuracy": val.accuracy, "val/loss": val.loss}
+    metrics = {"val/accuracy": val.accuracy, "val/loss": val.loss}
     has_target = state.config.data.target is not None
     if not applicable(has_target=has_target):
-        return figures
+        return metrics
     indices = data.unlabeled[:: -(-len(data.unlabeled) // _UNLABELED_SAMPLES)]
     outputs = predict(state.ema_model, data, indices)
     is_learned = isinstance(state.centroids, LearnedCentroids)
@@ -93,9 +91,9 @@ def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     centroids, seen = learned if is_learned else class_means(state.ema_model, data, _UNLABELED_SAMPLES)
     measured = unlabeled_metrics(outputs, centroids, seen, has_target=has_target)
     if not has_target:
-        return {**measured, **figures}
+        return {**measured, **metrics}
     oracle = (outputs.logits.argmax(dim=1) == data.labels[indices]).double().mean().item()
-    return {**measured, **figures, "oracle/accuracy": oracle}
+    return {**measured, **metrics, "oracle/accuracy": oracle}
 
 
 def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
@@ -109,7 +107,7 @@ def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
 
 
 def epoch_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
-    """The batches of an epoch, each drawn when it is asked for."""
+    """Yields the batches of an epoch, each drawn when it is requested."""
     training, generator = state.config.training, state.generator
     labeled = epoch_indices(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
     unlabeled = epoch_indices(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
@@ -119,8 +117,8 @@ def epoch_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
 
 
 def train_step(state: TrainState, batch: Batch) -> Terms:
-    """One optimizer step. Returns the detached terms and their weighted sum `loss`, scalars on the device; on several
-    workers each worker's own, whose mean over the workers is the batch's.
+    """Runs one optimizer step. Returns the detached terms and their weighted sum `loss`, scalars on the device; on
+    several workers each worker's own, whose mean over the workers is the batch's.
     """
     terms: Terms = state.step_loss(batch, state.progress)
     state.optimizer.zero_grad()
@@ -141,5 +139,7 @@ def _learning_rate(state: TrainState) -> float:
 
 
 def _ema_decay(state: TrainState) -> float:
-    """The decay of the average, less in the first steps, so that the start is soon forgotten."""
+    """Returns the decay of the moving average, smaller in the first steps so that the initial weights are soon
+    forgotten.
+    """
     return min(state.config.training.ema_decay, state.step / (state.step + 9))

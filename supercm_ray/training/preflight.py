@@ -1,4 +1,4 @@
-"""What of a study can be checked only with the data at hand, and still before anything is started."""
+"""Checks of a study that need its data, made before anything is started."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from supercm_ray.models import build_classifier
 
 
 def load_checked(study: Study) -> Dataset:
-    """The data set of a study, after its splits were made once at every end of the space, with and without the
-    baseline.
+    """Loads the data set of a study and makes its splits at every end of the space, with and without the baseline.
 
     Raises:
         StudyError: for data that cannot be read, a network that does not take them, and a class that would lack a
@@ -46,7 +45,7 @@ def _try_model(config: Config, dataset: Dataset) -> None:
 
 
 def _check_views(config: Config, dataset: Dataset) -> None:
-    """Sees that an algorithm that compares two views of a sample gets two."""
+    """Checks that an algorithm that compares two views of a sample gets two different ones."""
     alike = dataset.shape[1:] == (1, 1) and not config.data.noise_std
     if alike and "two_views" in config.algorithm.requires:
         raise StudyError(
@@ -56,8 +55,8 @@ def _check_views(config: Config, dataset: Dataset) -> None:
 
 
 def _variants(study: Study, prefixes: tuple[str, ...]) -> Iterator[Config]:
-    """The base, and a trial at each end of the searched paths with these prefixes, with and without the baseline's
-    overrides. Where names are searched, a trial has the first of each unless its end gives another.
+    """Returns the base, and a trial at each end of the searched paths with these prefixes, with and without the
+    baseline's overrides. If names are searched, a trial has the first of each unless its end sets another.
     """
     names = {path: next(iter(found.ends().values())) for path, found in study.space.items() if path.endswith(".name")}
     ends: list[Mapping[str, Leaf]] = [{}]

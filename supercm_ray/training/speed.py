@@ -1,4 +1,4 @@
-"""How a run's network is computed: what `auto` means for this run on this device, and the compiled pass."""
+"""Precision and compilation of a run's network: what `auto` means for a run on a device, and the compiled pass."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _LONG_RUN_STEPS = 5_000  # on a GPU, where a step of any network takes milliseco
 
 @dataclass(frozen=True)
 class Speed:
-    """Decisions: bf16 in the network, compiled training passes."""
+    """Decisions about speed: bf16 in the network, and compiled training passes."""
 
     bf16: bool
     compiled: bool
 
 
 def choose_speed(config: Config, model: nn.Module, image_shape: tuple[int, ...], device: torch.device) -> Speed:
-    """Decides what `training.precision` and `training.compile` come to, by the configuration, the network, the device
-    and whether there is a C++ compiler. Nothing is measured, so the same run is computed the same way again.
+    """Decides `training.precision` and `training.compile` by the configuration, the network, the device and whether
+    there is a C++ compiler. Nothing is measured, so that the same run is always computed the same way.
 
     Raises:
-        StudyError: where `training.compile` is `on` and there is no C++ compiler.
+        StudyError: if `training.compile` is `on` and there is no C++ compiler.
     """
     training = config.training
     work = _flop(model, image_shape)
@@ -59,8 +59,8 @@ def choose_speed(config: Config, model: nn.Module, image_shape: tuple[int, ...],
 
 
 def compiled_pass(model: Classifier) -> Callable[[Tensor], Outputs]:
-    """The model's pass, compiled at its first call; with CUDA graphs on a GPU. The model itself stays as it is, so
-    whatever else calls, copies, saves or exports it sees nothing of this.
+    """Compiles the model's forward pass at its first call, with CUDA graphs on a GPU. The model itself is unchanged for
+    those who call, copy, save or export it.
     """
     if not next(model.parameters()).is_cuda:
         return torch.compile(model.forward, dynamic=False)
@@ -76,13 +76,13 @@ def compiled_pass(model: Classifier) -> Callable[[Tensor], Outputs]:
 
 
 def cpp_compiler() -> str | None:
-    """Returns the path of a C++ compiler: that named by CXX, or one that is usually there; None without any."""
+    """Returns the path of a C++ compiler: the one named by CXX, or a usual one; None if there is none."""
     names = [*os.environ.get("CXX", "").split()[:1], "g++", "clang++", "c++"]
     return next((path for path in map(shutil.which, names) if path), None)
 
 
 def _flop(model: nn.Module, image_shape: tuple[int, ...]) -> float:
-    """Of one image's way through the network, counted without computing."""
+    """Counts the FLOP of a forward pass of one image, without computing it."""
     shadow = copy.deepcopy(model).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shadow(torch.empty(1, *image_shape, device="meta"))
@@ -96,7 +96,7 @@ def _native_bf16(device: torch.device) -> bool:
 
 
 def _can_compile(device: torch.device) -> bool:
-    """Whether torch.compile finds its compilers; generated CPU code includes Python's header."""
+    """Returns whether torch.compile finds its compilers; generated CPU code includes Python's header."""
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None and cpp_compiler() is not None
     return cpp_compiler() is not None and Path(sysconfig.get_paths()["include"], "Python.h").exists()

@@ -1,4 +1,4 @@
-"""Everything that a training run is between two steps."""
+"""The state of a training run between two steps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from supercm_ray.training.speed import choose_speed, compiled_pass
 from supercm_ray.training.step import StepLoss
 
 StateDict: TypeAlias = dict[str, Any]
-"""Tensors and plain values by name, nested, as torch keeps them."""
+"""A state dict as torch saves it: nested mappings of tensors and plain values by name."""
 
 
 @dataclass
 class TrainState:
-    """Network, its moving average, centroids, optimizer, random generator, and how far the run has come.
+    """Network, its moving average, centroids, optimizer, random generator, and progress of a run.
 
     Attributes:
         step: optimizer steps done.
@@ -45,15 +45,15 @@ class TrainState:
 
     @classmethod
     def create(cls, config: Config, dataset: Dataset, device: torch.device, num_unlabeled: int = 0) -> TrainState:
-        """A fresh run: weights, batches and augmentation follow from `config.seed` alone.
+        """Creates a new run, whose weights, batches and augmentation follow from `config.seed` alone.
 
-        Where torch.distributed is initialised the run is one of all its workers, who must all call this.
+        If torch.distributed is initialised, the run is shared by all workers, who must all call this.
 
         Args:
-            config: of the run.
-            dataset: for the shape of its images and its number of classes.
-            device: to train on.
-            num_unlabeled: samples of the unlabeled split, for an algorithm that keeps something for each.
+            config: the configuration of the run.
+            dataset: the data set, for the shape of its images and its number of classes.
+            device: the device to train on.
+            num_unlabeled: number of unlabeled samples, for an algorithm that keeps something for each.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -85,17 +85,17 @@ class TrainState:
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """Number of epochs done."""
         return len(self.history)
 
     @property
     def progress(self) -> float:
-        """The share of training done, in [0, 1)."""
+        """Fraction of training done, in [0, 1)."""
         training = self.config.training
         return self.step / (training.num_epochs * training.steps_per_epoch)
 
     def state_dict(self) -> StateDict:
-        """The state as tensors and plain values, all of which load with `weights_only=True`."""
+        """Returns the state as tensors and plain values, all of which load with `weights_only=True`."""
         return {
             "model": self.model.state_dict(),
             "ema_model": self.ema_model.state_dict(),
@@ -108,8 +108,8 @@ class TrainState:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Takes over a state saved under the same configuration, of another kind of device too, whose random numbers
-        then go on from seed and step.
+        """Restores a state saved under the same configuration. If it was saved on another kind of device, its random
+        numbers continue from seed and step.
 
         Raises:
             ValueError: for steps, metrics or moments that no run of this configuration leaves.
@@ -130,8 +130,8 @@ class TrainState:
 
 
 def _data_parallel(step_loss: StepLoss) -> nn.Module:
-    """The loss with its gradients averaged over the workers. Buffers are not broadcast: centroids and synchronised
-    statistics come from all workers' samples and are the same everywhere.
+    """Averages the loss's gradients over the workers. Buffers are not broadcast: centroids and synchronised statistics
+    are computed from all workers' samples and equal everywhere.
     """
     if world_size() == 1:
         return step_loss
@@ -139,7 +139,7 @@ def _data_parallel(step_loss: StepLoss) -> nn.Module:
 
 
 def _check_progress(step: object, history: object, config: Config) -> None:
-    """Sees that a run can have come so far."""
+    """Checks that `step` and `history` are possible for a run of this configuration."""
     training = config.training
     if not isinstance(history, list) or len(history) > training.num_epochs:
         raise ValueError(f"its history is no list of at most {training.num_epochs} epochs")
@@ -152,9 +152,9 @@ def _check_progress(step: object, history: object, config: Config) -> None:
 
 
 def _load_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any], *, begun: bool) -> None:
-    """Takes over Adam's moments; its settings stay those of the configuration. The tensors, which may have been saved
-    with another `channels_last`, are put in the order in memory that their parameters have: the fused optimizer runs
-    through both side by side, without a look at their sizes.
+    """Restores Adam's moments; its hyperparameters stay those of the configuration. Each tensor, which may have been
+    saved with another `channels_last`, gets the memory layout of its parameter, since the fused optimizer reads both in
+    memory order.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if set(moments) != set(range(len(parameters) if begun else 0)):
@@ -173,7 +173,7 @@ def _load_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any], *, 
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that `training.device` names; `auto` is a GPU where one is visible to this process."""
+    """Returns the device that `training.device` names; `auto` is a GPU if one is visible to this process."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)

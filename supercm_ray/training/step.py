@@ -23,20 +23,23 @@ from supercm_ray.models import Classifier, Outputs
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The weights that enter a step, as scalar tensors on the device. (The temperature is the model's buffer.)"""
+    """The weights used in a step, as scalar tensors on the device. (The temperature is a buffer of the model.)"""
 
     clustering_weight: Tensor
     consistency_weight: Tensor
 
     @classmethod
     def of(cls, config: AlgorithmConfig, device: torch.device) -> Hyperparameters:
-        """The weights of a configuration."""
+        """Creates the weights of a configuration."""
         weights = (config.clustering_weight, config.consistency_weight)
         return cls(*(torch.tensor(weight, device=device) for weight in weights))
 
 
 class StepLoss(nn.Module):
-    """Network, centroids and algorithm as one module, from a batch to its loss, in which all that is trained lies.
+    """Network, centroids and algorithm as one module that maps a batch to its loss and holds all trained parameters.
+
+    Attributes:
+        network: the callable that the step's own samples pass through: the model, or its compiled pass.
 
     On several workers DistributedDataParallel wraps it. All passes through the network, the algorithm's too, happen
     inside, so the reducer sees one forward and one backward a step, whatever the algorithm does.
@@ -50,9 +53,14 @@ class StepLoss(nn.Module):
         config: Config,
         generator: torch.Generator,
     ) -> None:
-        """Args: the parts, the run's configuration and the generator of its random numbers.
+        """Joins the parts.
 
-        `network`, through which the step's own samples pass, is the model unless something equal is put in its place.
+        Args:
+            model: the classifier.
+            centroids: the centroids of the clustering loss.
+            algorithm: the algorithm, a module from a step to its terms.
+            config: the configuration of the run.
+            generator: the run's random generator.
         """
         super().__init__()
         self.model, self.algorithm, self.centroids = model, algorithm, centroids
@@ -61,9 +69,10 @@ class StepLoss(nn.Module):
         self.network: Callable[[Tensor], Outputs] = model.__call__
 
     def forward(self, batch: Batch, progress: float) -> Terms:
-        """The loss under `loss`, then the terms it is the weighted sum of: scalars, this worker's part of their mean.
+        """Computes the loss under `loss`, then the terms it is the weighted sum of: scalars, this worker's part of
+        their mean.
 
-        The centroids follow the batch first. `progress` is the share of training done, in [0, 1).
+        The centroids are updated with the batch first. `progress` is the fraction of training done, in [0, 1).
         """
         algorithm = self.config.algorithm
         extra_pass = algorithm.centroid_source == "eval_pass" and algorithm.centroid_mode != "learned"
@@ -97,8 +106,8 @@ class StepLoss(nn.Module):
         return {"loss": loss, "supervised": supervised, "clustering": clustering, **terms}
 
     def _update_centroids(self, batch: Batch, outputs: Outputs) -> None:
-        """Moves the centroids by outputs on labeled samples, and on unlabeled ones too where the mode takes them and
-        they are predicted with confidence.
+        """Updates the centroids with outputs on labeled samples and, if `centroid_mode` says so, on unlabeled ones that
+        are predicted with confidence.
         """
         labels = batch.labels
         if self.config.algorithm.centroid_mode == "pseudo_labeled":
@@ -109,7 +118,7 @@ class StepLoss(nn.Module):
 
     @torch.no_grad()
     def _clean_outputs(self, batch: Batch) -> Outputs:
-        """Outputs on the samples that the centroids follow, as they are, in eval mode, as evaluation will see them."""
+        """Computes outputs in eval mode on the unaugmented samples that the centroids follow."""
         images = batch.labeled_clean
         if self.config.algorithm.centroid_mode == "pseudo_labeled":
             images = torch.cat([images, batch.unlabeled_clean])

@@ -16,23 +16,22 @@ _SND_TEMPERATURE = 0.05
 
 
 class Validator(Protocol):
-    """Judges a network without labels."""
+    """A metric of a network on unlabeled samples."""
 
     def __call__(self, outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor | float:
-        """A scalar, from outputs on N unlabeled samples and centroids (K, D) of the same network's features, with
-        `seen` (K,), the classes that have a centroid.
+        """Computes a scalar from outputs on N unlabeled samples and centroids (K, D) of the same network's features;
+        `seen` (K,) says which classes have a centroid.
         """
 
 
 VALIDATORS: Registry[Validator] = Registry("metric", "objective.metric", "supercm_ray.training")
-"""Metrics by name, such as `target/entropy`, by which a trial may be selected. Each is measured after every epoch; one
-that requires `target` only where there is a target domain, and on its samples.
-"""
+"""Metrics by name, such as `target/entropy`, that may select trials. Each is measured after every epoch; one that
+requires `target` only if there is a target domain, and on its samples."""
 
 
 @torch.no_grad()
 def unlabeled_metrics(outputs: Outputs, centroids: Tensor, seen: Tensor, *, has_target: bool) -> dict[str, float]:
-    """All registered metrics by name, see `Validator`; without a target domain those that require none."""
+    """Computes all registered metrics by name (see `Validator`); without a target, those that do not require one."""
     entries = applicable(has_target=has_target)
     values = [
         torch.as_tensor(VALIDATORS.find(name).make(outputs, centroids, seen), dtype=torch.float64, device=seen.device)
@@ -42,27 +41,27 @@ def unlabeled_metrics(outputs: Outputs, centroids: Tensor, seen: Tensor, *, has_
 
 
 def applicable(*, has_target: bool) -> list[str]:
-    """The names of the registered metrics that can be measured with, or without, a target domain."""
+    """Returns the names of the registered metrics that can be measured with, or without, a target domain."""
     return [name for name, entry in VALIDATORS.entries().items() if has_target or "target" not in entry.requires]
 
 
 @VALIDATORS.register("target/entropy", requires={"target"})
 def _mean_entropy(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
-    """Mean entropy of a prediction in nats; less is surer."""
+    """Computes the mean entropy of a prediction in nats; less is surer."""
     return _entropy(outputs.assignments).mean()
 
 
 @VALIDATORS.register("target/information_maximisation", requires={"target"})
 def _information_maximisation(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
-    """Entropy of the mean prediction minus the mean entropy; more is better."""
+    """Computes the entropy of the mean prediction minus the mean entropy; more is better."""
     p_NK = outputs.assignments
     return _entropy(p_NK.mean(dim=0, keepdim=True))[0] - _entropy(p_NK).mean()
 
 
 @VALIDATORS.register("target/snd", requires={"target"})
 def _neighbourhood_density(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
-    """Soft neighbourhood density, entropy of the similarities of a prediction to the others at temperature 0.05; more
-    is denser. Source: Saito et al. 2021 (arXiv 2108.10860).
+    """Computes the soft neighbourhood density, the entropy of the similarities of a prediction to the others at
+    temperature 0.05; more is denser. Source: Saito et al. 2021 (arXiv 2108.10860).
     """
     unit_NK = functional.normalize(outputs.assignments, dim=1)
     similarity_NN = (unit_NK @ unit_NK.T).fill_diagonal_(-torch.inf) / _SND_TEMPERATURE
@@ -71,7 +70,7 @@ def _neighbourhood_density(outputs: Outputs, centroids: Tensor, seen: Tensor) ->
 
 @VALIDATORS.register("target/distortion", requires={"target"})
 def _distortion(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
-    """The clustering loss without its prior; less is tighter."""
+    """Computes the clustering loss without its prior; less is tighter."""
     return clustering_loss(outputs.features, outputs.assignments, centroids, seen=seen)
 
 

@@ -1,1 +1,1 @@
-"""The verb tune and its report."""
+"""The commands `tune` and `train`, and the report of a study."""

@@ -1,4 +1,4 @@
-"""The model of a finished run, as trackers keep it."""
+"""The model of a finished run, in the form that trackers store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from supercm_ray.training import deserialize_ema_model
 
 
 def model_of(config: Config, folder: StudyFolder, key: str, dataset: Dataset) -> TrackedModel:
-    """The moving average of a run's last checkpoint, read when a tracker asks for it."""
+    """Returns the moving average from a run's last checkpoint, which is read when a tracker asks for it."""
     storage = folder.storage(key, config.training.storage_path)
 
     @cache

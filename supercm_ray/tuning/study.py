@@ -1,4 +1,4 @@
-"""The verb `tune`: a study from its first trial to its report."""
+"""The command `tune`: a study from its first trial to its report."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from supercm_ray.tuning.report import Report, build_report
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a study came to.
+    """The result of a tuned study.
 
     Attributes:
         rows: the table, mean and standard deviation over seeds for each group and arm.
-        counts: trials by status.
-        failed_finalists: the reason of each finalist that came to no result.
+        counts: number of trials by status.
+        failed_finalists: the reason of each finalist that failed, by key.
         folder: the study's folder.
-        report: the page and what is on it.
-        tracking_uri: where its runs are tracked; empty for nowhere, as the two below.
-        run_id: the tracker's parent run.
-        model_uri: where the tracker has the best model, chosen by validation.
-        how_to_open: the command or address that shows what is tracked, a line for each tracker.
+        report: the report's text and files.
+        tracking_uri: address at which its runs are tracked; empty if it is not tracked, as are the two below.
+        run_id: the tracker's id of the parent run.
+        model_uri: the tracker's URI of the best model, chosen by validation.
+        how_to_open: the command or address that shows the tracked runs, a line for each tracker.
     """
 
     study: Study
@@ -66,7 +66,7 @@ class TuneResult:
 def tune(
     study: Study, executor: Executor, *, results: Path, callback: Callback | None = None, plots: bool = True
 ) -> TuneResult:
-    """Searches a study's space, runs the finalists, and reports; see `supercm_ray.tune`."""
+    """Searches a study's space, runs the finalists, and reports (see `supercm_ray.tune`)."""
     if not study.space:
         raise StudyError(f"a study to tune must search something, got an empty `space` in {study.source}; use train")
     if study.base.training.device == "cuda" and not study.budget.gpus_per_worker:
@@ -100,8 +100,8 @@ def tune(
 
 
 def report(study: Study, folder: StudyFolder) -> Report:
-    """Makes a study's report from what it has left so far, and has the tracker catch up with it. Where another process
-    is at work on the study, that one keeps the tracker up to date, and only the report is sent.
+    """Writes a study's report from its records so far, and updates the tracker. If another process is running the
+    study, that one updates the tracker, and only the report is sent.
     """
     tracker = make_tracker(study, folder)
     made = build_report(study, folder)
@@ -115,7 +115,7 @@ def report(study: Study, folder: StudyFolder) -> Report:
 
 @contextmanager
 def _alone(folder: StudyFolder) -> Iterator[bool]:
-    """Whether no other process is at work on a study, and none can begin within the block."""
+    """Returns whether no other process is running a study; none can start within the block."""
     with ExitStack() as held:
         try:
             held.enter_context(folder.lock())
@@ -126,7 +126,7 @@ def _alone(folder: StudyFolder) -> Iterator[bool]:
 
 
 def no_gpu(study: Study) -> StudyError:
-    """The error of a study that wants a GPU for its workers and gives them none."""
+    """Returns the error of a study that trains on a GPU and reserves none for its workers."""
     return StudyError(
         "each worker must be given a GPU, budget.gpus_per_worker above 0, for base.training.device=cuda in "
         f"{study.source}, got 0; set it, or take `auto`"
@@ -134,17 +134,17 @@ def no_gpu(study: Study) -> StudyError:
 
 
 def check_storage(folder: StudyFolder, key: str, config: Config) -> None:
-    """Sees that checkpoints can be written, before anything is started.
+    """Checks that checkpoints can be written, before anything is started.
 
     Raises:
-        StorageError: where not.
+        StorageError: if they cannot.
     """
     if config.training.storage_path is not None:
         CheckpointStore(folder.storage(key, config.training.storage_path)).check_writable()
 
 
 def _log_result(tracker: BackgroundTracker, made: Report, study: Study, folder: StudyFolder, dataset: Dataset) -> str:
-    """Has the tracker keep the report and the best model, whose address it returns."""
+    """Stores the report and the best model in the tracker, and returns the model's URI."""
     _log_report(tracker, made, folder)
     record = folder.run(made.best_run).record() if made.best_run else None
     if record is None:
@@ -159,7 +159,7 @@ def _log_report(tracker: BackgroundTracker, made: Report, folder: StudyFolder) -
 
 
 def _metrics(row: Row) -> Iterator[tuple[str, float]]:
-    """A row of the table as metrics by name, such as `tuned/test_accuracy_mean/0.01`."""
+    """Returns the metrics of a row of the table by name, such as `tuned/test_accuracy_mean/0.01`."""
     group = "".join(f"/{value}" for value in row.group)
     for name, (mean, std) in {"val_accuracy": row.val_accuracy, "test_accuracy": row.test_accuracy}.items():
         yield f"{row.arm}/{name}_mean{group}", mean

@@ -1,4 +1,4 @@
-"""The verb `train`: one run of a base configuration."""
+"""The command `train`: one run of a base configuration."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from supercm_ray.tuning.study import check_storage, no_gpu
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a single run came to.
+    """The result of a single run.
 
     Attributes:
-        metrics: of its last epoch, and those of the test split if it was evaluated.
-        checkpoint: the place of the last checkpoint.
-        tracking_uri: where the run is tracked; empty for nowhere, as the two below.
-        run_id: the tracker's run.
-        model_uri: where the tracker has the model.
-        how_to_open: the command or address that shows what is tracked, a line for each tracker.
+        metrics: metrics of its last epoch, and those of the test split if it was evaluated.
+        checkpoint: folder or URI and name of the last checkpoint.
+        tracking_uri: address at which the run is tracked; empty if it is not tracked, as are the two below.
+        run_id: the tracker's id of the run.
+        model_uri: the tracker's URI of the model.
+        how_to_open: the command or address that shows the tracked run, a line for each tracker.
     """
 
     metrics: dict[str, float]
@@ -45,7 +45,7 @@ class TrainResult:
 def train(
     study: Study, executor: Executor, *, results: Path, evaluate_test: bool = False, callback: Callback | None = None
 ) -> TrainResult:
-    """Runs a base configuration once; see `supercm_ray.train`."""
+    """Runs a base configuration once (see `supercm_ray.train`)."""
     tracker_names(study)
     dataset = load_checked(study)
     folder = StudyFolder.open(results / "train", f"{study.name}-{study.identity()[:8]}", study.identity())
@@ -63,11 +63,11 @@ def train(
 
 
 def placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:
-    """The study with the workers and GPUs that a caller wants.
+    """Returns the study with the workers and GPUs that a caller asks for.
 
     Raises:
-        StudyError: where the study's batches cannot be shared by so many, or this process is to be the worker on a GPU
-            and has none.
+        StudyError: if the workers cannot share the study's batches evenly, or this process is to train on a GPU and has
+            none.
     """
     study = Study(name="config", base=study) if isinstance(study, Config) else study
     study = on_workers(study, num_workers, use_gpu)

@@ -33,7 +33,7 @@ BROKEN = {
     "too few labels": ("choices: [0.01,", "choices: [0.001, 0.01,", "every class must have a labeled sample"),
     "type": ("learning_rate: 1e-3", "learning_rate: fast", "`base.training.learning_rate` must be a valid number"),
     "test metric": ("metric: val/accuracy", "metric: test/accuracy", "selection never sees test"),
-    "seed searched": ("  algorithm.temperature: {", "  seed: {", "a setting must not be chosen by its luck"),
+    "seed searched": ("  algorithm.temperature: {", "  seed: {", "parameters must not be chosen by a lucky seed"),
     "baseline without labels": (
         "baseline:\n",
         "baseline:\n  data.label_ratio: 0.0001\n",

@@ -24,7 +24,7 @@ REFUSED = {
     "unknown option": ("model.options.chanels=[4]", "base.model.options.chanels", "did you mean `channels`?"),
     "option of another": ("model.options.weights=a.pt", "base.model.options.weights", "known here: `channels`"),
     "no option at all": ("data.options.stream=on", "base.data.options.stream", "known here: nothing"),
-    "missing option": ("data.name=arrays", "base.data.options.train_file", "got nothing; File of the samples"),
+    "missing option": ("data.name=arrays", "base.data.options.train_file", "nothing; add it: Path of the file"),
     "range": ("sampler.options.num_startup_trials=0", "sampler.options.num_startup_trials", "greater than or equal"),
     "item": ("model.options.channels=[4, x]", "base.model.options.channels[1]", "a value that is a valid integer"),
     "own rule": ("model.options.channels=[4, 0]", "base.model.options.channels", "got channels=[4, 0]"),

@@ -184,7 +184,7 @@ BROKEN = {
         "did you mean `algorithm.temperature`?",
     ),
     "searched seed": Broken(
-        space("seed", "{type: int, low: 1, high: 2}"), "space.seed", "'seed'", "must not be chosen by its luck"
+        space("seed", "{type: int, low: 1, high: 2}"), "space.seed", "'seed'", "must not be chosen by a lucky seed"
     ),
     "searched budget": Broken(
         space("training.num_epochs", "{type: int, low: 1, high: 2}"),
@@ -220,7 +220,7 @@ BROKEN = {
         f"{BASE}{SPACE}enqueued_trials: [{{algorithm.temperature: 3}}]\n",
         "enqueued_trials[0].algorithm.temperature",
         "3, with low=0.5, high=2.0",
-        "widen the space or move the point",
+        "widen the space or change the value",
     ),
     "a point's unknown path": Broken(
         f"{BASE}{SPACE}enqueued_trials: [{{}}, {{algorithm.temprature: 1}}]\n",
@@ -392,6 +392,6 @@ def test_sixty_based_numbers_are_text(write) -> None:
     assert "valid integer" in refusal(write("base: {seed: 1:30, data: {label_ratio: 0.1}}"))
 
 
-def test_a_figure_of_the_target_needs_a_target(write) -> None:
+def test_a_metric_of_the_target_needs_a_target(write) -> None:
     text = BASE + SPACE + "objective: {metric: target/entropy, direction: minimize}\n"
-    assert "a figure of the target needs a target must hold for objective[0].metric" in refusal(write(text))
+    assert "a metric of the target needs a target must hold for objective[0].metric" in refusal(write(text))

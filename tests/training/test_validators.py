@@ -208,10 +208,10 @@ def test_a_study_may_select_by_a_metric_of_one_s_own(tmp_path: Path, plug_ins: l
 @pytest.mark.parametrize(
     ("metric", "rule", "remedy"),
     [
-        ("target/one", "a figure of the target needs a target", "give base.data.target"),
-        ("target/snd", "a figure of the target needs a target", "give base.data.target"),
+        ("target/one", "a metric of the target needs a target", "give base.data.target"),
+        ("target/snd", "a metric of the target needs a target", "give base.data.target"),
         ("unlabeled/confidense", "an objective is a metric or a searched path", "did you mean `unlabeled/confidence`"),
-        ("oracle/peek", "selection never sees test or oracle figures", "`unlabeled/confidence`"),
+        ("oracle/peek", "selection never sees test or oracle metrics", "`unlabeled/confidence`"),
     ],
 )
 def test_a_metric_that_cannot_be_measured_is_refused(

@@ -101,9 +101,9 @@ def test_every_number_of_the_table_is_that_of_the_records(finished: tuple[StudyF
     shown = [dict(zip(head, cells, strict=True)) for cells in body]
     assert len(shown) == 8
     for row in shown:
-        setting = row.pop("setting")
+        params = row.pop("params")
         record = groups(folder)[float(row["data.label_ratio"]), row["arm"]][0]
-        assert f"algorithm.clustering_weight = {record.overrides['algorithm.clustering_weight']:.4g}" in setting
+        assert f"algorithm.clustering_weight = {record.overrides['algorithm.clustering_weight']:.4g}" in params
         assert row == expected_row(folder, float(row["data.label_ratio"]), row["arm"])
 
 
@@ -170,7 +170,7 @@ def test_page_has_what_readers_and_machines_need(finished: tuple[StudyFolder, Re
 def test_every_plot_is_there(finished: tuple[StudyFolder, Report]) -> None:
     folder, report = finished
     assert {path.stem for path in report.plots} == PLOTS
-    assert set(re.findall(r'<figure id="figure-([^"]+)"', page(report))) == PLOTS
+    assert set(re.findall(r'<figure id="plot-([^"]+)"', page(report))) == PLOTS
     for path in report.plots:
         assert path.parent == folder.path / "plots"
         assert path.read_bytes().startswith(b"\x89PNG")
@@ -212,7 +212,7 @@ def test_empty_study_says_so(maker: Maker) -> None:
     report = build_report(maker.study, maker.folder)
     assert (report.rows, report.plots, report.best_run) == ([], [], None)
     assert "No trial has begun yet." in page(report)
-    assert "No tuned finalist of digits has come to its end yet" in page(report)
+    assert "No tuned finalist of digits has finished yet" in page(report)
     assert json.loads(report.table_json.read_text(encoding="utf-8"))["rows"] == []
     assert not (maker.folder.path / "optuna.db").exists()
 
@@ -222,7 +222,7 @@ def test_study_without_finalists_says_so(maker: Maker) -> None:
     report = build_report(maker.study, maker.folder)
     assert "8 of 24 trials have ended." in page(report)
     assert re.search(r"0 of \d+ runs on fresh seeds are complete \(\d+ not begun\)", page(report))
-    assert "no finalist has come to its end yet" in report.text
+    assert "no finalist has finished yet" in report.text
     assert {"frontier", "history"} <= {path.stem for path in report.plots}
     assert report.best_run is None
 
@@ -246,7 +246,7 @@ def test_missing_baseline_is_named(maker: Maker) -> None:
     maker.trials().finalists(keep=lambda finalist: finalist.arm == "tuned" or finalist.group != (0.01,))
     report = build_report(maker.study, maker.folder)
     assert "The baseline arm has no complete run at data.label_ratio = 0.01." in page(report)
-    assert "no baseline has come to its end there" in report.text
+    assert "no baseline run has finished there" in report.text
     assert [row.gains for row in report.rows if row.group == (0.01,)] == [()]
 
 

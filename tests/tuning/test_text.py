@@ -38,7 +38,7 @@ def test_headline_counts_all_labels_where_those_for_training_are_not_known(study
         ((-0.05, -0.03), "4.0 points below its baseline (± 1.4 over 2 seeds)"),
         ((0.0002, -0.0002), "on a par with its baseline"),
         ((0.05,), "5.0 points above its baseline (one seed)"),
-        ((), "no baseline has come to its end there"),
+        ((), "no baseline run has finished there"),
     ],
 )
 def test_headline_is_honest(study: Study, gains: tuple[float, ...], words: str) -> None:
@@ -60,7 +60,7 @@ def test_headline_says_when_clustering_is_off_or_added_to_an_algorithm(study: St
 
 
 def test_headline_without_tuned_rows(study: Study) -> None:
-    assert "nothing is known on the test split" in headline(study, [row(arm=BASELINE, gains=())])
+    assert "there is no result on the test split" in headline(study, [row(arm=BASELINE, gains=())])
 
 
 def test_table_is_aligned_and_narrow(study: Study) -> None:

@@ -37,7 +37,7 @@ class Trainer(TorchTrainer):
 
     Attributes:
         controller: the handle of the actor that runs the workers; set by `fit`.
-        finished: a reference that is ready when the controller has come to its end; set by `fit`.
+        finished: a reference that is ready when the controller has ended; set by `fit`.
     """
 
     controller: ActorHandle

@@ -22,14 +22,14 @@ from supercm_ray.scaling.report.sentences import sentences
 
 @dataclass(frozen=True)
 class ScalingReport:
-    """What was written.
+    """The files of a scaling study's report.
 
     Attributes:
-        text: the table and what follows from it, for a terminal.
-        html: the page.
-        table_json: the table, unrounded.
-        plots: PNG files.
-        measurements: the file that all of it was made from.
+        text: the table and the sentences below it, for a terminal.
+        html: path of the page.
+        table_json: path of the unrounded table.
+        plots: paths of the plots as PNG files.
+        measurements: path of the file that the report was made from.
     """
 
     text: str
@@ -53,11 +53,11 @@ def build_scaling_report(measurements: Path, *, plots: bool = True) -> ScalingRe
     """Writes table, plots and page of a scaling study beside its measurements.
 
     Args:
-        measurements: the file of measurements.
+        measurements: path of the file of measurements.
         plots: whether to draw plots.
 
     Raises:
-        StudyError: where that file cannot be used.
+        StudyError: if that file cannot be used.
     """
     found, folder = analyse(load_measurements(measurements)), measurements.parent
     drawn = list(_draw(found)) if plots else []
@@ -70,14 +70,14 @@ def build_scaling_report(measurements: Path, *, plots: bool = True) -> ScalingRe
 
 
 def compare(first: Path, second: Path) -> str:
-    """Sets two scaling studies side by side, as text.
+    """Compares two scaling studies, as text.
 
     Args:
-        first: the file of measurements of one, or the folder in which it lies.
+        first: the file of measurements of one study, or its folder.
         second: that of the other.
 
     Raises:
-        StudyError: where one of them cannot be used.
+        StudyError: if one of them cannot be used.
     """
     paths = [path / FILE_NAME if path.is_dir() else path for path in (first, second)]
     return compare_text(*(analyse(load_measurements(path)) for path in paths))

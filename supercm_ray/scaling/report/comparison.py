@@ -16,7 +16,7 @@ _NAMES = ("A", "B")
 
 
 def compare_text(first: Analysis, second: Analysis) -> str:
-    """Two studies side by side in what both measured; `B/A` is the ratio of medians."""
+    """Compares what both studies measured; `B/A` is the ratio of medians."""
     both = (first, second)
     titles = [f"{name}  {_title(one.measured)}" for name, one in zip(_NAMES, both, strict=True)]
     cautions = [f"Caution: {text}" for text in _differences(first.measured, second.measured)]
@@ -35,7 +35,7 @@ def _title(measured: Measurements) -> str:
 
 
 def _differences(first: Measurements, second: Measurements) -> Iterator[str]:
-    """What speaks against setting the numbers of one against those of the other."""
+    """Lists the differences between two studies that make their numbers incomparable."""
     if first.mode != second.mode:
         yield f"the batch of a step differs by number of workers, for A is {first.mode} and B {second.mode} scaling."
     if first.commit != second.commit:
@@ -82,7 +82,7 @@ def _workers_row(num_workers: int, first: Analysis, second: Analysis, factor: fl
 
 
 def _spent(cost: Cost, factor: float, *, priced: bool) -> float:
-    """What the job costs: money, or workers times time."""
+    """Returns the cost of the job: money, or workers times hours."""
     return cost.money if priced and cost.money is not None else cost.gpu_hours * factor
 
 

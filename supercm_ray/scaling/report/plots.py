@@ -28,8 +28,8 @@ _MARKERS = {"ring": "^", "hierarchical": "v"}
 
 @styled
 def throughput(found: Analysis) -> Figure:
-    """Draws samples per second against workers: each repetition, the ideal line, the leading speedup models, and what
-    is simulated.
+    """Draws samples per second against workers: each repetition, the ideal line, the leading speedup models, and
+    simulated steps.
     """
     figure, axes = new_axes()
     measured = sorted(found.throughputs)
@@ -54,7 +54,9 @@ def throughput(found: Analysis) -> Figure:
 
 @styled
 def efficiency(found: Analysis) -> Figure:
-    """Draws efficiency against workers, of each repetition and by the best speedup model, with the efficiency floor."""
+    """Draws efficiency against workers, for each repetition and by the best speedup model, with the
+    efficiency floor.
+    """
     assert found.choice is not None
     figure, axes = new_axes(5.6, 3.7)
     measured, alone = sorted(found.throughputs), _alone(found)
@@ -78,7 +80,7 @@ def efficiency(found: Analysis) -> Figure:
 
 @styled
 def breakdown(found: Analysis) -> Figure:
-    """Draws the parts of the median step with each number of workers."""
+    """Draws the parts of the median step at each number of workers."""
     figure, axes = new_axes(5.6, 3.7)
     names = [str(point.num_workers) for point in found.points]
     bottom = np.zeros(len(names))
@@ -112,8 +114,8 @@ def cost_against_time(found: Analysis) -> Figure:
 
 @styled
 def tuning(found: Analysis) -> Figure:
-    """Draws the best value of each search against time: colors tell numbers of concurrent trials, lines shares of a
-    GPU.
+    """Draws the best value of each search against time: colors show numbers of concurrent trials, line styles GPU
+    fractions.
     """
     figure, axes = new_axes()
     runs = [run for run in found.measured.tuning if run.best]
@@ -135,7 +137,7 @@ def tuning(found: Analysis) -> Figure:
 
 
 def _alone(found: Analysis) -> float:
-    """Samples per second of one worker, or of the smallest number divided by it."""
+    """Returns samples per second of one worker, or those of the smallest number of workers divided by it."""
     fewest = min(found.throughputs)
     return statistics.median(found.throughputs[fewest]) / fewest
 

@@ -1,4 +1,4 @@
-"""What a scaling study says, in words."""
+"""The results of a scaling study in sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEARCH_NOTE = "Trials an hour count every trial that ended, and the start of tri
 
 
 def sentences(found: Analysis) -> list[str]:
-    """All sentences, what to choose first; what goes beyond measurements is marked as such."""
+    """Returns all sentences, the choice first; extrapolations and simulations are marked as such."""
     parts = [_choice(found), _baseline(found), _models(found), _noise(found), _targets(found)]
     said = [sentence for part in parts for sentence in part]
     if found.simulation:
@@ -27,7 +27,7 @@ def sentences(found: Analysis) -> list[str]:
 
 
 def model_sentence(fits: Sequence[Fit]) -> str:
-    """Names the best speedup model and those with ΔAICc < 2, and what they say of more workers."""
+    """Names the best speedup model and those with ΔAICc < 2, and their predictions for more workers."""
     limit = TRUSTED_FACTOR * fits[0].max_workers
     described = [f"{fit.model}: {_parameters(fit)} ({MEANINGS[fit.model]})" for fit in fits]
     predicted = [_predicted(fit, limit) + (f" by {fit.model}" if len(fits) > 1 else "") for fit in fits]
@@ -43,7 +43,7 @@ def model_sentence(fits: Sequence[Fit]) -> str:
 
 
 def search_sentence(points: Sequence[TuningPoint]) -> str:
-    """Says how many trials to run at once, and why."""
+    """States how many trials to run at once, and why."""
     best = min(points, key=lambda one: (-one.trials_per_hour, one.trials_at_once))
     first = min(points, key=lambda one: (one.trials_at_once, one.gpus_per_trial))
     shares = len({one.gpus_per_trial for one in points}) > 1

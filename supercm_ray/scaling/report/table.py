@@ -1,4 +1,4 @@
-"""The table of a scaling study, as text and as a tree that JSON can hold."""
+"""The table of a scaling study, as text and as a tree for JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TUNING_HEADINGS = ["trials at once", "GPU a trial", "trials/hour", "searches", "
 
 
 def headings(found: Analysis) -> list[str]:
-    """Columns of the table of numbers of workers."""
+    """Returns the headings of the table of numbers of workers."""
     unit, _ = time_unit([cost.hours for cost in found.costs])
     money = ["money"] if found.measured.price_per_gpu_hour is not None else []
     parts = ["compute %", "comm. %", "straggler wait %", "data %"]
@@ -29,13 +29,13 @@ def headings(found: Analysis) -> list[str]:
 
 
 def cells(found: Analysis) -> list[list[str]]:
-    """The table's rows as text."""
+    """Returns the table's rows as text."""
     unit = time_unit([cost.hours for cost in found.costs])[1]
     return [_cells(point, cost, unit) for point, cost in zip(found.points, found.costs, strict=True)]
 
 
 def table_text(found: Analysis) -> str:
-    """The table and what follows from it, for a terminal."""
+    """Formats the table and the sentences below it for a terminal."""
     parts = [aligned([headings(found), *cells(found)])] if found.points else []
     parts += ["\n".join(f"not measured, {what}: {why}" for what, why in sorted(found.measured.skipped.items()))]
     if found.tuning:
@@ -45,7 +45,7 @@ def table_text(found: Analysis) -> str:
 
 
 def tuning_cells(found: Analysis) -> list[list[str]]:
-    """The rows of the table of searches as text."""
+    """Returns the rows of the table of searches as text."""
     return [
         [
             str(one.trials_at_once),
@@ -58,7 +58,7 @@ def tuning_cells(found: Analysis) -> list[list[str]]:
 
 
 def table_tree(found: Analysis) -> dict[str, object]:
-    """Every number shown, unrounded."""
+    """Returns every number of the report, unrounded."""
     return {
         "study": found.measured.study,
         "mode": found.measured.mode,

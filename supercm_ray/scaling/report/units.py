@@ -1,4 +1,4 @@
-"""Units in which times read well."""
+"""Units of time for tables and plots."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from collections.abc import Sequence
 
 
 def time_unit(hours: Sequence[float]) -> tuple[str, float]:
-    """The unit in which such times read well, and how many of it an hour has."""
+    """Returns a unit in which these times are easy to read, and how many of it an hour has."""
     longest = max(hours, default=0.0)
     return ("hours", 1.0) if longest >= 1 else ("minutes", 60.0) if longest >= 1 / 60 else ("seconds", 3600.0)

@@ -1,4 +1,4 @@
-"""The tracker `mlflow`. Only this folder imports mlflow."""
+"""The tracker `mlflow`. Only this package imports mlflow."""
 
 from supercm_ray.tracking.mlflow.tracker import MlflowTracker
 

@@ -1,4 +1,4 @@
-"""Keeping a model in MLflow in a form that loads without pickle (a torch.export program)."""
+"""Stores a model in MLflow in a form that loads without pickle (a torch.export program)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from supercm_ray.tracking.tracker import TrackedModel
 
 
 def log_model(runs: MlflowRuns, run_id: str, model: TrackedModel) -> str:
-    """Stores a model under a run and returns its `models:/` address.
+    """Stores a model under a run and returns its `models:/` URI.
 
-    Goes through the client alone, since MLflow's global functions would take part in a run that the caller of this
-    package may have active.
+    Uses the client alone, since MLflow's global functions would affect a run that the caller of this package may have
+    active.
     """
     name = re.sub(r"[^A-Za-z0-9_-]", "-", model.name)  # MLflow takes no dots in it
     client = runs.client
@@ -66,7 +66,7 @@ def _save(model: TrackedModel, path: Path, description: Model) -> None:
 
 
 def _link_metrics(client: MlflowClient, run_id: str, model_id: str) -> None:
-    """Shows the metrics of the whole run, which have step 0, beside the model."""
+    """Links the metrics of the whole run, which have step 0, to the model."""
     metrics = [
         Metric(one.key, one.value, one.timestamp, 0, model_id=model_id, run_id=run_id)
         for name in client.get_run(run_id).data.metrics
@@ -78,7 +78,7 @@ def _link_metrics(client: MlflowClient, run_id: str, model_id: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what torch.export and MLflow say of their own insides off the terminal, and logging as it was."""
+    """Silences the messages of torch.export and MLflow, and restores the logging configuration afterwards."""
     root, log = logging.getLogger(), logging.getLogger("mlflow")
     root_level, handlers, level = root.level, root.handlers[:], log.level
     log.setLevel(logging.ERROR)

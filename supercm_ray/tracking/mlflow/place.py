@@ -1,4 +1,4 @@
-"""Where MLflow keeps things, and connecting to it."""
+"""MLflow's tracking URI and experiment, and connecting to them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _SQLITE = "sqlite:///"
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or a database in the directory where the command was given."""
+    """Returns MLFLOW_TRACKING_URI, or the URI of a database in the directory where the command was given."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{Path.cwd() / 'mlflow.db'}"
 
 
 def experiment_name() -> str:
-    """MLFLOW_EXPERIMENT_NAME, or the name of this package."""
+    """Returns MLFLOW_EXPERIMENT_NAME, or the name of this package."""
     return os.environ.get(EXPERIMENT_VARIABLE) or "supercm_ray"
 
 
 def connect(uri: str) -> tuple[MlflowClient, str]:
-    """A client, and the id of the experiment, made where there is none.
+    """Returns a client, and the id of the experiment, which is created if there is none.
 
     Raises:
-        TrackingError: where MLflow does not answer or cannot be used.
+        TrackingError: if MLflow does not answer or cannot be used.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # seven take minutes, and records are kept anyway
     for name in ("mlflow", "alembic"):  # which announce each table of a new database
@@ -71,8 +71,8 @@ def _find_experiment(client: MlflowClient, uri: str) -> str:
 
 
 def _make_database(uri: str) -> None:
-    """Makes the tables of a new SQLite file by one process alone, under another name, so that neither commands given
-    at once nor a kill leave half of them.
+    """Creates the tables of a new SQLite file in one process alone, under a temporary name, so that neither concurrent
+    commands nor a kill leave an incomplete database.
     """
     path = Path(uri.removeprefix(_SQLITE))
     if not uri.startswith(_SQLITE) or "?" in uri or path.exists() or not path.parent.is_dir():
@@ -90,7 +90,7 @@ def _make_database(uri: str) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process, where its file system can."""
+    """Locks a folder for this process, if its file system supports locks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""MLflow as a copy of the records on disk: whatever it lacks of a run is written, nothing is written twice."""
+"""The MLflow tracker: writes what MLflow lacks of the records on disk, and nothing twice."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MODEL_URI, _MODEL_RUN = "supercm.model_uri", "supercm.best_run"  # the model un
 
 
 class MlflowTracker:
-    """The runs of one study in MLflow: a parent, and a child for each run folder."""
+    """Tracks the runs of one study in MLflow: a parent run, and a child for each run folder."""
 
     def __init__(self, study: Study, folder: StudyFolder) -> None:
-        """Finds or makes the experiment.
+        """Finds or creates the experiment.
 
         Raises:
-            TrackingError: where MLflow does not answer or cannot be used.
+            TrackingError: if MLflow does not answer or cannot be used.
         """
         self.uri = tracking_uri()
         self._study, self._folder = study, folder
@@ -44,13 +44,13 @@ class MlflowTracker:
         return f"open {shown}" if self.uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
 
     def open_study(self) -> str:
-        """Finds or makes the parent run, of which all runs written from now on are children, and sets it running."""
+        """Finds or creates the parent run and sets it running; runs written from now on are its children."""
         self.attach_study()
         self._runs.set_status(self._parent_id, "running")
         return self._parent_id
 
     def attach_study(self) -> bool:
-        """Finds or makes the parent run; whether it is open."""
+        """Finds or creates the parent run and returns whether it is open."""
         study, folder = self._study, self._folder
         tags = {
             **self._study_tags(),
@@ -89,7 +89,7 @@ class MlflowTracker:
             self.sync(record.key)
 
     def close_study(self, status: Status) -> None:
-        """Closes the parent run, where there is one."""
+        """Closes the parent run, if there is one."""
         if self._parent_id:
             self._runs.set_tags(self._parent_id, {"supercm.status": status})
             self._runs.set_status(self._parent_id, status, now_ms())
@@ -100,7 +100,7 @@ class MlflowTracker:
             self._runs.client.log_artifact(self._parent_id, str(path), folder or None)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Stores numbers as metrics of the parent run, those that have changed."""
+        """Logs metrics of the parent run, those that have changed."""
         known = self._runs.client.get_run(self._parent_id).data.metrics
         changed = {name: value for name, value in metrics.items() if known.get(name) != value}
         self._runs.log_metrics(self._parent_id, changed, now_ms())
@@ -120,7 +120,9 @@ class MlflowTracker:
         return self._parent_id if key is None else self._known_children().get(key, "")
 
     def _child(self, record: RunRecord) -> str:
-        """The MLflow run of a record, made where there is none, and described where a kill came in between."""
+        """Returns the MLflow run of a record; creates it if there is none, and completes it if a kill left it without a
+        description.
+        """
         key, children = record.key, self._known_children()
         if key not in children:
             children[key] = self._runs.create(key, self._child_tags(record), record.started_ms)
@@ -133,7 +135,9 @@ class MlflowTracker:
         return children[key]
 
     def _known_children(self) -> dict[str, str]:
-        """The MLflow runs by key; the first time MLflow is asked which there are, and how many epochs of each."""
+        """Returns the MLflow runs by key; the first time it asks MLflow for them and for the number of
+        epochs of each.
+        """
         if self._children is None:
             children: dict[str, str] = {}
             for run in self._runs.search(f"tags.`supercm.study_id` = '{self._folder.study_id}'"):
@@ -172,7 +176,7 @@ class MlflowTracker:
 
 
 def _provenance_tags() -> dict[str, str]:
-    """Tags that say what code made a run."""
+    """Returns tags that identify the code that made a run."""
     found = provenance()
     tags = {f"supercm.version.{name}": value for name, value in found.versions.items()}
     if found.commit:

@@ -1,4 +1,4 @@
-"""The report of a study: table, plots and one HTML page, made from what the study has left on disk."""
+"""Builds the report of a study: table, plots and one HTML page, from its records on disk."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The files of a report.
 
     Attributes:
-        rows: the table, by group and arm; empty before the first finalist's end.
+        rows: the table, by group and arm; empty before the first finalist has ended.
         text: the table and the headline, for a terminal.
-        html: the page.
-        table_json: the table's numbers.
-        plots: PNG files.
-        best_run: the key of the tuned run chosen by validation.
+        html: path of the page.
+        table_json: path of the unrounded table.
+        plots: paths of the plots as PNG files.
+        best_run: key of the tuned run chosen by validation.
     """
 
     rows: list[Row]
@@ -41,13 +41,13 @@ class Report:
 
 
 def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Report:
-    """Writes the report of a study into its folder, however far the study has come. A page that shows more finalists
-    than the records hold, since some were lost, is not replaced, which is said.
+    """Writes the report of a study into its folder, however far the study has come. If the existing page shows more
+    finalists than the records hold, since some were lost, it is kept with a warning.
 
     Args:
-        study: as resolved.
-        folder: what it has left so far.
-        plots: whether to draw any.
+        study: the study as resolved.
+        folder: the study's folder.
+        plots: whether to draw plots.
     """
     data = gather(StudyView.read(study, folder))
     html, table_json = folder.path / "report.html", folder.path / "table.json"
@@ -64,11 +64,11 @@ def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Re
     drawn = draw_plots(data, folder.path / "plots") if plots else []
     write_atomically(html, render(data, drawn))
     write_atomically(table_json, json.dumps(table_tree(data), indent=1, ensure_ascii=False, allow_nan=False))
-    return Report(data.rows, _text(data), html, table_json, [figure.png for figure in drawn], best_run)
+    return Report(data.rows, _text(data), html, table_json, [plot.png for plot in drawn], best_run)
 
 
 def _finalists_in(table_json: Path) -> int:
-    """Finalists that a former report shows."""
+    """Returns the number of finalists that the existing report shows."""
     try:
         return sum(int(row["num_runs"]) for row in json.loads(read_text(table_json) or "{}").get("rows", []))
     except (ValueError, KeyError, TypeError):  # a damaged file shows none

@@ -8,12 +8,12 @@ from supercm_ray.reporting.tables import aligned
 from supercm_ray.search import Row, StudyView
 from supercm_ray.tuning.report.text import gain, value_text
 
-Figure = tuple[float, float] | None
+MeanStd = tuple[float, float] | None
 """Mean and standard deviation over seeds, or None where there is none."""
 
 
 def compare_tuned(first: StudyView, second: StudyView) -> str:
-    """The rows that stand in both tables, with their differences."""
+    """Compares the rows that both tables have, with their differences."""
     lines = [f"{name}  {view.study.name}, study {view.folder.study_id}" for name, view in (("A", first), ("B", second))]
     ours, theirs = ({_place(view, row): row for row in view.rows} for view in (first, second))
     common = [place for place in ours if place in theirs]
@@ -32,13 +32,13 @@ def _place(view: StudyView, row: Row) -> tuple[str, str]:
     return ", ".join(f"{path}={value_text(value)}" for path, value in group) or "all", row.arm
 
 
-def _pair(one: Figure, other: Figure) -> list[str]:
+def _pair(one: MeanStd, other: MeanStd) -> list[str]:
     difference = "–" if one is None or other is None else f"{100 * (other[0] - one[0]):+.1f}"
     return [_text(one), _text(other), difference]
 
 
-def _text(figure: Figure) -> str:
-    if figure is None:
+def _text(value: MeanStd) -> str:
+    if value is None:
         return "–"
-    std = "" if math.isnan(figure[1]) else f" ± {100 * figure[1]:.1f}"  # NaN where there is one seed
-    return f"{100 * figure[0]:.1f}{std}"
+    std = "" if math.isnan(value[1]) else f" ± {100 * value[1]:.1f}"  # NaN where there is one seed
+    return f"{100 * value[0]:.1f}{std}"

@@ -1,4 +1,4 @@
-"""Which figures a report has, each with what it shows in words."""
+"""The plots of a report, each with a title and a caption."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from supercm_ray.tuning.report.view import ReportData
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure ready for the page.
+    """A plot ready for the page.
 
     Attributes:
-        name: of its file, without ending.
+        name: name of its file, without extension.
         title: its heading.
         caption: what it shows and how to read it.
         svg: the drawing.
-        is_half: whether two of its kind may stand side by side.
+        is_half: whether two such plots may stand side by side.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Drawn:
 
 
 def draw_plots(data: ReportData, folder: Path) -> list[Drawn]:
-    """Draws what the study has material for, and leaves each as a PNG file in the folder."""
+    """Draws the plots that the study has data for, and writes each as a PNG file into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
-    for name, title, caption, figure in (*_of_search(data), *_of_values(data), *_of_predictions(data)):
-        png = save_png(figure, folder / f"{name}.png")
-        drawn.append(Drawn(name, title, caption, to_svg(figure), png, name.startswith("value-")))
+    for name, title, caption, plot in (*_of_search(data), *_of_values(data), *_of_predictions(data)):
+        png = save_png(plot, folder / f"{name}.png")
+        drawn.append(Drawn(name, title, caption, to_svg(plot), png, name.startswith("value-")))
     return drawn
 
 
@@ -63,7 +63,8 @@ def _of_search(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
     if data.importances:
         caption = (
             f"How far each searched path tells the trials best in {data.study.primary.metric} from the rest "
-            "(PED-ANOVA over those on the full budget), as shares of 1. It says where to look first, not what to set."
+            "(PED-ANOVA over those on the full budget); importances add up to 1. They say which parameters to look at "
+            "first, not which values to take."
         )
         yield "importances", "What mattered", caption, plots.importances(data)
 
@@ -83,7 +84,7 @@ def _of_predictions(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
     group = data.study.group(data.best.record.overrides)
     place = f"seed {data.best.record.params['seed']}" + (f", {group_text(data.study, group)}" if group else "")
     best = f"the best run by validation ({place})"
-    caption = f"Test rows of {best}: counts in the cells, shade by share of the true class."
+    caption = f"Test samples of {best}: counts in the cells, colored by their fraction of the true class."
     yield (
         "confusion",
         "Which classes are mistaken",
@@ -91,7 +92,7 @@ def _of_predictions(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
         prediction_plots.confusion(data.predictions, data.class_names),
     )
     caption = (
-        f"Features of the test rows of {best} on their first two principal components, with the centroids that "
-        "training arrived at. A ring marks a row whose predicted class is wrong."
+        f"Features of the test samples of {best} on their first two principal components, with the centroids at the "
+        "end of training. A ring marks a sample whose predicted class is wrong."
     )
     yield "embedding", "Features and centroids", caption, prediction_plots.embedding(data.predictions, data.class_names)

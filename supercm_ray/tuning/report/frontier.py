@@ -1,4 +1,4 @@
-"""The figure of the table: what each arm reaches at each group. Accuracies are in percent."""
+"""The plot of the table: the accuracy of each arm in each group. Accuracies are in percent."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ _SIDES = {_TRIALS: -1, TUNED: 0, BASELINE: 1}
 
 @dataclass(frozen=True)
 class _Places:
-    """Where groups stand on the x axis; what shares a group stands side by side, `step` apart, to hide nothing."""
+    """Positions of groups on the x axis; points of the same group are placed side by side, `step` apart, so that none
+    is hidden.
+    """
 
-    of_level: dict[Group, float]
+    of_group: dict[Group, float]
     is_log: bool
     step: float
 
     def x(self, groups: Sequence[Group], name: str) -> npt.NDArray[np.float64]:
-        """The places of an arm, or of the trials, at these groups."""
-        middle = np.asarray([self.of_level[group] for group in groups], dtype=np.float64)
+        """Returns the positions of an arm, or of the trials, in these groups."""
+        middle = np.asarray([self.of_group[group] for group in groups], dtype=np.float64)
         side = _SIDES[name] * self.step
         return middle * (1 + side) if self.is_log else middle + side
 
 
 @styled
 def frontier(data: ReportData) -> Figure:
-    """Accuracy against the group: both arms on the test split, all trials on the validation split."""
+    """Draws accuracy against the group: both arms on the test split, all trials on the validation split."""
     figure, axes = new_axes()
-    places = _place_levels(axes, data) if data.study.group_paths else _place_arms(axes)
+    places = _place_groups(axes, data) if data.study.group_paths else _place_arms(axes)
     handles: list[Artist | ErrorbarContainer] = [
         _draw_arm(axes, arm, rows, places)
         for arm in ARM_STYLES
@@ -58,14 +60,14 @@ def frontier(data: ReportData) -> Figure:
 
 
 def _place_arms(axes: Axes) -> _Places:
-    """For a study without a group path: the trials and the arms beside each other."""
+    """Places the trials and the arms beside each other, for a study without a group path."""
     axes.set_xticks(list(_SIDES.values()), list(_SIDES))
     axes.set_xlim(-1.6, 1.6)
     return _Places({(): 0.0}, is_log=False, step=1.0)
 
 
-def _place_levels(axes: Axes, data: ReportData) -> _Places:
-    """True to scale for one group path of numbers, else one place for each group."""
+def _place_groups(axes: Axes, data: ReportData) -> _Places:
+    """Places groups to scale for one group path of numbers, else at equal distances."""
     groups = data.groups
     axes.set_xlabel(", ".join(data.study.group_paths))
     numbers = [group[0] for group in groups if len(group) == 1 and isinstance(group[0], int | float)]

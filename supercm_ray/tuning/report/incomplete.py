@@ -1,4 +1,4 @@
-"""What a study has not left yet, in words."""
+"""Sentences about what a study has not produced yet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def incomplete(
     rows: Sequence[Row],
     predictions_are_lost: bool,
 ) -> tuple[str, ...]:
-    """A sentence for each thing that a finished study would have and this one lacks."""
+    """Returns a sentence for each thing that a finished study has and this one lacks."""
     found = [*_about_trials(study, trials), *_about_finalists(planned, records), *_about_arms(study, rows)]
     if predictions_are_lost:
         found.append("The arrays of the best run (test_predictions.npz) are missing or cannot be read.")
@@ -37,7 +37,7 @@ def _about_trials(study: Study, trials: Sequence[RunRecord]) -> list[str]:
         found.append(f"{ended} of {study.budget.num_trials} trials have ended.")
     complete = sum(record.status == "complete" for record in trials)
     if not complete:
-        found.append("No trial has used its full budget yet, so there is no setting to run on fresh seeds.")
+        found.append("No trial has used its full budget yet, so there are no parameters to run on fresh seeds.")
     if complete < 4:
         found.append("Importances need four trials that used their full budget and differ in their result.")
     return found
@@ -56,7 +56,7 @@ def _about_finalists(planned: Sequence[Finalist], records: Mapping[str, RunRecor
 
 def _about_arms(study: Study, rows: Sequence[Row]) -> list[str]:
     if not study.baseline:
-        return ["The study names no baseline, so no gain can be given."]
+        return ["The study has no baseline, so there is no gain."]
     arms: dict[str, set[tuple[object, ...]]] = {
         arm: {row.group for row in rows if row.arm == arm} for arm in (TUNED, BASELINE)
     }

@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs nothing else."""
+"""The page: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from supercm_ray.tuning.report.view import ReportData
 _PACKAGES = ("supercm-ray", "torch", "ray", "optuna", "mlflow", "numpy", "matplotlib")
 
 
-def render(data: ReportData, figures: Sequence[Drawn]) -> str:
-    """The page as text.
+def render(data: ReportData, plots: Sequence[Drawn]) -> str:
+    """Returns the page as text.
 
     Args:
-        data: what to show.
-        figures: drawn before, in the order of the page.
+        data: the content of the report.
+        plots: the plots, in the order of the page.
     """
     study = data.study
     return fill(
@@ -34,14 +34,14 @@ def render(data: ReportData, figures: Sequence[Drawn]) -> str:
         data=data,
         study=study,
         headline=headline(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
-        headings=(*study.group_paths, *HEADINGS[:3], "setting", *HEADINGS[3:]),
-        num_factors=len(study.group_paths),
+        headings=(*study.group_paths, *HEADINGS[:3], "params", *HEADINGS[3:]),
+        num_group_paths=len(study.group_paths),
         rows=[_row(data, row) for row in data.rows],
         baseline=[f"{path} = {value_text(value)}" for path, value in study.baseline.items()],
         searched=list(study.space),
         correlations=rank_correlations(data.trials),
         seeds=_seeds(data),
-        figures=[{"drawn": drawn, "uri": data_uri(drawn.svg)} for drawn in figures],
+        plots=[{"drawn": drawn, "uri": data_uri(drawn.svg)} for drawn in plots],
         trials=[_run(view, [*study.space]) for view in data.trials],
         finalists=[_run(view, []) for view in data.finalists],
         study_yaml=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False),
@@ -58,7 +58,7 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "labels": "–" if labels is None else labels,
         "label_budget": row.label_budget,
         "arm": row.arm,
-        "setting": {path: value_text(value) for path, value in shown.items()},
+        "params": {path: value_text(value) for path, value in shown.items()},
         "val": percent(row.val_accuracy),
         "test": percent(row.test_accuracy),
         "seeds": seeds_text(row),

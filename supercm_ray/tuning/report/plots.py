@@ -1,4 +1,4 @@
-"""Figures of the search; each function draws one. Accuracies are in percent."""
+"""Plots of the search; each function draws one. Accuracies are in percent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OPEN_MARKER = "D"
 
 @styled
 def history(data: ReportData) -> Figure:
-    """The search as it went: each trial's last value of the primary metric, and the best so far at each group."""
+    """Draws each trial's last value of the primary metric in order, and the best so far in each group."""
     figure, axes = new_axes()
     metric = data.study.primary.metric
     scale = 100.0 if metric == "val/accuracy" else 1.0
@@ -42,7 +42,7 @@ def history(data: ReportData) -> Figure:
         axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trial number", ylabel=f"{metric} (%)" if scale > 1 else metric)
-    handles = [*_level_handles(data), *_status_handles(data.trials)]
+    handles = [*_group_handles(data), *_status_handles(data.trials)]
     if "complete" in data.statuses:
         handles.append(Line2D([], [], color="#444444", linewidth=1.6, label="best complete so far"))
     outer_legend(axes, handles, ",\n".join(data.study.group_paths))
@@ -51,20 +51,20 @@ def history(data: ReportData) -> Figure:
 
 @styled
 def importances(data: ReportData) -> Figure:
-    """How much each searched path decides the primary objective, by PED-ANOVA over full-budget trials."""
+    """Draws the importance of each searched path for the primary objective, by PED-ANOVA over full-budget trials."""
     pairs = sorted(data.importances.items(), key=lambda pair: pair[1])
     figure, axes = new_axes(8.0, 1.2 + 0.42 * len(pairs))
-    bars = axes.barh([path for path, _ in pairs], [share for _, share in pairs], color="#0072b2", height=0.6)
+    bars = axes.barh([path for path, _ in pairs], [importance for _, importance in pairs], color="#0072b2", height=0.6)
     axes.bar_label(bars, fmt="%.2f", padding=4)
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel=f"importance for {data.study.primary.metric} (shares of 1)")
+    axes.set(xlabel=f"importance for {data.study.primary.metric}")
     axes.set_xlim(0, 1.12 * max(1e-9, *(share for _, share in pairs)))
     return figure
 
 
 @styled
 def value(data: ReportData, path: str) -> Figure:
-    """Accuracy on the validation split against the value of one searched path, over all trials."""
+    """Draws accuracy on the validation split against the value of one searched path, over all trials."""
     figure, axes = new_axes(5.6, 3.7)
     views = [view for view in data.trials if view.val_accuracy is not None]
     distribution, colors = data.study.space[path], _colors(data)
@@ -79,12 +79,12 @@ def value(data: ReportData, path: str) -> Figure:
         marker = _marker(view, colors[data.study.group(view.record.overrides)])
         axes.plot(places[x] if x in places else _number(x), 100 * view.metrics["val/accuracy"], **marker)
     axes.set(xlabel=path, ylabel="val/accuracy (%)")
-    outer_legend(axes, [*_level_handles(data), *_status_handles(views)], ",\n".join(data.study.group_paths))
+    outer_legend(axes, [*_group_handles(data), *_status_handles(views)], ",\n".join(data.study.group_paths))
     return figure
 
 
 def _number(value: Leaf) -> float:
-    """Where a value stands on an axis of numbers."""
+    """Returns the position of a value on a numeric axis."""
     assert isinstance(value, int | float)
     return float(value)
 
@@ -105,7 +105,7 @@ def _best_so_far(data: ReportData, group: Group) -> tuple[list[int], list[float]
 
 
 def _colors(data: ReportData) -> dict[Group, ColorType]:
-    """The same in every figure of a report."""
+    """Returns the color of each group, the same in every plot of a report."""
     groups = data.groups
     return dict(zip(groups, group_colors(len(groups)), strict=True))
 
@@ -128,7 +128,7 @@ def _status_handles(views: Sequence[RunView]) -> list[Line2D]:
     ]
 
 
-def _level_handles(data: ReportData) -> list[Line2D]:
+def _group_handles(data: ReportData) -> list[Line2D]:
     if not data.study.group_paths:
         return []
     return [

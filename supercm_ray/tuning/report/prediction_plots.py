@@ -1,4 +1,4 @@
-"""Figures of what the best run found on the test split; each function draws one."""
+"""Plots of the best run's predictions on the test split; each function draws one."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _MAX_CLASSES_WITH_COUNTS = 25
 
 @styled
 def confusion(predicted: StoredPredictions, class_names: Sequence[str]) -> Figure:
-    """Counts of true against predicted classes, shaded by their share of the true class."""
+    """Draws counts of true against predicted classes, colored by their fraction of the true class."""
     counts = predicted.confusion
     num_classes = len(counts)
     side = min(9.0, max(4.2, 1.6 + 0.46 * num_classes))
     figure, axes = new_axes(side + 0.8, side)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class (%)").outline.set_visible(False)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(100 * fractions, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the true class (%)").outline.set_visible(False)
     _class_ticks(axes, class_names)
     if num_classes <= _MAX_CLASSES_WITH_COUNTS:
-        _write_counts(axes, counts, shares)
+        _write_counts(axes, counts, fractions)
     axes.grid(visible=False)
     axes.set(xlabel="predicted class", ylabel="true class")
     return figure
@@ -41,7 +41,9 @@ def confusion(predicted: StoredPredictions, class_names: Sequence[str]) -> Figur
 
 @styled
 def embedding(predicted: StoredPredictions, class_names: Sequence[str]) -> Figure:
-    """The features of the test rows and the centroids on the first two principal components of the features."""
+    """Draws the features of the test samples and the centroids on the first two principal components of
+    the features.
+    """
     figure, axes = new_axes(8.0, 6.2)
     points, centroids, explained = project(predicted.features, predicted.centroids)
     colors = class_colors(len(class_names))
@@ -67,7 +69,7 @@ def project(features: Array, centroids: Array) -> tuple[Array, Array, Array]:
     """Projects features (N, D) and centroids (K, D) on the features' first two principal components.
 
     Returns:
-        (N, 2), (K, 2), and the share of the variance that each of the two explains. A component that the features do
+        (N, 2), (K, 2), and the fraction of the variance that each of the two explains. A component that the features do
         not have, being too few or constant, is 0 and explains 0.
     """
     from sklearn.decomposition import PCA  # heavy, and needed for this figure alone
@@ -94,9 +96,9 @@ def _class_ticks(axes: Axes, class_names: Sequence[str]) -> None:
     axes.set_yticks(shown, names)
 
 
-def _write_counts(axes: Axes, counts: Array, shares: Array) -> None:
+def _write_counts(axes: Axes, counts: Array, fractions: Array) -> None:
     for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > 0.55 else "#222222" if count else "#b5b5b5"
+        color = "white" if fractions[row, column] > 0.55 else "#222222" if count else "#b5b5b5"
         axes.text(column, row, str(int(count)), ha="center", va="center", color=color, fontsize=9)
 
 

@@ -1,4 +1,4 @@
-"""The table as a tree that JSON can hold."""
+"""The table as a tree for JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from supercm_ray.tuning.report.view import ReportData
 
 
 def table_tree(data: ReportData) -> dict[str, object]:
-    """Every figure of the page's table, unrounded; a standard deviation of a single value is null."""
+    """Returns every number of the page's table, unrounded; a standard deviation of a single value is null."""
     return {
         "study": data.study.name,
         "study_id": data.folder.study_id,
@@ -33,14 +33,14 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "label_budget": row.label_budget,
         "num_runs": row.num_runs,
         "num_seeds": row.num_seeds,
-        "val_accuracy": _figure(row.val_accuracy),
-        "test_accuracy": _figure(row.test_accuracy),
+        "val_accuracy": _value(row.val_accuracy),
+        "test_accuracy": _value(row.test_accuracy),
         "gains": list(row.gains),
-        "gain": _figure(gain(row)),
+        "gain": _value(gain(row)),
     }
 
 
-def _figure(figure: tuple[float, float] | None) -> dict[str, float | None] | None:
-    if figure is None:
+def _value(value: tuple[float, float] | None) -> dict[str, float | None] | None:
+    if value is None:
         return None
-    return {"mean": figure[0], "std": None if math.isnan(figure[1]) else figure[1]}
+    return {"mean": value[0], "std": None if math.isnan(value[1]) else value[1]}

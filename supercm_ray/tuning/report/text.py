@@ -1,4 +1,4 @@
-"""The study's table and its headline in plain words."""
+"""The study's table and its headline as text."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from supercm_ray.search import Group
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
 
 HEADINGS = ("labels", "all labels", "arm", "val %", "test %", "seeds", "gain, points")
-"""Columns of the table beside the group and the setting. `all labels` includes those for validation."""
+"""Headings of the table's columns besides the group and the parameters. `all labels` includes those for validation."""
 
 
 def headline(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, int] | None = None) -> str:
-    """What the study found, in one sentence, at its fewest labels.
+    """Describes the study's result in one sentence, for the group with the fewest labels.
 
     Args:
         study: the study.
         rows: its table.
-        training_labels: by group, where known; otherwise the sentence gives all labels.
+        training_labels: number of labels trained on by group, if known; otherwise the sentence gives all labels.
     """
     tuned = [row for row in rows if row.arm == TUNED]
     if not tuned:
-        return f"No tuned finalist of {study.name} has come to its end yet, so nothing is known on the test split."
+        return f"No tuned finalist of {study.name} has finished yet, so there is no result on the test split."
     row = min(tuned, key=lambda row: (row.label_budget, -row.val_accuracy[0]))
     labels = (training_labels or {}).get(row.group)
     budget = f"{row.label_budget} labels (those for validation included)"
@@ -34,9 +34,9 @@ def headline(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, 
 
 
 def table_text(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, int] | None = None) -> str:
-    """The table in plain text, at most 110 columns wide."""
+    """Formats the table as plain text, at most 110 columns wide."""
     if not rows:
-        return "no finalist has come to its end yet"
+        return "no finalist has finished yet"
     lines = [(*study.group_paths, *HEADINGS), *(_cells(row, training_labels or {}) for row in rows)]
     first = 110 - sum(max(len(line[i]) for line in lines) + 2 for i in range(len(study.group_paths), len(lines[0])))
     lines = [_shorten(line, len(study.group_paths), first) for line in lines]
@@ -46,21 +46,21 @@ def table_text(study: Study, rows: Sequence[Row], training_labels: Mapping[Group
     return "\n".join([text[0], "-" * max(map(len, text)), *text[1:], note])
 
 
-def percent(figure: tuple[float, float]) -> str:
-    """Mean and standard deviation in percent, the latter left out where one value has none."""
-    mean, std = figure
+def percent(value: tuple[float, float]) -> str:
+    """Formats mean and standard deviation in percent, without the latter if it has no value."""
+    mean, std = value
     return f"{100 * mean:.1f}" if math.isnan(std) else f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
 def gain(row: Row) -> tuple[float, float] | None:
-    """Mean and standard deviation of the gains, None where there is no pair."""
+    """Computes mean and standard deviation of the gains; None if there is no pair."""
     if not row.gains:
         return None
     return statistics.mean(row.gains), statistics.stdev(row.gains) if len(row.gains) > 1 else math.nan
 
 
 def gain_text(row: Row) -> str:
-    """The gain in points, signed, with the number of pairs where it is not that of the runs."""
+    """Formats the gain in points, signed, with the number of pairs if it is not that of the runs."""
     found = gain(row)
     if found is None:
         return "–"
@@ -70,17 +70,17 @@ def gain_text(row: Row) -> str:
 
 
 def seeds_text(row: Row) -> str:
-    """How many seeds came to their end, and of how many if some did not."""
+    """Formats how many seeds finished, and of how many if some did not."""
     return str(row.num_runs) if row.num_runs == row.num_seeds else f"{row.num_runs} of {row.num_seeds}"
 
 
 def value_text(value: object) -> str:
-    """A value of a configuration, numbers with four digits."""
+    """Formats a value of a configuration, numbers with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def group_text(study: Study, group: Group) -> str:
-    """A group in words, `all trials` where the study has no group path."""
+    """Formats a group, as `all trials` if the study has no group path."""
     pairs = zip(study.group_paths, group, strict=True)
     return ", ".join(f"{path} = {value_text(value)}" for path, value in pairs) or "all trials"
 
@@ -95,7 +95,7 @@ def _subject(study: Study, row: Row) -> str:
 def _comparison(study: Study, row: Row) -> str:
     found = gain(row)
     if found is None:
-        return "; no baseline has come to its end there" if study.baseline else "; the study names no baseline"
+        return "; no baseline run has finished there" if study.baseline else "; the study has no baseline"
     points = 100 * found[0]
     seeds = "one seed" if len(row.gains) == 1 else f"± {100 * found[1]:.1f} over {len(row.gains)} seeds"
     if round(abs(points), 1) == 0:
@@ -125,10 +125,10 @@ def _cells(row: Row, training_labels: Mapping[Group, int]) -> tuple[str, ...]:
     )
 
 
-def _shorten(line: tuple[str, ...], num_factors: int, room: int) -> tuple[str, ...]:
-    """Cuts the group_paths' cells from the left until they fit into their room."""
-    if not num_factors:
+def _shorten(line: tuple[str, ...], num_group_paths: int, room: int) -> tuple[str, ...]:
+    """Shortens the cells of group paths from the left until they fit into `room`."""
+    if not num_group_paths:
         return line
-    width = max(4, room // num_factors - 2)
-    cut = (cell if len(cell) <= width else f"…{cell[1 - width :]}" for cell in line[:num_factors])
-    return (*cut, *line[num_factors:])
+    width = max(4, room // num_group_paths - 2)
+    cut = (cell if len(cell) <= width else f"…{cell[1 - width :]}" for cell in line[:num_group_paths])
+    return (*cut, *line[num_group_paths:])

@@ -1,4 +1,4 @@
-"""How well figures that know no target label ranked the trials: which of them to trust next time."""
+"""How well the metrics that use no target label have ranked the trials."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _BETTER = {
     "target/snd": 1.0,
     "target/distortion": -1.0,
 }
-"""Each figure, and 1 where more of it means better, else -1."""
+"""Each metric, with 1 if a larger value is better, else -1."""
 
 _FEWEST = 4
 
 
 def rank_correlations(trials: Sequence[RunView]) -> dict[str, float]:
-    """Spearman's rank correlation with the oracle's accuracy of each figure, turned so that more is better.
+    """Computes Spearman's rank correlation of each metric with the oracle's accuracy, with a sign such that more is
+    better.
 
-    Over trials that used their full budget, best first; empty where there is no oracle, or fewer than four such trials.
+    Uses trials with their full budget, best first; empty if there is no oracle, or fewer than four such trials.
     """
     ended = [view.metrics for view in trials if view.record.status == "complete" and "oracle/accuracy" in view.metrics]
     if len(ended) < _FEWEST or len({metrics["oracle/accuracy"] for metrics in ended}) < 2:

@@ -1,4 +1,4 @@
-"""Everything a report shows, gathered once from what a study has left on disk so far."""
+"""The content of a report, gathered once from the study's records."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from supercm_ray.tuning.report.incomplete import incomplete
 
 @dataclass(frozen=True)
 class StoredPredictions:
-    """What a finalist predicted on the test split: N samples, D features, K classes.
+    """The predictions of a finalist on the test split: N samples, D features, K classes.
 
     Attributes:
-        confusion: (K, K) counts, the true class along the rows.
+        confusion: (K, K) counts by true class (rows) and predicted class.
         features: (N, D).
-        labels, predictions: (N,) class numbers.
+        labels, predictions: (N,) class indices.
         centroids: (K, D).
         seen: (K,) whether a centroid has been set.
     """
@@ -38,19 +38,19 @@ class StoredPredictions:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report shows.
+    """The content of a report.
 
     Attributes:
         rows: the table, by group and arm.
         trials: the search's runs, by number.
         finalists: the runs on fresh seeds that belong to `rows`, ended or not, in the order planned.
-        statuses: how many trials there are of each status.
-        importances: of each searched path; empty while there are too few trials.
-        training_labels: for each group the labels trained on, those for validation left out.
+        statuses: number of trials of each status.
+        importances: importance of each searched path; empty if there are too few trials.
+        training_labels: for each group the number of labels trained on, those for validation excluded.
         best: the tuned run chosen by validation.
-        predictions: what it predicted on the test split.
-        class_names: by class number.
-        incomplete: what the study has not left yet, in words.
+        predictions: its predictions on the test split.
+        class_names: names by class index.
+        incomplete: sentences about what the study has not produced yet.
     """
 
     study: Study
@@ -68,18 +68,18 @@ class ReportData:
 
     @property
     def failed(self) -> list[RunRecord]:
-        """The runs that failed; each says why."""
+        """The runs that failed, each with its reason."""
         return [view.record for view in (*self.trials, *self.finalists) if view.record.status == "failed"]
 
     @property
     def groups(self) -> list[Group]:
-        """The groups seen so far, lowest first."""
+        """The groups seen so far, in ascending order."""
         seen = {self.study.group(view.record.overrides) for view in (*self.trials, *self.finalists)}
         return sorted(seen, key=lambda group: tuple((isinstance(value, str), value) for value in group))
 
 
 def gather(view: StudyView) -> ReportData:
-    """What a report shows of a study, however far it has come."""
+    """Gathers the content of a study's report, however far the study has come."""
     study, records = view.study, {run.record.key: run.record for run in view.finalists}
     best = best_run(study, view.plan, view.runs)
     predictions = _read_predictions(view.folder, best)
@@ -107,7 +107,7 @@ def gather(view: StudyView) -> ReportData:
 
 
 def best_run(study: Study, planned: Sequence[Finalist], runs: Mapping[str, RunView]) -> RunView | None:
-    """Of the tuned finalists: the best seed of the group that is best on average, by the primary objective."""
+    """Returns, of the tuned finalists, the best seed of the group that is best on average, by the primary objective."""
     groups: dict[Group, list[RunView]] = {}
     for finalist in planned:
         view = runs.get(finalist.key)
@@ -135,7 +135,7 @@ def _read_predictions(folder: StudyFolder, best: RunView | None) -> StoredPredic
 
 
 def _class_names(view: StudyView, predictions: StoredPredictions | None) -> tuple[str, ...]:
-    """The data set's names, or numbers where it has none that fit."""
+    """Returns the data set's names of classes, or numbers if it has no names that fit."""
     num_classes = len(predictions.confusion) if predictions else 0
     names = view.class_names
     return names if len(names) == num_classes else tuple(map(str, range(num_classes)))
