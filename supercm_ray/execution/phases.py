@@ -62,7 +62,7 @@ def run_search(recorder: Recorder, executor: Executor) -> None:
     """Runs the remaining trials of the study. They get the data with the test split masked."""
     study, view = recorder.study, read(recorder)
     rule = SCHEDULERS.find(study.scheduler.name).make(study)
-    rule.replay(recorder.folder)
+    rule.replay(view.trials)
     source = TrialSource(study, recorder.folder, view.trials)
     queue = TrialQueue(recorder, source, rule)
     recorder.phase("search", study.budget.num_trials, [trial.record for trial in view.trials])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from supercm_ray.config import Leaf, Registry, Study
-from supercm_ray.records import EpochMetrics, StudyFolder
+from supercm_ray.records import EpochMetrics, RunView
 
 
 class StoppingRule(Protocol):
@@ -18,7 +18,7 @@ class StoppingRule(Protocol):
     def complete(self, key: str, overrides: Mapping[str, Leaf], message: EpochMetrics) -> None:
         """Reads the last epoch of a trial that was not stopped."""
 
-    def replay(self, folder: StudyFolder) -> None:
+    def replay(self, trials: Sequence[RunView]) -> None:
         """Restores its state after a resumption: from trials that ended, so that later ones are compared with them, and
         from interrupted ones, so that they are not stopped at an epoch that they have passed.
         """
@@ -37,7 +37,7 @@ class NoStopping:
     def complete(self, key: str, overrides: Mapping[str, Leaf], message: EpochMetrics) -> None:
         """No-op."""
 
-    def replay(self, folder: StudyFolder) -> None:
+    def replay(self, trials: Sequence[RunView]) -> None:
         """No-op."""
 
 

@@ -29,7 +29,7 @@ class RunRecord:
         labels: the arm and the group it belongs to, and the like.
         label_budget: number of labels used, those for validation included.
         reason: why it failed, or why it was stopped.
-        by_process: whether its process failed, and not its computation, so that it is run again.
+        by_process: whether its process failed, and not its computation; a finalist is then run again.
         num_labeled: number of labels trained on, those for validation excluded.
         summary: metrics of the whole run; for a finalist those of the test split.
     """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from supercm_ray.config import Leaf, Study
-from supercm_ray.records import EpochMetrics, StudyFolder
+from supercm_ray.records import EpochMetrics, RunView
 from supercm_ray.runtime.schedulers import AshaOptions
 
 
@@ -34,14 +34,14 @@ class AshaByGroup:
         scheduler.on_trial_complete(None, trial, self._result(message))
         self._added.discard(key)
 
-    def replay(self, folder: StudyFolder) -> None:
+    def replay(self, trials: Sequence[RunView]) -> None:
         """Restores the results of trials from before a resumption."""
-        for record in folder.runs("trial"):
-            history = folder.run(record.key).history()
+        for trial in trials:
+            record = trial.record
             if record.status in ("running", "interrupted"):
-                self._passed[record.key] = len(history)
+                self._passed[record.key] = len(trial.history)
             elif record.status in ("complete", "pruned"):
-                for metrics in history:
+                for metrics in trial.history:
                     self.decide(record.key, record.overrides, EpochMetrics(int(metrics["epoch"]), metrics))
 
     def _of(self, key: str, overrides: Mapping[str, Leaf]) -> tuple[TrialScheduler, SimpleNamespace]:

@@ -32,8 +32,8 @@ def run_phase(
         queue: hands out the runs.
         executor: trains a run within the process of its trial.
         resources: what Tune reserves for that process.
-        at_once: runs at once.
-        stopping: ends everything once it is set.
+        at_once: number of concurrent runs.
+        stopping: an event that ends everything once it is set.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, SIGTERM or `stopping`, with nothing of the phase left on the cluster.
@@ -51,7 +51,7 @@ def _fit(
     at_once: int,
     stopping: threading.Event,
 ) -> bool:
-    """Runs Tune and returns whether it finished without an interruption."""
+    """Runs Tune and says whether it came to its end without an interruption."""
     path = phase.folder.path.resolve()
     shared = replace(phase, folder=replace(phase.folder, path=path))
     trainable = tune.with_parameters(TrialRunner, phase=shared, executor=executor)

@@ -137,7 +137,7 @@ class ExecutorContract:
         assert not failures["a/diverges"].by_process
 
     def test_stop_ends_what_is_running(self, executor: Executor, recorder: Recorder) -> None:
-        """As after Ctrl-C: runs that were going on are left open, and what they held is free for others."""
+        """After `stop`, as after Ctrl-C, interrupted runs are left open, and what they held is free for others."""
         queue = ListQueue(recorder, [Run("a/one", "trial"), Run("a/two", "trial")])
         queue.on_take = lambda message: executor.stop()
         with executor.session(recorder.study.budget):

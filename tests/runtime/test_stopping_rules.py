@@ -55,7 +55,7 @@ def test_trials_that_ended_before_a_resumption_still_count(study: Study, folder:
     keep(folder, 0, "complete", [0.6, 0.7, 0.8])
     keep(folder, 1, "pruned", [0.5, 0.5])
     rule = AshaByGroup(study)
-    rule.replay(folder)
+    rule.replay(folder.views())
     assert not stops(rule, 2, 1, 0.1), "within the grace period"
     assert stops(rule, 2, 2, 0.55)
 
@@ -63,7 +63,7 @@ def test_trials_that_ended_before_a_resumption_still_count(study: Study, folder:
 def test_a_failed_trial_is_not_measured_against(study: Study, folder: StudyFolder) -> None:
     keep(folder, 0, "failed", [0.9, 0.9])
     rule = AshaByGroup(study)
-    rule.replay(folder)
+    rule.replay(folder.views())
     assert not stops(rule, 1, 2, 0.1)
 
 
@@ -72,7 +72,7 @@ def test_a_resumed_trial_is_not_stopped_at_a_rung_it_has_passed(study: Study, fo
     for number in (1, 2, 3):
         keep(folder, number, "complete", [0.9] * 8)
     rule = AshaByGroup(study)
-    rule.replay(folder)
+    rule.replay(folder.views())
     assert not any(stops(rule, 0, epoch, 0.3) for epoch in range(1, 6))
     assert not stops(rule, 4, 2, 0.95), "others are measured as ever"
     assert stops(rule, 5, 2, 0.2)
