@@ -384,6 +384,7 @@ def test_usps_is_read() -> None:
     assert usps.class_names == tuple("0123456789")
 
 
+@pytest.mark.slow
 @needs_real_data
 def test_jpegs_in_an_npz_are_read_without_a_special_case() -> None:
     data = DataConfig(

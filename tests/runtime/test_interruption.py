@@ -64,6 +64,7 @@ def test_signals_close_every_run_and_the_same_command_goes_on(place: Place) -> N
     place.check_whole(num_trials=10, num_finalists=4)
 
 
+@pytest.mark.slow
 def test_kill_of_the_whole_group_loses_nothing(place: Place) -> None:
     process = place.start("tune", "tiny.yaml", "num_seeds=1")
     place.wait_for(process, "trials/*/metrics.jsonl", 4)

@@ -35,6 +35,7 @@ class ProcessWatcher(NullCallback):
             self.pids |= set(trial_runners(os.getpid()))
 
 
+@pytest.mark.slow
 def test_worker_processes_are_reused_between_trials(
     place: Place, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def entropy_minimisation(step: Step) -> Terms:
 """
 
 
+@pytest.mark.slow
 def test_an_algorithm_of_the_users_own_is_tuned_by_its_name(tmp_path: Path, empty_mlflow: Path) -> None:
     """Its module lies where the command is given, which no process of Ray's knows by itself."""
     place = Place.make(tmp_path, empty_mlflow)

@@ -71,6 +71,7 @@ def test_what_is_timed_is_what_trains() -> None:
     assert int(states[0]["centroids.num_updates"]) == 8
 
 
+@pytest.mark.slow
 def test_what_is_timed_on_two_workers_is_what_trains(tmp_path: Path) -> None:
     for states in run(tmp_path / "two", 2, "parity"):
         assert same(states)

@@ -216,6 +216,7 @@ logging.getLogger("supercm_ray.tracking").warning("seen %s %s", logging.root.lev
 """
 
 
+@pytest.mark.slow
 def test_keeping_a_model_leaves_the_processs_logging_alone(tmp_path: Path, folder: StudyFolder) -> None:
     command = [sys.executable, "-W", "ignore", "-c", LOGGED]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
