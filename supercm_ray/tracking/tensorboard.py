@@ -41,7 +41,12 @@ class TensorBoardTracker:
     def sync(self, key: str) -> None:
         """Writes new epochs, and the summary of a run that has ended."""
         run = self._folder.run(key).view()
-        if run is None or (self._ended.get(key) == run.record and self._written[key] == run.num_epochs):
+        if run is not None:
+            self._sync(run)
+
+    def _sync(self, run: RunView) -> None:
+        key = run.record.key
+        if self._ended.get(key) == run.record and self._written[key] == run.num_epochs:
             return
         if key not in self._writers:
             self._writers[key], self._written[key] = _new_writer(Path(self.run_id(key))), 0
@@ -51,8 +56,8 @@ class TensorBoardTracker:
 
     def sync_all(self) -> None:
         """Writes what is missing of any run."""
-        for record in self._folder.runs():
-            self.sync(record.key)
+        for run in self._folder.views():
+            self._sync(run)
 
     def close_study(self, status: Status) -> None:
         """Closes the event files of open runs."""

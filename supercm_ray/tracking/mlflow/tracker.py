@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from supercm_ray.config import Study
-from supercm_ray.records import RunRecord, Status, StudyFolder, now_ms
+from supercm_ray.records import RunRecord, RunView, Status, StudyFolder, now_ms
 from supercm_ray.tracking.messages import without_credentials
 from supercm_ray.tracking.mlflow.model import log_model
 from supercm_ray.tracking.mlflow.place import connect, tracking_uri
@@ -73,9 +73,11 @@ class MlflowTracker:
     def sync(self, key: str) -> None:
         """Writes what MLflow lacks of the run with this key, its epochs in one call, and its status."""
         run = self._folder.run(key).view()
-        if run is None:
-            return
-        run_id = self._child(run.record)
+        if run is not None:
+            self._sync(run)
+
+    def _sync(self, run: RunView) -> None:
+        key, run_id = run.record.key, self._child(run.record)
         missing = [metrics for metrics in run.history if metrics["epoch"] > self._written[key]]
         if missing:
             self._runs.log_epochs(run_id, missing, partial(self._written.__setitem__, key))
@@ -85,8 +87,8 @@ class MlflowTracker:
 
     def sync_all(self) -> None:
         """Writes what MLflow lacks of any run of the study."""
-        for record in self._folder.runs():
-            self.sync(record.key)
+        for run in self._folder.views():
+            self._sync(run)
 
     def close_study(self, status: Status) -> None:
         """Closes the parent run, if there is one."""
