@@ -19,8 +19,6 @@ from supercm_ray.runtime.worker_group import TRIAL_RESOURCES, WorkerGroupRun, Wo
 
 from . import toy_loops
 
-NUM_TRIALS = 20
-
 
 class Trial(tune.Trainable):
     """As the package's own, but for what is trained."""
@@ -86,14 +84,15 @@ def session(dashboard: bool, no_ray: None) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
-    ("dashboard", "reuse"),
+    ("dashboard", "reuse", "num_trials"),
     [
-        pytest.param(False, True, id="no dashboard, one process"),
-        pytest.param(True, False, id="dashboard, a process each", marks=pytest.mark.nightly),
+        pytest.param(False, True, 8, id="no dashboard, one process"),
+        pytest.param(False, True, 20, id="no dashboard, one process, twenty trials", marks=pytest.mark.nightly),
+        pytest.param(True, False, 20, id="dashboard, a process each", marks=pytest.mark.nightly),
     ],
 )
 def test_trials_stopped_early_free_all_within_seconds_many_times_in_a_row(
-    reuse: bool, session: None, tmp_path: Path
+    reuse: bool, num_trials: int, session: None, tmp_path: Path
 ) -> None:
     stops, freed, over = Stops(), {}, threading.Event()
     looking = threading.Thread(target=note_removals, args=(freed, over))
@@ -101,16 +100,16 @@ def test_trials_stopped_early_free_all_within_seconds_many_times_in_a_row(
     results = tune.Tuner(
         tune.with_resources(Trial, TRIAL_RESOURCES),
         param_space={"folder": str(tmp_path)},
-        tune_config=tune.TuneConfig(num_samples=NUM_TRIALS, max_concurrent_trials=1, reuse_actors=reuse),
+        tune_config=tune.TuneConfig(num_samples=num_trials, max_concurrent_trials=1, reuse_actors=reuse),
         run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), stop={"epoch": 2}, callbacks=[stops], verbose=0),
     ).fit()
     since = time.monotonic()
-    while len(freed) < NUM_TRIALS and time.monotonic() - since < 10:
+    while len(freed) < num_trials and time.monotonic() - since < 10:
         time.sleep(0.1)
     over.set()
     looking.join()
     assert not results.errors
-    assert len(stops.at) == NUM_TRIALS
+    assert len(stops.at) == num_trials
     waits = {trial: freed.get(trial, float("inf")) - stopped for trial, stopped in stops.at.items()}
     assert max(waits.values()) < 10, waits
     assert ray.available_resources()["CPU"] == 1
