@@ -126,7 +126,7 @@ def test_a_slow_worker_shows_up_as_straggler_wait(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.nightly)])
 def test_a_slow_network_shows_up_as_communication_and_is_predicted(tmp_path: Path, workers: int) -> None:
     """Workers of one machine share its loopback, so that a worker's link has an even part of its bandwidth."""
     if why_not_throttled():
