@@ -34,7 +34,6 @@ def accuracy(path: Path, home: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_the_loop_runs_on_two_workers_and_gains(tmp_path: Path) -> None:
     """By 8 points in one process; the margin is for rounding."""
