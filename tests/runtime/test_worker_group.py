@@ -114,7 +114,7 @@ def test_an_error_of_the_loop_that_is_ours_arrives_as_it_is_and_is_not_tried_aga
     with pytest.raises(DivergedError, match=r"^the loss is nan in epoch 3$"):
         for message in group(tmp_path, epochs=5, at=3, how="diverge"):
             epochs.append(message["epoch"])
-    assert epochs == [1, 2]
+    assert epochs in ([1], [1, 2]), "the error of one worker may overtake the last message of the other"
     assert len(begun(tmp_path)) == 2
     assert seconds_until_free(session) < 10
     assert not list(meeting.iterdir()), "the folder in which workers meet is removed"
