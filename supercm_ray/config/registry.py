@@ -20,9 +20,18 @@ import json
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
@@ -236,3 +245,29 @@ def _broken_rule(model: type[OptionsModel], detail: ErrorDetails) -> PydanticCus
         return rule_error("a value", "nothing", path=place, remedy=remedy)
     rule = re.sub(r"^\w+ should be ", "a value that is ", detail["msg"])
     return rule_error(re.sub(r"^\w+ should ", "a value to ", rule), repr(detail["input"]), path=place)
+
+
+class NamedSection(Frozen):
+    """A section of a study file that names a registered thing and gives its options."""
+
+    path: ClassVar[str]
+    """The dotted path of `name` in a study file, which the registry is known by."""
+
+    name: str
+    """Registered name."""
+    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
+    """Options of what `name` names; by default those that it declares."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return check_name(cls.path, name)
+
+    @field_validator("options", mode="plain")
+    @classmethod
+    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
+        return find_options(cls.path, info.data.get("name"), given)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return schema_of_options(cls.path, cls.model_fields["name"].default, schema, handler)

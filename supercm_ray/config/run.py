@@ -8,29 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
-    GetJsonSchemaHandler,
-    SerializeAsAny,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from supercm_ray.config.plugins import import_plugins
 from supercm_ray.config.registry import (
     Frozen,
-    OptionsModel,
-    check_name,
-    find_options,
+    NamedSection,
     registry_of,
     rule_error,
-    schema_of_options,
 )
 
 Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
@@ -38,30 +30,16 @@ Tree: TypeAlias = dict[str, Any]
 """A configuration as plain values, in mappings that may hold mappings."""
 
 
-class PlaceConfig(Frozen):
+class PlaceConfig(NamedSection):
     """A data set, its options and its folder."""
+
+    path: ClassVar[str] = "data.name"
 
     name: str = "digits"
     """Registered name of the data set."""
-    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """Options of the data set that `name` names."""
     root: str | None = None
     """Folder that holds the data set's files; by default the folder in the environment variable SUPERCM_DATA. The data
     set `digits` needs none."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return check_name("data.name", name)
-
-    @field_validator("options", mode="plain")
-    @classmethod
-    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
-        return find_options("data.name", info.data.get("name"), given)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return schema_of_options("data.name", cls.model_fields["name"].default, schema, handler)
 
 
 class DataConfig(PlaceConfig):
@@ -112,40 +90,26 @@ class DataConfig(PlaceConfig):
         return self
 
 
-class ModelConfig(Frozen):
+class ModelConfig(NamedSection):
     """The backbone that maps images to features."""
+
+    path: ClassVar[str] = "model.name"
 
     name: str = "small_cnn"
     """Registered name of the backbone, or torchvision's name of one of its classification models."""
-    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """Options of the backbone that `name` names."""
     bottleneck: int | None = Field(None, ge=1)
     """Number of features put out by a linear layer with BatchNorm and ReLU between backbone and head, from 1. None: no
     such layer."""
 
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return check_name("model.name", name)
 
-    @field_validator("options", mode="plain")
-    @classmethod
-    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
-        return find_options("model.name", info.data.get("name"), given)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return schema_of_options("model.name", cls.model_fields["name"].default, schema, handler)
-
-
-class AlgorithmConfig(Frozen):
+class AlgorithmConfig(NamedSection):
     """The training loss: the algorithm's loss plus `clustering_weight` times the clustering loss."""
+
+    path: ClassVar[str] = "algorithm.name"
 
     name: str = "supervised"
     """Registered name of the algorithm. The default, `supervised`, is the cross-entropy of labeled samples; with the
     clustering loss it is SuperCM on its own."""
-    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """Options of the algorithm that `name` names."""
     clustering_weight: float = Field(1.0, ge=0)
     """Weight of the clustering loss, from 0, which switches it off."""
     temperature: float = Field(1.0, gt=0)
@@ -177,20 +141,6 @@ class AlgorithmConfig(Frozen):
     centroid_source: Literal["eval_pass", "batch"] = "eval_pass"
     """Features that centroids are computed from: those of an extra forward pass of the unaugmented samples in eval mode
     (`eval_pass`, as published), or those of the training step itself (`batch`), which saves that pass."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return check_name("algorithm.name", name)
-
-    @field_validator("options", mode="plain")
-    @classmethod
-    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
-        return find_options("algorithm.name", info.data.get("name"), given)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return schema_of_options("algorithm.name", cls.model_fields["name"].default, schema, handler)
 
     @property
     def requires(self) -> frozenset[str]:

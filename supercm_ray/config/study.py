@@ -9,31 +9,22 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
     Field,
-    GetJsonSchemaHandler,
     PrivateAttr,
-    SerializeAsAny,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
 from supercm_ray.config.registry import (
     Frozen,
-    OptionsModel,
-    check_name,
-    find_options,
+    NamedSection,
     registry_of,
     rule_error,
-    schema_of_options,
 )
 from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf, is_option
 from supercm_ray.config.scaling import ScalingConfig
@@ -113,52 +104,24 @@ class Budget(Frozen):
         return self.num_workers if isinstance(self.num_workers, tuple) else (self.num_workers, self.num_workers)
 
 
-class Sampler(Frozen):
+class Sampler(NamedSection):
     """The Optuna sampler that proposes a trial's parameters."""
+
+    path: ClassVar[str] = "sampler.name"
 
     name: str = "tpe"
     """Registered name of the sampler."""
-    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """Options of the sampler that `name` names."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the sampler's random numbers."""
 
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return check_name("sampler.name", name)
 
-    @field_validator("options", mode="plain")
-    @classmethod
-    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
-        return find_options("sampler.name", info.data.get("name"), given)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return schema_of_options("sampler.name", cls.model_fields["name"].default, schema, handler)
-
-
-class Scheduler(Frozen):
+class Scheduler(NamedSection):
     """The rule that stops trials early, by comparing the trials of one group after the same number of epochs."""
+
+    path: ClassVar[str] = "scheduler.name"
 
     name: str = "asha"
     """Registered name of the stopping rule. `none` stops no trial."""
-    options: SerializeAsAny[OptionsModel] = Field(default_factory=dict, validate_default=True)
-    """Options of the stopping rule that `name` names."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return check_name("scheduler.name", name)
-
-    @field_validator("options", mode="plain")
-    @classmethod
-    def _valid(cls, given: object, info: ValidationInfo) -> OptionsModel:
-        return find_options("scheduler.name", info.data.get("name"), given)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return schema_of_options("scheduler.name", cls.model_fields["name"].default, schema, handler)
 
 
 def _as_list(value: object) -> object:
