@@ -10,8 +10,7 @@ from supercm_ray.execution.executor import Executor, Phase
 from supercm_ray.execution.queues import FinalistQueue, TrialQueue
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.execution.stopping import SCHEDULERS
-from supercm_ray.records import RunView
-from supercm_ray.search import Group, OptunaStore, StudyView, TrialSource, best_by_group, plan_finalists, save_plan
+from supercm_ray.search import OptunaStore, StudyView, TrialSource, save_plan
 
 
 def read(recorder: Recorder) -> StudyView:
@@ -22,14 +21,7 @@ def read(recorder: Recorder) -> StudyView:
 def has_work(view: StudyView) -> bool:
     """Returns whether any run is left."""
     ended = [trial for trial in view.trials if trial.record.status not in ("running", "interrupted")]
-    return len(ended) < view.study.budget.num_trials or len(ended) < len(view.trials) or bool(open_finalists(view))
-
-
-def open_finalists(view: StudyView) -> list[str]:
-    """Returns the keys of the finalists that follow from the trials and have not ended."""
-    best = best_by_group(view.study, view.trials)
-    planned = plan_finalists(view.study, {group: trial.record.overrides for group, trial in best.items()})
-    return [one.key for one in planned if one.key not in view.runs or view.runs[one.key].is_open]
+    return len(ended) < view.study.budget.num_trials or len(ended) < len(view.trials) or bool(view.open_finalists)
 
 
 def reconcile_optuna(view: StudyView) -> None:
@@ -37,20 +29,18 @@ def reconcile_optuna(view: StudyView) -> None:
     OptunaStore(view.study, view.folder).reconcile(view.trials)
 
 
-def find_best(view: StudyView) -> dict[Group, RunView]:
-    """Returns the best trial of each group.
+def check_planned(view: StudyView) -> None:
+    """Checks that the trials lead to finalists.
 
     Raises:
         SuperCMError: if no trial has used its full budget.
     """
-    best = best_by_group(view.study, view.trials)
-    if not best:
+    if not view.planned:
         reasons = sorted({trial.record.reason for trial in view.trials if trial.record.status == "failed"})
         raise SuperCMError(
             f"no trial of {view.study.name} came to its end with a usable result; "
             + ("; ".join(reasons[:3]) or "none has run")
         )
-    return best
 
 
 def describe_data(recorder: Recorder) -> None:
@@ -81,12 +71,11 @@ def run_finalists(recorder: Recorder, executor: Executor) -> None:
         SuperCMError: if no trial has used its full budget.
     """
     study, view = recorder.study, read(recorder)
-    best = find_best(view)
-    finalists = plan_finalists(study, {group: trial.record.overrides for group, trial in best.items()})
-    save_plan(recorder.folder, finalists)
-    known = [view.runs[one.key].record for one in finalists if one.key in view.runs]
-    recorder.phase("finalists", len(finalists), known)
-    left = [one for one in finalists if one.key not in view.runs or view.runs[one.key].is_open]
+    check_planned(view)
+    save_plan(recorder.folder, view.planned)
+    known = [view.runs[one.key].record for one in view.planned if one.key in view.runs]
+    recorder.phase("finalists", len(view.planned), known)
+    left = view.open_finalists
     if left:
         phase = Phase("finalists", study, recorder.folder, recorder.dataset, evaluate_test=True)
         executor.run_all(phase, FinalistQueue(recorder, left))

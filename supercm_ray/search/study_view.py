@@ -47,13 +47,16 @@ class StudyView:
         return importances(self.study, self.trials)
 
     @cached_property
-    def plan(self) -> list[Finalist]:
-        """The finalists as planned at the end of the search, or those that the trials so far would lead to."""
-        stored = load_plan(self.folder)
-        if stored is not None:
-            return stored
+    def planned(self) -> list[Finalist]:
+        """The finalists that follow from the trials so far."""
         best = best_by_group(self.study, self.trials)
         return plan_finalists(self.study, {group: trial.record.overrides for group, trial in best.items()})
+
+    @cached_property
+    def plan(self) -> list[Finalist]:
+        """The finalists as stored at the end of the search, or else those that follow from the trials so far."""
+        stored = load_plan(self.folder)
+        return self.planned if stored is None else stored
 
     @cached_property
     def finalists(self) -> list[RunView]:
@@ -62,8 +65,8 @@ class StudyView:
 
     @cached_property
     def open_finalists(self) -> list[Finalist]:
-        """The finalists of the plan that have not ended."""
-        return [one for one in self.plan if one.key not in self.runs or self.runs[one.key].is_open]
+        """The finalists that follow from the trials and have not ended."""
+        return [one for one in self.planned if one.key not in self.runs or self.runs[one.key].is_open]
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -18,8 +18,8 @@ from supercm_ray.execution.executor import Executor
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
 from supercm_ray.execution.phases import (
+    check_planned,
     describe_data,
-    find_best,
     has_work,
     read,
     reconcile_optuna,
@@ -85,7 +85,7 @@ def tune(
                 view = read(recorder)
                 if not has_work(view):
                     reconcile_optuna(view)
-                    find_best(view)
+                    check_planned(view)
                 else:
                     with executor.session(study.budget), closing_on_error(recorder, tracker.close_study):
                         run_search(recorder, executor)
