@@ -6,12 +6,16 @@ from pathlib import Path
 
 from supercm_ray.comparison import compare_studies
 from supercm_ray.config import Config, ScalingConfig, Study, load_study
+from supercm_ray.data import split_dataset
 from supercm_ray.execution.executor import EXECUTORS, Executor
+from supercm_ray.execution.phases import summarise
 from supercm_ray.execution.recorder import Callback
 from supercm_ray.records import StudyFolder
 from supercm_ray.scaling.scale import ScaleResult
 from supercm_ray.scaling.scale import scale as _scale
+from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.report import Report
+from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.study import TuneResult
 from supercm_ray.tuning.study import report as _report
 from supercm_ray.tuning.study import tune as _tune
@@ -25,6 +29,7 @@ __all__ = [
     "TrainResult",
     "TuneResult",
     "compare",
+    "describe_data",
     "load_study",
     "report",
     "scale",
@@ -97,6 +102,19 @@ def train(
     return _train(
         study, _executor(executor or default), results=results, evaluate_test=evaluate_test, callback=callback
     )
+
+
+def describe_data(study: Study) -> tuple[str, ...]:
+    """Reads a study's data and returns sentences about them: counts of each kind, and what was left out or is odd.
+
+    Args:
+        study: the result of `load_study`.
+
+    Raises:
+        StudyError: for data that the study cannot be run on.
+    """
+    dataset = load_checked(study)
+    return about_data(study, summarise(dataset, split_dataset(dataset, study.base)))
 
 
 def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:

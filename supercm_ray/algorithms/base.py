@@ -52,11 +52,11 @@ class Step:
 
     def weak_view(self) -> Tensor:
         """Draws a new weakly augmented view of the unlabeled images (U, C, H, W)."""
-        return weak_view(self.batch.unlabeled_clean, self.config.data, self.draws)
+        return weak_view(self.batch.unlabeled_clean, self.config.data, self.draws, self.model.std)
 
     def strong_view(self) -> Tensor:
         """Draws a strongly augmented view of the unlabeled images (U, C, H, W)."""
-        return strong_view(self.batch.unlabeled_clean, self.config.data, self.draws)
+        return strong_view(self.batch.unlabeled_clean, self.config.data, self.draws, self.model.std)
 
     @property
     def unlabeled_logits(self) -> Tensor:

@@ -58,12 +58,23 @@ def ls(
 
 
 @app.command()
-def validate(file: File, overrides: Overrides = None) -> None:
-    """Check a study file and the names in it, without reading data or starting Ray."""
+def validate(
+    file: File,
+    overrides: Overrides = None,
+    data: Annotated[
+        bool, typer.Option("--data", help="Read the data too: check them, their splits and the network, and count.")
+    ] = False,
+) -> None:
+    """Check a study file and the names in it, without starting Ray."""
     study = load_study(file, overrides or ())
     if study.scaling is not None:
         check_scaling(study, study.scaling)
     _check_trackers(study)
+    if data:
+        from supercm_ray import api  # seconds of imports, which only data need
+
+        for sentence in api.describe_data(study):
+            console.print(sentence, markup=False)
     searched = ", ".join(study.space) or "nothing"
     console.print(
         f"{file} is valid: study {study.name}, {study.budget.num_trials} trials over {searched}", markup=False

@@ -45,23 +45,48 @@ class PlaceConfig(NamedSection):
 class DataConfig(PlaceConfig):
     """The data set, its split into labeled, unlabeled, validation and test samples, and the augmentation."""
 
+    unlabeled: PlaceConfig | None = None
+    """Data set of further unlabeled samples, whose labels are not read and may be absent. Images are scaled to the size
+    of those of `data.name`; `root` and options such as `image_size` that are omitted here are those of `data.name`."""
+    test: PlaceConfig | None = None
+    """Data set of the test samples, all labeled, with classes of `data.name`, of which some may be absent. It replaces
+    test samples that `data.name` keeps itself or that `test_fraction` would take; with a `target`, those of the target.
+    `root` and options such as `image_size` that are omitted here are those of `data.name`."""
     target: PlaceConfig | None = None
     """Data set of the target domain, for domain adaptation. Unlabeled and test samples then come from this data set,
-    labeled and validation samples from the source, which is the data set `data.name`. Images of the target are scaled
-    to the source's size. `root` and options such as `image_size` that are omitted here are those of the source. The
-    source's own test samples are not used."""
-    label_ratio: float | None = Field(None, gt=0, lt=1)
-    """Fraction of the training samples (labeled and unlabeled) that are labeled, between 0 and 1. Set either this or
-    `labels_per_class`; with a `target`, set neither to use all labels of the source."""
+    labeled and validation samples from the source, which is the data set `data.name`. The target needs no labels: those
+    that it has serve the test and `oracle/accuracy` alone. Images of the target are scaled to the source's size. `root`
+    and options such as `image_size` that are omitted here are those of the source. The source's own test samples are
+    not used."""
+    transductive: bool = False
+    """Whether all samples of the target are unlabeled training samples and those with a label also the test samples, as
+    in published tables of Office-31. By default the target's test samples are held out from training (inductive)."""
+    splits: str | None = None
+    """Path of a file that says which samples are `labeled`, `unlabeled`, `val` and `test`, by index or by file name:
+    npz (arrays of these names, such as the splits.npz of a former run), json (an object of lists), csv (columns `split`
+    and `index` or `name`), or npy (indices of the labeled samples). `{seed}` in it stands for the seed of the run. A
+    split that the file omits is made as without the file, of the samples that are left."""
+    label_ratio: float | None = Field(None, gt=0, le=1)
+    """Fraction of the training samples with a known label whose labels are used, above 0 up to 1, which uses all. Set
+    either this or `labels_per_class`, or neither to use all known labels."""
     labels_per_class: int | None = Field(None, ge=1)
-    """Number of labeled samples of each class, from 1. Set either this or `label_ratio`."""
+    """Number of labeled samples of each class, from 1. Set either this or `label_ratio`, or neither to use all known
+    labels."""
+    labeled_in_unlabeled: bool = False
+    """Whether the labeled samples are also among the unlabeled ones, without their labels."""
     val_fraction: float = Field(0.1, gt=0, lt=1)
-    """Fraction of all samples used for validation, between 0 and 1. Their labels count towards the label budget."""
+    """Fraction of the samples with a known label used for validation, between 0 and 1; samples of a given test set do
+    not count. Their labels count towards the label budget. Without effect for a data set that has validation samples of
+    its own."""
     num_val: int | None = Field(None, ge=1)
     """Number of samples used for validation, from 1. Takes precedence over `val_fraction`."""
-    test_fraction: float = Field(0.25, gt=0, lt=1)
-    """Fraction of all samples held out for the test, between 0 and 1. Without effect for a data set that has test
-    samples of its own."""
+    test_fraction: float = Field(0.25, ge=0, lt=1)
+    """Fraction of the samples with a known label held out for the test, from 0, which means no test split, to below 1.
+    Without effect for a data set that has test samples of its own."""
+    standardise: Literal["auto", "on", "off"] = "auto"
+    """Whether each feature of vectors is centred and divided by its standard deviation over the training samples;
+    `noise_std` and VAT's `epsilon` are then in standard deviations. `auto` does so unless `l2_normalise` is set.
+    Without effect on images."""
     split_seed: int = Field(0, ge=0, lt=2**32)
     """Seed that decides which samples are used for validation and test. All runs of a study share it."""
     shift_pixels: int = Field(1, ge=0)
@@ -69,7 +94,8 @@ class DataConfig(PlaceConfig):
     flip: bool = False
     """Weak augmentation: whether to mirror each training image left to right with probability 0.5."""
     noise_std: float = Field(0.0, ge=0)
-    """Weak augmentation: standard deviation of the Gaussian noise added to pixels, which are in [0, 1]; from 0."""
+    """Weak augmentation: standard deviation of the Gaussian noise added to pixels, which are in [0, 1], or to vectors,
+    in standard deviations of each feature if they are standardised; from 0."""
     cutout_fraction: float = Field(0.4, ge=0, le=1)
     """Strong augmentation: side of the blanked square as a fraction of the image's side, from 0 to 1."""
     strength: float = Field(0.5, ge=0, le=1)
@@ -78,12 +104,16 @@ class DataConfig(PlaceConfig):
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
-        num_set = (self.label_ratio is not None) + (self.labels_per_class is not None)
-        if num_set == 2 or (num_set == 0 and self.target is None):
+        if self.label_ratio is not None and self.labels_per_class is not None:
             got = f"label_ratio={self.label_ratio}, labels_per_class={self.labels_per_class}"
             raise rule_error(
-                "exactly one of `label_ratio` and `labels_per_class`", got, remedy="set one, omit the other"
+                "at most one of `label_ratio` and `labels_per_class`", got, remedy="set one, omit the other"
             )
+        if self.transductive and self.target is None:
+            raise rule_error("`transductive` needs a target", "none", path="transductive", remedy="give data.target")
+        if self.transductive and self.test is not None:
+            rule, got = "`transductive` tests on the target's samples", "a test set of its own"
+            raise rule_error(rule, got, path="transductive", remedy="omit data.test, or data.transductive")
         if self.val_fraction + self.test_fraction >= 1:
             got = f"val_fraction={self.val_fraction}, test_fraction={self.test_fraction}"
             raise rule_error("`val_fraction + test_fraction < 1`", got, remedy="leave samples to train on")
@@ -214,7 +244,7 @@ FREE_TO_CHANGE = tuple(
     )
 ) + tuple(
     f"{place}.options.{name}"
-    for place in ("data", "data.target")
+    for place in ("data", "data.unlabeled", "data.test", "data.target")
     for name in ("stream", "memory_gib", "stream_threads")
 )
 """Dotted paths of leaves that may differ between a run and its resumption."""
@@ -229,7 +259,7 @@ class Config(Frozen):
     """Names of Python modules that register algorithms, backbones, data sets and the like. Every process of a run
     imports them, from the directory where the command is given or from installed packages."""
     data: DataConfig
-    """The data set, its split and the augmentation; give at least `label_ratio` or `labels_per_class`."""
+    """The data set, its split and the augmentation."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The backbone that maps images to features."""
     algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)

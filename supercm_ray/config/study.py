@@ -26,7 +26,7 @@ from supercm_ray.config.registry import (
     registry_of,
     rule_error,
 )
-from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf, is_option
+from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf, flatten, is_option
 from supercm_ray.config.scaling import ScalingConfig
 from supercm_ray.errors import nearest
 
@@ -309,10 +309,13 @@ class Study(Frozen):
 
     def identity(self) -> str:
         """Returns a hash of everything that results depend on: not of the name, budget, number of seeds, scaling
-        section and trackers, nor of the leaves in `FREE_TO_CHANGE`.
+        section and trackers, nor of the leaves in `FREE_TO_CHANGE`. A leaf of the base with its default value adds
+        nothing, so that a study does not change its identity where a new key is introduced.
         """
-        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name", "scaling", "tracking"})
-        tree["base"] = {path: value for path, value in self.base.leaves().items() if path not in FREE_TO_CHANGE}
+        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name", "scaling", "tracking", "base"})
+        given = flatten(self.base.model_dump(mode="json", exclude_defaults=True))
+        names = {path: value for path, value in self.base.leaves().items() if path.endswith(".name")}
+        tree["base"] = {path: value for path, value in ({**names, **dict(given)}).items() if path not in FREE_TO_CHANGE}
         return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

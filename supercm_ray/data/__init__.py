@@ -4,12 +4,15 @@ from supercm_ray.data import arrays as _arrays  # noqa: F401 (registers its data
 from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
 from supercm_ray.data.augment import SampleDraws, strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices
-from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, channel_statistics, join_domains, load_dataset
+from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset, channel_statistics
+from supercm_ray.data.loading import join_domains, load_dataset
+from supercm_ray.data.overlap import check_overlap, fingerprint, sample_digests
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
+from supercm_ray.data.standardise import standardised
 
 __all__ = [
     "DATASETS",
-    "HIDDEN_LABEL",
+    "UNLABELED",
     "Batch",
     "Dataset",
     "DeviceData",
@@ -17,12 +20,16 @@ __all__ = [
     "Splits",
     "as_floats",
     "channel_statistics",
+    "check_overlap",
     "draw_batch",
     "epoch_indices",
+    "fingerprint",
     "join_domains",
     "load_dataset",
     "make_splits",
+    "sample_digests",
     "split_dataset",
+    "standardised",
     "strong_view",
     "weak_view",
 ]

@@ -63,24 +63,28 @@ class SampleDraws:
         return (*shape[:dim], shape[dim] * world_size(), *shape[dim + 1 :])
 
 
-def weak_view(images: Tensor, data: DataConfig, draws: SampleDraws) -> Tensor:
-    """Shifts, mirrors and adds noise to images (B, C, H, W) as the configuration says; a vector gets noise alone."""
+def weak_view(images: Tensor, data: DataConfig, draws: SampleDraws, std: Tensor | float = 1.0) -> Tensor:
+    """Shifts, mirrors and adds noise to images (B, C, H, W) as the configuration says; a vector gets noise alone, in
+    units of `std` (C, 1, 1).
+    """
     if images.shape[2:] != (1, 1):
         images = random_shift(images, data.shift_pixels, draws)
         if data.flip:
             images = random_flip(images, draws)
     if data.noise_std:
-        images = images + data.noise_std * draws.normal(*images.shape)
+        unit = std if images.shape[2:] == (1, 1) else 1.0
+        images = images + data.noise_std * unit * draws.normal(*images.shape)
     return images
 
 
-def strong_view(images: Tensor, data: DataConfig, draws: SampleDraws) -> Tensor:
-    """Adds two random operations of RandAugment's kind and Cutout to a weak view (B, C, H, W) of each sample.
+def strong_view(images: Tensor, data: DataConfig, draws: SampleDraws, std: Tensor | float = 1.0) -> Tensor:
+    """Adds two random operations of RandAugment's kind and Cutout to a weak view (B, C, H, W) of each sample; a vector
+    gets the weak view alone, with noise in units of `std` (C, 1, 1).
 
     Source: Cubuk et al. 2020, "RandAugment" (arXiv 1909.13719), with magnitudes drawn evenly from the whole range;
     DeVries and Taylor 2017, "Cutout" (arXiv 1708.04552).
     """
-    images = weak_view(images, data, draws)
+    images = weak_view(images, data, draws, std)
     if images.shape[2:] == (1, 1):
         return images
     lots, positions = draws.uniform(2, len(images), len(_RANGES), dim=1)

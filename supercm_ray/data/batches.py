@@ -43,6 +43,9 @@ class Batch:
 class DeviceData:
     """A data set on the device, in uint8 until a batch is drawn, with the sample indices of each split in ascending
     order. Streamed images are moved to the device batch by batch.
+
+    Attributes:
+        std: (C, 1, 1), standard deviation of the inputs by channel, as `Dataset.std`.
     """
 
     images: Tensor | Stream
@@ -51,6 +54,7 @@ class DeviceData:
     unlabeled: Tensor
     val: Tensor
     test: Tensor
+    std: Tensor
 
     @classmethod
     def of(cls, dataset: Dataset, splits: Splits, device: torch.device) -> DeviceData:
@@ -58,7 +62,9 @@ class DeviceData:
         parts = (splits.labeled, splits.unlabeled, splits.val, splits.test)
         images, labels = dataset.images, _shared(dataset.labels).to(device)
         taken = Stream(images, device) if isinstance(images, StreamedImages) else _shared(images).to(device)
-        return cls(taken, labels, *(torch.as_tensor(part, device=device) for part in parts))
+        labeled, unlabeled, val, test = (torch.as_tensor(part, device=device) for part in parts)
+        std = torch.tensor(dataset.std, device=device).view(-1, 1, 1)
+        return cls(taken, labels, labeled, unlabeled, val, test, std)
 
     def expect(self, batches: Iterable[Tensor]) -> None:
         """Announces the samples of the next calls of `pixels`, in order, so that streamed images are decoded ahead of
@@ -96,7 +102,7 @@ def draw_batch(
     """Draws and augments the batch of these sample indices."""
     clean = data.pixels(torch.cat([labeled, unlabeled]))
     count = len(labeled)
-    weak = weak_view(clean, config.data, SampleDraws(generator, count, len(unlabeled)))
+    weak = weak_view(clean, config.data, SampleDraws(generator, count, len(unlabeled)), data.std)
     places = (torch.searchsorted(data.labeled, labeled), torch.searchsorted(data.unlabeled, unlabeled))
     return Batch(clean[:count], weak[:count], data.labels[labeled], clean[count:], weak[count:], *places)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import numpy as np
 
-from supercm_ray.data import split_dataset
-from supercm_ray.errors import SuperCMError
+from supercm_ray.data import UNLABELED, Dataset, Splits, split_dataset
+from supercm_ray.errors import StudyError, SuperCMError
 from supercm_ray.execution.executor import Executor, Phase
 from supercm_ray.execution.queues import FinalistQueue, TrialQueue
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.execution.stopping import SCHEDULERS
+from supercm_ray.records import DataSummary
 from supercm_ray.search import OptunaStore, StudyView, TrialSource, save_plan
 
 
@@ -44,8 +45,37 @@ def check_planned(view: StudyView) -> None:
 
 
 def describe_data(recorder: Recorder) -> None:
-    """Stores what readers need to know of the data set, such as class names, so that they need not load it."""
-    recorder.folder.write("data.json", json.dumps({"class_names": list(recorder.dataset.class_names)}))
+    """Stores what readers need to know of the data set, such as class names, so that they need not load it.
+
+    Raises:
+        StudyError: if the data are not those that the study was begun with.
+    """
+    folder, dataset = recorder.folder, recorder.dataset
+    summary, former = summarise(dataset, split_dataset(dataset, recorder.study.base)), folder.data_summary()
+    if former.fingerprint not in ("", summary.fingerprint):
+        raise StudyError(
+            f"the data must be those that {folder.path} was begun with, got others: {_counted(former)} then, "
+            f"{_counted(summary)} now; put the former files back, or give the study another `name`"
+        )
+    folder.write("data.json", summary.to_json())
+
+
+def summarise(dataset: Dataset, splits: Splits) -> DataSummary:
+    """Returns the description of a data set under these splits."""
+    known = dataset.labels != UNLABELED
+    target = splits.unlabeled if dataset.target_indices is not None else splits.unlabeled[:0]
+    return DataSummary(
+        class_names=dataset.class_names,
+        counts=splits.counts,
+        num_unknown=int((~known).sum()),
+        num_oracle=int(known[np.setdiff1d(target, splits.test)].sum()),
+        notes=dataset.notes,
+        fingerprint=dataset.fingerprint,
+    )
+
+
+def _counted(summary: DataSummary) -> str:
+    return f"{sum(summary.counts.values())} samples of {len(summary.class_names)} classes"
 
 
 def run_search(recorder: Recorder, executor: Executor) -> None:
@@ -57,15 +87,15 @@ def run_search(recorder: Recorder, executor: Executor) -> None:
     queue = TrialQueue(recorder, source, rule)
     recorder.phase("search", study.budget.num_trials, [trial.record for trial in view.trials])
     if queue.num_left:
-        test = split_dataset(recorder.dataset, study.base).test
-        data = recorder.dataset.mask_test_split(test)
+        splits = split_dataset(recorder.dataset, study.base)
+        data = recorder.dataset.mask_test_split(splits.test, trained=splits.unlabeled)
         executor.run_all(Phase("search", study, recorder.folder, data, evaluate_test=False), queue)
     recorder.clear_trials()
 
 
 def run_finalists(recorder: Recorder, executor: Executor) -> None:
     """Plans the finalists from the trials, stores the plan, and runs those that have not ended. Each reads the test
-    split once, after its last epoch.
+    split, if there is one, once, after its last epoch.
 
     Raises:
         SuperCMError: if no trial has used its full budget.

@@ -79,6 +79,7 @@ class Recorder:
                 params=config.leaves(),
                 label_budget=splits.label_budget,
                 num_labeled=len(splits.labeled),
+                num_unlabeled=len(splits.unlabeled),
                 labels=dict(run.labels),
                 started_ms=now_ms(),
             )

@@ -1,6 +1,7 @@
 """The files of a study on disk, and the messages that they are written from."""
 
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
+from supercm_ray.records.data_summary import DataSummary
 from supercm_ray.records.files import now_ms, read_text, write_atomically
 from supercm_ray.records.messages import (
     Arrays,
@@ -23,6 +24,7 @@ __all__ = [
     "REFUSED",
     "Arrays",
     "CheckpointStore",
+    "DataSummary",
     "EpochMetrics",
     "Kind",
     "Message",

@@ -31,6 +31,7 @@ class RunRecord:
         reason: why it failed, or why it was stopped.
         by_process: whether its process failed, and not its computation; a finalist is then run again.
         num_labeled: number of labels trained on, those for validation excluded.
+        num_unlabeled: number of unlabeled samples trained on.
         summary: metrics of the whole run; for a finalist those of the test split.
     """
 
@@ -44,6 +45,7 @@ class RunRecord:
     reason: str = ""
     by_process: bool = False
     num_labeled: int = 0
+    num_unlabeled: int = 0
     summary: dict[str, float] = field(default_factory=dict)
     started_ms: int = 0
     ended_ms: int | None = None

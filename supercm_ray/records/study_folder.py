@@ -3,6 +3,7 @@
     <results>/<study>/
         study.json               identity of the study
         study.yaml               the study file as resolved
+        data.json                what was found in the data: classes, counts, notes
         optuna.db                Optuna's storage of the trials, rebuilt from the records if it is lost
         trials/0000/             one folder for each trial: run.json, metrics.jsonl, checkpoint.pt, splits.npz
         finalists/<name>/        one folder for each finalist: the same files, and test_predictions.npz
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supercm_ray.errors import StudyError
+from supercm_ray.records.data_summary import DataSummary
 from supercm_ray.records.files import read_text, write_atomically, write_first
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
 
@@ -72,6 +74,10 @@ class StudyFolder:
     def optuna_url(self) -> str:
         """URL of Optuna's storage of the study."""
         return f"sqlite:///{self.path.resolve() / 'optuna.db'}"
+
+    def data_summary(self) -> DataSummary:
+        """Reads the description of the study's data; an empty one if it was not stored."""
+        return DataSummary.from_json(self.read("data.json"))
 
     def run(self, key: str) -> RunFolder:
         """Returns the folder of the run with this key."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from supercm_ray.config import Leaf, ScalingConfig, Study
-from supercm_ray.data import Splits
+from supercm_ray.data import Splits, standardised
 from supercm_ray.execution.attempts import job_of
 from supercm_ray.execution.executor import Run
 from supercm_ray.execution.recorder import Recorder
@@ -83,7 +83,8 @@ class ScalingRun:
 
     def _timing_job(self, key: str, overrides: dict[str, Leaf]) -> TimingJob:
         config, splits = self._study.base.replace(overrides), Splits.load(self.recorder.folder.run(key).splits)
-        return TimingJob(config, self.recorder.dataset, splits, self.scaling.warmup_steps, self.scaling.num_steps)
+        dataset = standardised(self.recorder.dataset, splits, config.data)
+        return TimingJob(config, dataset, splits, self.scaling.warmup_steps, self.scaling.num_steps)
 
     def _target(self, num_workers: int, seed: int) -> None:
         key, target = target_key(num_workers, seed), self.scaling.target_accuracy

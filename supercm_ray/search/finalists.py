@@ -42,7 +42,9 @@ class Row:
         label_budget: number of labels used, those for validation included.
         num_labeled: number of labels trained on.
         num_runs: number of seeds that finished, of `num_seeds`.
-        gains: tuned minus baseline on the test split, by seed; empty for the baseline itself.
+        test_accuracy: None if there is no test split.
+        gains: tuned minus baseline by seed, on the test split or, if there is none, on the validation split; empty for
+            the baseline itself.
     """
 
     group: Group
@@ -53,7 +55,7 @@ class Row:
     num_runs: int
     num_seeds: int
     val_accuracy: tuple[float, float]
-    test_accuracy: tuple[float, float]
+    test_accuracy: tuple[float, float] | None
     gains: tuple[float, ...]
 
 
@@ -93,6 +95,7 @@ def table(study: Study, finalists: Sequence[Finalist], runs: Mapping[str, RunVie
         if not done:
             continue
         baseline = _complete(members.get((group, BASELINE), []), runs) if arm == TUNED else []
+        tested = [run.record.summary["test/accuracy"] for run in done if "test/accuracy" in run.record.summary]
         rows.append(
             Row(
                 group=group,
@@ -103,7 +106,7 @@ def table(study: Study, finalists: Sequence[Finalist], runs: Mapping[str, RunVie
                 num_runs=len(done),
                 num_seeds=len(ours),
                 val_accuracy=_mean_std([run.metrics["val/accuracy"] for run in done]),
-                test_accuracy=_mean_std([run.record.summary["test/accuracy"] for run in done]),
+                test_accuracy=_mean_std(tested) if len(tested) == len(done) else None,
                 gains=_paired_gains(done, baseline),
             )
         )
@@ -123,9 +126,14 @@ def _finalist(study: Study, group: Group, arm: str, overrides: dict[str, Leaf]) 
 
 
 def _paired_gains(tuned: Sequence[RunView], baseline: Sequence[RunView]) -> tuple[float, ...]:
-    others = {run.record.params["seed"]: run.record.summary["test/accuracy"] for run in baseline}
-    pairs = [(run.record.summary["test/accuracy"], others.get(run.record.params["seed"])) for run in tuned]
+    others = {run.record.params["seed"]: _accuracy(run) for run in baseline}
+    pairs = [(_accuracy(run), others.get(run.record.params["seed"])) for run in tuned]
     return tuple(ours - theirs for ours, theirs in pairs if theirs is not None)
+
+
+def _accuracy(run: RunView) -> float:
+    """Returns the accuracy on the test split or, if there is none, on the validation split."""
+    return run.record.summary.get("test/accuracy", run.metrics["val/accuracy"])
 
 
 def _mean_std(values: list[float]) -> tuple[float, float]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from supercm_ray.config import Study
-from supercm_ray.records import RunView, StudyFolder
+from supercm_ray.records import DataSummary, RunView, StudyFolder
 from supercm_ray.search.finalists import Finalist, Row, load_plan, plan_finalists, table
 from supercm_ray.search.trials import best_by_group, importances
 
@@ -74,7 +73,6 @@ class StudyView:
         return table(self.study, self.plan, self.runs)
 
     @cached_property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of the data set's classes, as stored when the study was started; empty if they are not known."""
-        text = self.folder.read("data.json")
-        return tuple(json.loads(text)["class_names"]) if text else ()
+    def data(self) -> DataSummary:
+        """The description of the data, as stored when the study was started; empty if it is not known."""
+        return self.folder.data_summary()

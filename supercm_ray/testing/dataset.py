@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
-from supercm_ray.data import HIDDEN_LABEL, Dataset, DeviceData, channel_statistics, load_dataset, split_dataset
+from supercm_ray.data import UNLABELED, Dataset, DeviceData, channel_statistics, load_dataset, split_dataset
 from supercm_ray.training import TrainState, fit
 
 
@@ -113,7 +113,7 @@ class DatasetContract:
         dataset = load_dataset(self.config(tmp_path))
         masked: Dataset = pickle.loads(pickle.dumps(dataset.mask_test_split(np.array([0, 2]))))  # noqa: S301 (our own)
         assert not masked.images[np.array([0, 2])].any()
-        assert masked.labels[[0, 2]].tolist() == [HIDDEN_LABEL] * 2
+        assert masked.labels[[0, 2]].tolist() == [UNLABELED] * 2
         assert np.array_equal(masked.images[np.array([1])], dataset.images[np.array([1])])
 
     def test_an_epoch_trains(self, tmp_path: Path) -> None:

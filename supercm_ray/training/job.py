@@ -6,12 +6,13 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from supercm_ray.config import Config, import_plugins
 from supercm_ray.core import broadcast_object, rank
-from supercm_ray.data import Dataset, DeviceData, Splits
+from supercm_ray.data import Dataset, DeviceData, Splits, standardised
 from supercm_ray.records import BEST, LAST, CheckpointStore, EpochMetrics, Predictions
 from supercm_ray.training.checkpoint import deserialize, serialize
 from supercm_ray.training.evaluate import evaluate
@@ -26,7 +27,7 @@ class Job:
     Attributes:
         storage: the folder or URI of its checkpoints; the first worker reads and writes them.
         best_by: the metric and its direction by which the best checkpoint is kept; None keeps the last alone.
-        evaluate_test: whether the run reads the test split after its last epoch.
+        evaluate_test: whether the run reads the test split after its last epoch; without effect if it has none.
     """
 
     config: Config
@@ -35,6 +36,11 @@ class Job:
     storage: str
     best_by: tuple[str, str] | None = None
     evaluate_test: bool = False
+
+    @cached_property
+    def prepared(self) -> Dataset:
+        """The data set with the statistics that its inputs are standardised with."""
+        return standardised(self.dataset, self.splits, self.config.data)
 
 
 def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
@@ -54,12 +60,12 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
     checkpointer = _Checkpointer(job)
     try:
         state = checkpointer.resume(device)
-        data = DeviceData.of(job.dataset, job.splits, device)
+        data = DeviceData.of(job.prepared, job.splits, device)
         for metrics in itertools.chain(list(state.history), _train(state, data, checkpointer)):
             yield EpochMetrics(
                 int(metrics["epoch"]), {name: value for name, value in metrics.items() if name != "epoch"}
             )
-        if job.evaluate_test:
+        if job.evaluate_test and len(job.splits.test):
             yield _evaluate_test(state, data)
     finally:
         checkpointer.close()
@@ -88,7 +94,7 @@ class _Checkpointer:
 
     def resume(self, device: torch.device) -> TrainState:
         content = broadcast_object(self._store.read() if self._store else None)
-        config, dataset, num_unlabeled = self._job.config, self._job.dataset, len(self._job.splits.unlabeled)
+        config, dataset, num_unlabeled = self._job.config, self._job.prepared, len(self._job.splits.unlabeled)
         if content is None:
             return TrainState.create(config, dataset, device, num_unlabeled)
         return deserialize(content, f"{self._job.storage}/{LAST}", config, dataset, device, num_unlabeled)

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 
 from supercm_ray.config import Config, Leaf, Study
-from supercm_ray.data import Dataset, load_dataset, split_dataset
+from supercm_ray.data import (
+    Dataset,
+    check_overlap,
+    fingerprint,
+    load_dataset,
+    sample_digests,
+    split_dataset,
+)
 from supercm_ray.errors import StudyError
 from supercm_ray.models import build_classifier
 
+logger = logging.getLogger(__name__)
+
 
 def load_checked(study: Study) -> Dataset:
-    """Loads the data set of a study and makes its splits at every end of the space, with and without the baseline.
+    """Loads the data set of a study and makes its splits at every end of the space, with and without the baseline. Its
+    notes say which splits share samples, and are logged as warnings.
 
     Raises:
-        StudyError: for data that cannot be read, a network that does not take them, and a class that would lack a
-            sample somewhere.
+        StudyError: for data that cannot be read, a network that does not take them, a class that would lack a sample
+            somewhere, and test samples that are training samples.
     """
     try:
         dataset = load_dataset(study.base.data)
@@ -26,9 +38,18 @@ def load_checked(study: Study) -> Dataset:
             _check_views(config, dataset)
         for config in _variants(study, ("data.",)):
             split_dataset(dataset, config)
+        return _without_overlap(dataset, study.base)
     except StudyError as error:
         raise StudyError(f"{error} (in {study.source})") from error
-    return dataset
+
+
+def _without_overlap(dataset: Dataset, config: Config) -> Dataset:
+    """Returns the data set with its fingerprint, and notes on samples that several splits share."""
+    digests, splits = sample_digests(dataset), split_dataset(dataset, config)
+    notes = check_overlap(dataset, splits, digests)
+    for note in notes:
+        logger.warning("%s", note)
+    return replace(dataset, notes=(*dataset.notes, *notes), fingerprint=fingerprint(dataset, digests, splits))
 
 
 def _try_model(config: Config, dataset: Dataset) -> None:

@@ -17,7 +17,7 @@ from supercm_ray.core import (
     gaussian_ramp,
     supervised_loss,
 )
-from supercm_ray.data import HIDDEN_LABEL, Batch
+from supercm_ray.data import UNLABELED, Batch
 from supercm_ray.models import Classifier, Outputs
 
 
@@ -113,7 +113,7 @@ class StepLoss(nn.Module):
         if self.config.algorithm.centroid_mode == "pseudo_labeled":
             confidence, predicted = outputs.assignments[len(labels) :].detach().max(dim=1)
             confident = confidence > self.config.algorithm.centroid_threshold
-            labels = torch.cat([labels, predicted.where(confident, torch.full_like(predicted, HIDDEN_LABEL))])
+            labels = torch.cat([labels, predicted.where(confident, torch.full_like(predicted, UNLABELED))])
         self.centroids.update(outputs.features[: len(labels)], labels)
 
     @torch.no_grad()

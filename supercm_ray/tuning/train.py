@@ -13,6 +13,7 @@ from supercm_ray.errors import InterruptedStudyError, StudyError
 from supercm_ray.execution.attempts import job_of
 from supercm_ray.execution.executor import Executor, Run
 from supercm_ray.execution.interruption import check_interrupt, interruptible
+from supercm_ray.execution.phases import describe_data
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder
 from supercm_ray.tracking import background, make_tracker, tracker_names
@@ -53,6 +54,7 @@ def train(
     with folder.lock(), interruptible():
         with background(make_tracker(study, folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
+            describe_data(recorder)
             record = _train_once(recorder, executor, Run(key, "train"), evaluate_test)
             tracker.sync(key)  # also where it was complete before, and the tracker lacks it
             model_uri = tracker.log_model(model_of(study.base, folder, key, dataset), under=key)

@@ -65,7 +65,7 @@ BROKEN = {
         "got -1",
         "greater than 0",
     ),
-    "upper end": Broken("base: {data: {label_ratio: 1.5}}\n", "`base.data.label_ratio`", "got 1.5", "less than 1"),
+    "upper end": Broken("base: {data: {label_ratio: 1.5}}\n", "`base.data.label_ratio`", "got 1.5", "equal to 1"),
     "text for a number": Broken(
         "base: {data: {label_ratio: 0.1}, training: {learning_rate: fast}}\n",
         "`base.training.learning_rate`",
@@ -101,7 +101,6 @@ BROKEN = {
         "label_ratio=0.1, labels_per_class=3",
         "set one, omit the other",
     ),
-    "no label setting": Broken("base: {data: {}}\n", "base.data", "label_ratio=None", "set one"),
     "no row to train on": Broken(
         "base: {data: {label_ratio: 0.1, val_fraction: 0.5, test_fraction: 0.5}}\n",
         "base.data",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from supercm_ray.data import DATASETS, HIDDEN_LABEL, Dataset
+from supercm_ray.data import DATASETS, UNLABELED, Dataset
 from supercm_ray.errors import StudyError
 
 
@@ -29,7 +29,7 @@ def test_seal_blanks_exactly_these_samples(digits: Dataset) -> None:
     sealed = digits.mask_test_split(indices)
     others = np.setdiff1d(np.arange(len(labels)), indices)
     assert sealed.images[indices].max() == 0
-    assert sealed.labels[indices].tolist() == [HIDDEN_LABEL] * 3
+    assert sealed.labels[indices].tolist() == [UNLABELED] * 3
     assert np.array_equal(sealed.images[others], images[others])
     assert np.array_equal(sealed.labels[others], labels[others])
     assert np.array_equal(digits.images, images), "the original is left as it was"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from supercm_ray.config import Config, DataConfig, PlaceConfig
-from supercm_ray.data import Dataset, join_domains, load_dataset, split_dataset
-from supercm_ray.data.dataset import target_place
+from supercm_ray.data import UNLABELED, Dataset, join_domains, load_dataset, split_dataset
+from supercm_ray.data.loading import place_beside
 from supercm_ray.errors import StudyError
 
 REAL = Path(os.environ.get("SUPERCM_DATA", ""))
@@ -113,8 +113,9 @@ def test_names_of_classes_are_compared_wherever_both_domains_have_them() -> None
         join_domains(named("low", "0", "1", "2"), named("high", "7", "8", "9"))
     with pytest.raises(StudyError, match="differ in 0, 1, cat, dog"):
         join_domains(named("numbers", "0", "1"), named("words", "cat", "dog"))
-    with pytest.raises(StudyError, match="differ in their order"):
-        join_domains(named("a", "cat", "dog"), named("b", "dog", "cat"))
+    swapped = join_domains(named("a", "cat", "dog"), named("b", "dog", "cat"))
+    assert swapped.class_names == ("cat", "dog")
+    assert swapped.labels[swapped.target_indices].tolist() == [1, 0] * 30, "labels follow the names"
     with pytest.raises(StudyError, match="got 2 in words and 3 in arrays; name another"):
         join_domains(named("words", "cat", "dog"), unnamed("arrays", 3))
     for source, target in ((named("a", "cat", "dog"), unnamed("b", 2)), (unnamed("a", 2), named("b", "cat", "dog"))):
@@ -172,18 +173,20 @@ def test_samples_that_the_source_keeps_for_its_test_are_left_out() -> None:
 
 
 def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() -> None:
-    place = target_place(
-        DataConfig(name="usps", root="here", options={"download": True}, label_ratio=0.1), PlaceConfig(name="mnist")
+    place = place_beside(
+        DataConfig(name="usps", root="here", options={"download": True}, label_ratio=0.1),
+        PlaceConfig(name="mnist"),
+        "target",
     )
     assert (place.name, place.root, place.options.download) == ("mnist", "here", True)
     assert (
-        target_place(
-            DataConfig(name="usps", root="here", label_ratio=0.1), PlaceConfig(name="mnist", root="there")
+        place_beside(
+            DataConfig(name="usps", root="here", label_ratio=0.1), PlaceConfig(name="mnist", root="there"), "target"
         ).root
         == "there"
     )
-    with pytest.raises(StudyError, match="source and target must differ"):
-        target_place(DataConfig(name="digits", label_ratio=0.1), PlaceConfig(name="digits"))
+    with pytest.raises(StudyError, match="must differ from the data set itself"):
+        place_beside(DataConfig(name="digits", label_ratio=0.1), PlaceConfig(name="digits"), "target")
 
 
 @pytest.mark.parametrize(
@@ -193,27 +196,38 @@ def test_the_target_takes_what_it_leaves_out_from_the_source_and_is_another() ->
 def test_the_target_takes_options_that_say_what_its_images_become(given: dict[str, object], expected: tuple) -> None:
     source = {"image_size": 8, "skip_corrupt": True, "stream": "off", "stream_threads": 3}
     data = DataConfig(name="image_folder", root="here", label_ratio=0.1, options=source)
-    options = target_place(data, PlaceConfig(name="image_folder", root="there", options=given)).options
+    options = place_beside(data, PlaceConfig(name="image_folder", root="there", options=given), "target").options
     assert (options.image_size, options.skip_corrupt, options.stream_threads, options.stream) == expected
-    with pytest.raises(StudyError, match="source and target must differ"):
-        target_place(data, PlaceConfig(name="image_folder", options=given))
+    with pytest.raises(StudyError, match="must differ from the data set itself"):
+        place_beside(data, PlaceConfig(name="image_folder", options=given), "target")
 
 
 def test_two_files_of_a_folder_are_two_domains() -> None:
     data = DataConfig(
         name="arrays", root="here", label_ratio=0.1, options={"train_file": "a.npz", "test_file": "t.npz"}
     )
-    place = target_place(data, PlaceConfig(name="arrays", options={"train_file": "b.npz"}))
+    place = place_beside(data, PlaceConfig(name="arrays", options={"train_file": "b.npz"}), "target")
     assert (place.root, place.options.train_file, place.options.test_file) == ("here", "b.npz", None)
-    with pytest.raises(StudyError, match="source and target must differ"):
-        target_place(data, PlaceConfig(name="arrays", options=data.options))
+    with pytest.raises(StudyError, match="must differ from the data set itself"):
+        place_beside(data, PlaceConfig(name="arrays", options=data.options), "target")
 
 
-def test_hidden_labels_of_the_target_decide_nothing() -> None:
+def test_a_target_without_labels_has_no_test_split() -> None:
     pair = load_dataset(PAIR)
     hidden = pair.mask_test_split(pair.target_indices)
     ours, theirs = (split_dataset(one, Config(data=PAIR)) for one in (pair, hidden))
-    assert all(np.array_equal(getattr(ours, n), getattr(theirs, n)) for n in ("labeled", "unlabeled", "val", "test"))
+    assert np.array_equal(ours.labeled, theirs.labeled) and np.array_equal(ours.val, theirs.val)
+    assert not len(theirs.test)
+    assert np.array_equal(theirs.unlabeled, pair.target_indices)
+
+
+def test_transductive_training_sees_every_target_sample() -> None:
+    pair = load_dataset(PAIR)
+    few = dataclasses.replace(pair, labels=pair.labels.copy())
+    few.labels[few.target_indices[7:]] = UNLABELED
+    splits = split_dataset(few, Config(data=PAIR.model_copy(update={"transductive": True})))
+    assert np.array_equal(splits.unlabeled, pair.target_indices)
+    assert np.array_equal(splits.test, pair.target_indices[:7])
 
 
 def test_a_class_without_a_source_sample_is_named_with_the_setting_that_is_set() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from supercm_ray.config import DataConfig
-from supercm_ray.data import Dataset, Splits, make_splits
+from supercm_ray.config import Config, DataConfig
+from supercm_ray.data import Dataset, Splits, make_splits, split_dataset
 from supercm_ray.errors import StudyError
 
 NAMES = ("labeled", "unlabeled", "val", "test")
@@ -133,8 +133,9 @@ def test_more_labels_per_class_than_the_smallest_class_has_is_an_error() -> None
 def test_no_unlabeled_sample_left_is_an_error(data: DataConfig) -> None:
     even = np.repeat(np.arange(3), 10)
     data = data.model_copy(update={"val_fraction": 0.2, "test_fraction": 0.2})
+    dataset = Dataset("even", np.zeros((30, 2, 1, 1), np.float32), even, ("a", "b", "c"), (0.0,), (1.0,))
     with pytest.raises(StudyError, match=r"at least one unlabeled sample .*; lower it"):
-        make_splits(even, data, 0)
+        split_dataset(dataset, Config(data=data))
 
 
 def test_splits_survive_saving(tmp_path: Path, digits: Dataset) -> None:

@@ -172,6 +172,8 @@ class MlflowTracker:
             "supercm.kind": record.kind,
             "supercm.run": record.key,
             "supercm.label_budget": str(record.label_budget),
+            "supercm.num_labeled": str(record.num_labeled),
+            "supercm.num_unlabeled": str(record.num_unlabeled),
             **{f"supercm.{name}": str(value) for name, value in record.labels.items()},
             **_provenance_tags(),
         }

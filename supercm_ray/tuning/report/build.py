@@ -10,6 +10,7 @@ from pathlib import Path
 from supercm_ray.config import Study
 from supercm_ray.records import StudyFolder, read_text, write_atomically
 from supercm_ray.search import Row, StudyView
+from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.report.draw import draw_plots
 from supercm_ray.tuning.report.page import render
 from supercm_ray.tuning.report.table_json import table_tree
@@ -77,4 +78,5 @@ def _finalists_in(table_json: Path) -> int:
 
 def _text(data: ReportData) -> str:
     labels = data.training_labels
-    return f"{table_text(data.study, data.rows, labels)}\n\n{headline(data.study, data.rows, labels)}"
+    sentences = "".join(f"\n{sentence}" for sentence in about_data(data.study, data.data))
+    return f"{table_text(data.study, data.rows, labels)}\n\n{headline(data.study, data.rows, labels)}{sentences}"

@@ -44,7 +44,9 @@ class _Places:
 
 @styled
 def frontier(data: ReportData) -> Figure:
-    """Draws accuracy against the group: both arms on the test split, all trials on the validation split."""
+    """Draws accuracy against the group: both arms on the test split if there is one, and all trials on the validation
+    split.
+    """
     figure, axes = new_axes()
     places = _place_groups(axes, data) if data.study.group_paths else _place_arms(axes)
     handles: list[Artist | ErrorbarContainer] = [
@@ -94,8 +96,10 @@ def _draw_trials(axes: Axes, data: ReportData, places: _Places) -> Line2D:
 
 
 def _draw_arm(axes: Axes, arm: str, rows: Sequence[Row], places: _Places) -> ErrorbarContainer:
-    means, stds = (100 * np.asarray(column) for column in zip(*(row.test_accuracy for row in rows), strict=True))
-    label = f"{arm}, test/accuracy,\nmean ± std over seeds"
+    tested = [row.test_accuracy for row in rows if row.test_accuracy is not None]
+    values = tested if len(tested) == len(rows) else [row.val_accuracy for row in rows]
+    means, stds = (100 * np.asarray(column) for column in zip(*values, strict=True))
+    label = f"{arm}, {'test' if values is tested else 'val'}/accuracy,\nmean ± std over seeds"
     return axes.errorbar(
         places.x([row.group for row in rows], arm),
         means,

@@ -12,6 +12,7 @@ import yaml
 from supercm_ray.records import RunView
 from supercm_ray.reporting.html import data_uri, fill
 from supercm_ray.search.finalists import BASELINE, Row
+from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.report.draw import Drawn
 from supercm_ray.tuning.report.text import HEADINGS, gain_text, headline, percent, seeds_text, value_text
 from supercm_ray.tuning.report.validators import rank_correlations
@@ -37,6 +38,7 @@ def render(data: ReportData, plots: Sequence[Drawn]) -> str:
         headings=(*study.group_paths, *HEADINGS[:3], "params", *HEADINGS[3:]),
         num_group_paths=len(study.group_paths),
         rows=[_row(data, row) for row in data.rows],
+        sentences=about_data(study, data.data),
         baseline=[f"{path} = {value_text(value)}" for path, value in study.baseline.items()],
         searched=list(study.space),
         correlations=rank_correlations(data.trials),
@@ -60,7 +62,7 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "arm": row.arm,
         "params": {path: value_text(value) for path, value in shown.items()},
         "val": percent(row.val_accuracy),
-        "test": percent(row.test_accuracy),
+        "test": "–" if row.test_accuracy is None else percent(row.test_accuracy),
         "seeds": seeds_text(row),
         "gain": "" if row.arm == BASELINE else gain_text(row),
     }

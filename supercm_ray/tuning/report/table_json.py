@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from supercm_ray.search.finalists import Row
+from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.report.text import gain, headline
 from supercm_ray.tuning.report.view import ReportData
 
@@ -20,6 +21,7 @@ def table_tree(data: ReportData) -> dict[str, object]:
         "trials": data.statuses,
         "importances": data.importances,
         "incomplete": list(data.incomplete),
+        "data": {"counts": dict(data.data.counts), "sentences": list(about_data(data.study, data.data))},
         "rows": [_row(data, row) for row in data.rows],
     }
 
@@ -35,6 +37,7 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "num_seeds": row.num_seeds,
         "val_accuracy": _value(row.val_accuracy),
         "test_accuracy": _value(row.test_accuracy),
+        "gains_on": "validation" if row.test_accuracy is None else "test",
         "gains": list(row.gains),
         "gain": _value(gain(row)),
     }

@@ -24,13 +24,19 @@ def headline(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, 
     """
     tuned = [row for row in rows if row.arm == TUNED]
     if not tuned:
-        return f"No tuned finalist of {study.name} has finished yet, so there is no result on the test split."
+        return f"No tuned finalist of {study.name} has finished yet, so there is no result."
     row = min(tuned, key=lambda row: (row.label_budget, -row.val_accuracy[0]))
     labels = (training_labels or {}).get(row.group)
     budget = f"{row.label_budget} labels (those for validation included)"
     count = budget if labels is None else f"{labels} training labels"
-    reached = f"With {count}, {_subject(study, row)} reaches {percent(row.test_accuracy)} % on the test split"
+    reached = f"With {count}, {_subject(study, row)} reaches {_reached(row)}"
     return f"{reached}{_comparison(study, row)}{_elsewhere(tuned)}."
+
+
+def _reached(row: Row) -> str:
+    if row.test_accuracy is None:
+        return f"{percent(row.val_accuracy)} % on the validation split, since there is no test split"
+    return f"{percent(row.test_accuracy)} % on the test split"
 
 
 def table_text(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, int] | None = None) -> str:
@@ -119,7 +125,7 @@ def _cells(row: Row, training_labels: Mapping[Group, int]) -> tuple[str, ...]:
         str(row.label_budget),
         row.arm,
         percent(row.val_accuracy),
-        percent(row.test_accuracy),
+        "–" if row.test_accuracy is None else percent(row.test_accuracy),
         seeds_text(row),
         "" if row.arm == BASELINE else gain_text(row),
     )

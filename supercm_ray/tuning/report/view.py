@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.config import Study
-from supercm_ray.records import RunRecord, RunView, StudyFolder
+from supercm_ray.records import DataSummary, RunRecord, RunView, StudyFolder
 from supercm_ray.search import TUNED, Finalist, Group, Row, StudyView
 from supercm_ray.tuning.report.incomplete import incomplete
 
@@ -50,6 +50,7 @@ class ReportData:
         best: the tuned run chosen by validation.
         predictions: its predictions on the test split.
         class_names: names by class index.
+        data: the description of the study's data.
         incomplete: sentences about what the study has not produced yet.
     """
 
@@ -64,6 +65,7 @@ class ReportData:
     best: RunView | None
     predictions: StoredPredictions | None
     class_names: tuple[str, ...]
+    data: DataSummary
     incomplete: tuple[str, ...]
 
     @property
@@ -95,13 +97,14 @@ def gather(view: StudyView) -> ReportData:
         best=best,
         predictions=predictions,
         class_names=_class_names(view, predictions),
+        data=view.data,
         incomplete=incomplete(
             study,
             trials=[trial.record for trial in view.trials],
             planned=view.plan,
             records=records,
             rows=view.rows,
-            predictions_are_lost=best is not None and predictions is None,
+            predictions_are_lost=best is not None and predictions is None and view.data.has_test,
         ),
     )
 
@@ -137,5 +140,5 @@ def _read_predictions(folder: StudyFolder, best: RunView | None) -> StoredPredic
 def _class_names(view: StudyView, predictions: StoredPredictions | None) -> tuple[str, ...]:
     """Returns the data set's names of classes, or numbers if it has no names that fit."""
     num_classes = len(predictions.confusion) if predictions else 0
-    names = view.class_names
+    names = view.data.class_names
     return names if len(names) == num_classes else tuple(map(str, range(num_classes)))

@@ -1,0 +1,95 @@
+"""Samples that stand in several splits under different indices: a test on them would say nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from supercm_ray.data.dataset import Dataset
+from supercm_ray.data.splits import Splits
+from supercm_ray.errors import StudyError
+
+Digests = npt.NDArray[np.void]
+_CHUNK = 1024
+_FEWEST_DISTINCT = 10
+"""Fewest different samples of a test set for which it is refused if training has them all."""
+
+
+def sample_digests(dataset: Dataset) -> Digests:
+    """Returns a digest (N,) of each sample's input, equal for equal inputs."""
+    found = b"".join(hashlib.blake2b(sample, digest_size=16).digest() for sample in _samples(dataset))
+    return np.frombuffer(found, dtype="V16")
+
+
+def _samples(dataset: Dataset) -> Iterator[bytes]:
+    for begin in range(0, len(dataset.labels), _CHUNK):
+        for sample in np.ascontiguousarray(dataset.images[begin : begin + _CHUNK]):
+            yield sample.tobytes()
+
+
+def fingerprint(dataset: Dataset, digests: Digests, splits: Splits) -> str:
+    """Returns a digest of all samples with their labels in their order, and of the splits, by which changed data are
+    noticed.
+    """
+    parts = (splits.labeled, splits.unlabeled, splits.val, splits.test)
+    contents = [digests.tobytes(), dataset.labels.tobytes(), *(part.tobytes() for part in parts)]
+    return hashlib.blake2b(b"|".join(contents), digest_size=16).hexdigest()
+
+
+def check_overlap(dataset: Dataset, splits: Splits, digests: Digests) -> tuple[str, ...]:
+    """Counts samples that are identical to samples of another split, and returns a sentence on each pair of splits that
+    share some.
+
+    Args:
+        dataset: the data set.
+        splits: its splits. The same sample in two of them, as for transductive adaptation, is not counted.
+        digests: the digest of each sample.
+
+    Raises:
+        StudyError: if a test set that was given consists of training samples, or source and target of the same samples.
+    """
+    _check_domains(dataset, digests)
+    notes = []
+    for name, other in (("test", "training"), ("val", "training"), ("test", "val")):
+        mine, theirs = getattr(splits, name), getattr(splits, other)
+        shared = mine[np.isin(digests[mine], digests[np.setdiff1d(theirs, mine)])]
+        if not len(shared):
+            continue
+        twin = theirs[digests[theirs] == digests[shared[0]]][0]
+        if name == "test" and other == "training" and _is_refused(dataset, mine, shared, digests):
+            raise StudyError(
+                f"the test samples must not be training samples for data.name={dataset.name}, got all {len(mine)} of "
+                f"them identical to training samples (sample {shared[0]} to {twin}); name another test set"
+            )
+        words = "validation" if name == "val" else name
+        others = "validation" if other == "val" else other
+        notes.append(
+            f"{len(shared)} of {len(mine)} {words} samples are identical to {others} samples, such as {shared[0]} to "
+            f"{twin}: figures on them are too good"
+        )
+    return tuple(notes)
+
+
+def _is_refused(dataset: Dataset, test: npt.NDArray[np.int64], shared: npt.NDArray[np.int64], digests: Digests) -> bool:
+    """Returns whether a test set of its own consists of training samples, of which enough are different to be no
+    chance.
+    """
+    enough = min(_FEWEST_DISTINCT, len(test))
+    return dataset.test_indices is not None and len(shared) == len(test) and len(np.unique(digests[test])) >= enough
+
+
+def _check_domains(dataset: Dataset, digests: Digests) -> None:
+    """Checks that source and target are not the same samples."""
+    target = dataset.target_indices
+    if target is None:
+        return
+    source = np.setdiff1d(np.arange(len(digests)), target)
+    smaller, larger = sorted((np.unique(digests[source]), np.unique(digests[target])), key=len)
+    if len(smaller) >= _FEWEST_DISTINCT and np.isin(smaller, larger).all():
+        raise StudyError(
+            f"source and target must hold different samples for data.target, got all {len(smaller)} different samples "
+            "of one in the other; name another"
+        )
