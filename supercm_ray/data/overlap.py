@@ -52,6 +52,7 @@ def check_overlap(dataset: Dataset, splits: Splits, digests: Digests) -> tuple[s
         StudyError: if a test set that was given consists of training samples, or source and target of the same samples.
     """
     _check_domains(dataset, digests)
+    _check_test(dataset, splits, digests)
     notes = []
     for name, other in (("test", "training"), ("val", "training"), ("test", "val")):
         mine, theirs = getattr(splits, name), getattr(splits, other)
@@ -59,11 +60,6 @@ def check_overlap(dataset: Dataset, splits: Splits, digests: Digests) -> tuple[s
         if not len(shared):
             continue
         twin = theirs[digests[theirs] == digests[shared[0]]][0]
-        if name == "test" and other == "training" and _is_refused(dataset, mine, shared, digests):
-            raise StudyError(
-                f"the test samples must not be training samples for data.name={dataset.name}, got all {len(mine)} of "
-                f"them identical to training samples (sample {shared[0]} to {twin}); name another test set"
-            )
         words = "validation" if name == "val" else name
         others = "validation" if other == "val" else other
         notes.append(
@@ -73,12 +69,21 @@ def check_overlap(dataset: Dataset, splits: Splits, digests: Digests) -> tuple[s
     return tuple(notes)
 
 
-def _is_refused(dataset: Dataset, test: npt.NDArray[np.int64], shared: npt.NDArray[np.int64], digests: Digests) -> bool:
-    """Returns whether a test set of its own consists of training samples, of which enough are different to be no
-    chance.
+def _check_test(dataset: Dataset, splits: Splits, digests: Digests) -> None:
+    """Checks that a test set of its own does not consist of samples used for training and validation, if it has enough
+    different ones for this to be no chance.
     """
-    enough = min(_FEWEST_DISTINCT, len(test))
-    return dataset.test_indices is not None and len(shared) == len(test) and len(np.unique(digests[test])) >= enough
+    test = splits.test
+    used = np.setdiff1d(np.union1d(splits.training, splits.val), test)
+    distinct = np.unique(digests[test])
+    if dataset.test_indices is None or len(distinct) < min(_FEWEST_DISTINCT, len(test)):
+        return
+    if len(test) and len(used) and np.isin(distinct, digests[used]).all():
+        twin = used[digests[used] == digests[test[0]]][0]
+        raise StudyError(
+            f"the test samples must not be training or validation samples for data.name={dataset.name}, got all "
+            f"{len(test)} of them identical to such (sample {test[0]} to {twin}); name another test set"
+        )
 
 
 def _check_domains(dataset: Dataset, digests: Digests) -> None:

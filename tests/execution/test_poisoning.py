@@ -19,7 +19,7 @@ from supercm_ray.records import StudyFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-SSL = {"data": {"name": "known", "labels_per_class": 2}, "algorithm": {"name": "pseudo_label"}}
+SSL = {"data": {"name": "known", "labels_per_class": 2, "num_val": 180}, "algorithm": {"name": "pseudo_label"}}
 UDA = {"data": {"name": "digits_even", "target": {"name": "known"}}, "algorithm": {"name": "dann"}}
 
 
