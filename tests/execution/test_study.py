@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ import pytest
 from optuna.trial import TrialState
 from studies import STUDY, Place
 
-from supercm_ray.config import load_study
+from supercm_ray.config import DataConfig, load_study
+from supercm_ray.data import DATASETS, UNLABELED, load_dataset
 from supercm_ray.search import BASELINE, TUNED
 
 Finished = tuple[Place, str]
@@ -236,3 +240,55 @@ def test_a_larger_budget_goes_on_where_the_smaller_ended(place: Place) -> None:
 def test_mlflow_lies_where_the_command_was_given(finished: Finished) -> None:
     place, _ = finished
     assert (place.path / "mlflow.db").exists()
+
+
+@pytest.fixture
+def unlabeled_target() -> Iterator[None]:
+    """A data set of blurred digits that nobody labeled."""
+    half = load_dataset(DataConfig(name="digits_odd_blurred"))
+    unknown = np.full(len(half.labels), UNLABELED)
+    dataset = dataclasses.replace(half, labels=unknown, class_names=(), unlabeled_because="nobody labeled it")
+    DATASETS.add("unlabeled_target", lambda place, options: dataset)
+    yield
+    DATASETS.remove("unlabeled_target")
+
+
+@pytest.mark.usefixtures("unlabeled_target")
+def test_a_target_without_labels_is_searched_and_reported(place: Place) -> None:
+    data = {"name": "digits_even", "num_val": 60, "target": {"name": "unlabeled_target"}}
+    place.write(
+        base={**STUDY["base"], "data": data},
+        space={"algorithm.clustering_weight": {"type": "float", "low": 0.1, "high": 10, "log": True}},
+        objective={"metric": "target/information_maximisation", "direction": "maximize"},
+        budget={"num_trials": 3},
+        enqueued_trials=[],
+        num_seeds=1,
+    )
+    output = place.tune_here()
+    assert "on the validation split, since there is no test split" in output
+    assert "accuracies and gains are those on the source's validation samples and say little of the target" in output
+    assert "No unlabeled sample of the target has a known label, so there is no oracle." in output
+    tuned = json.loads((place.folder.path / "table.json").read_text())["rows"][0]
+    assert tuned["test_accuracy"] is None
+    assert (tuned["gains_on"], len(tuned["gains"])) == ("validation", 1)
+    views = place.folder.views()
+    assert len(views) == 5
+    assert not any(name.startswith("test/") for view in views for name in view.record.summary)
+    assert not any("oracle/accuracy" in metrics for view in views for metrics in view.history)
+    assert "There is no test split" in (place.folder.path / "report.html").read_text()
+
+
+def test_a_study_is_not_continued_on_changed_data(place: Place) -> None:
+    place.write(num_seeds=1)
+    place.tune_here("budget.num_trials=1")
+    digits = load_dataset(DataConfig())
+    changed = dataclasses.replace(digits, labels=np.roll(digits.labels, 1))
+    known = DATASETS.find("digits").make
+    DATASETS.add("digits", lambda place, options: changed)
+    try:
+        done = place.here("tune", "tiny.yaml", "--executor", "in-process", "budget.num_trials=2")
+    finally:
+        DATASETS.add("digits", known)
+    assert done.returncode == 2
+    assert re.search(r"the data must be those that .* was begun with, got others: 1797 samples of 10", done.stderr)
+    place.tune_here("budget.num_trials=2")
