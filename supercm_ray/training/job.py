@@ -59,7 +59,7 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
             yield EpochMetrics(
                 int(metrics["epoch"]), {name: value for name, value in metrics.items() if name != "epoch"}
             )
-        if job.evaluate_test:
+        if job.evaluate_test and len(job.splits.test):
             yield _evaluate_test(state, data)
     finally:
         checkpointer.close()
@@ -126,8 +126,9 @@ class _Checkpointer:
 
 
 def _evaluate_test(state: TrainState, data: DeviceData) -> Predictions:
-    test = evaluate(state.ema_model, data, data.test)
+    val, test = (evaluate(state.ema_model, data, indices) for indices in (data.val, data.test))
     arrays = {
+        "val_confusion": val.confusion,
         "confusion": test.confusion,
         "features": test.features,
         "labels": test.labels,
@@ -136,4 +137,4 @@ def _evaluate_test(state: TrainState, data: DeviceData) -> Predictions:
         "seen": state.centroids.seen,
     }
     found = {name: values.cpu().numpy() for name, values in arrays.items()}
-    return Predictions(state.epoch, test.accuracy, test.loss, found)
+    return Predictions(state.epoch, test.metrics("test"), found)

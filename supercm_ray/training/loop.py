@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_ray.algorithms import Terms
 from supercm_ray.core import LearnedCentroids, all_reduce_sum, rank, update_ema, world_size
-from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_indices
+from supercm_ray.data import HIDDEN_LABEL, Batch, DeviceData, draw_batch, epoch_indices
 from supercm_ray.errors import DivergedError
 from supercm_ray.training.evaluate import class_means, evaluate, predict
 from supercm_ray.training.state import TrainState
@@ -27,8 +27,8 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
 
     Yields:
         After each epoch its metrics, which are also the last of `state.history`: `epoch` (from 1), the means of
-        the loss terms over the epoch (`train/...`), `val/accuracy` and `val/loss` of the moving average, and
-        `epoch_seconds`. Between two yields the state may be saved.
+        the loss terms over the epoch (`train/...`), those of the moving average (`val/...` and others that
+        `validate` returns), and `epoch_seconds`. Between two yields the state may be saved.
 
     Raises:
         DivergedError: after an epoch whose mean loss is not finite.
@@ -75,12 +75,13 @@ def _agree_on_statistics(state: TrainState) -> None:
 
 
 def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
-    """Evaluates the moving average: the metrics that may select a run and, with a target domain, `oracle/accuracy`,
-    which may not. Validators are computed from at most 2000 unlabeled samples and from centroids that are learned, or
-    class means of at most as many labeled samples under the moving average.
+    """Evaluates the moving average: the metrics that may select a run and, with a target domain some of whose
+    unlabeled samples have a known label, `oracle/accuracy` over these, which may not. Validators are computed from at
+    most 2000 unlabeled samples and from centroids that are learned, or class means of at most as many labeled samples
+    under the moving average.
     """
     val = evaluate(state.ema_model, data, data.val)
-    metrics = {"val/accuracy": val.accuracy, "val/loss": val.loss}
+    metrics = val.metrics("val")
     has_target = state.config.data.target is not None
     if not applicable(has_target=has_target):
         return metrics
@@ -90,9 +91,11 @@ def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     learned = (state.centroids.value, state.centroids.seen)
     centroids, seen = learned if is_learned else class_means(state.ema_model, data, _UNLABELED_SAMPLES)
     measured = unlabeled_metrics(outputs, centroids, seen, has_target=has_target)
-    if not has_target:
+    labels = data.labels[indices]
+    known = labels != HIDDEN_LABEL
+    if not has_target or not known.any():
         return {**measured, **metrics}
-    oracle = (outputs.logits.argmax(dim=1) == data.labels[indices]).double().mean().item()
+    oracle = (outputs.logits.argmax(dim=1) == labels)[known].double().mean().item()
     return {**measured, **metrics, "oracle/accuracy": oracle}
 
 
