@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,13 @@ from supercm_ray.algorithms import Terms
 from supercm_ray.core import LearnedCentroids, all_reduce_sum, rank, update_ema, world_size
 from supercm_ray.data import HIDDEN_LABEL, Batch, DeviceData, draw_batch, epoch_indices
 from supercm_ray.errors import DivergedError
+from supercm_ray.training.calibration import calibrate_batch_norm
 from supercm_ray.training.evaluate import class_means, evaluate, predict
 from supercm_ray.training.state import TrainState
 from supercm_ray.training.validators import applicable, unlabeled_metrics
 
 _UNLABELED_SAMPLES = 2000
+_CALIBRATION_SAMPLES = 256
 
 
 def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
@@ -33,6 +37,8 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
     Raises:
         DivergedError: after an epoch whose mean loss is not finite.
     """
+    if state.step == 0:
+        calibrate(state, data)
     while state.epoch < state.config.training.num_epochs:
         started = time.perf_counter()
         with own_random_numbers(state):
@@ -61,6 +67,20 @@ def own_random_numbers(state: TrainState) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(state.config.seed * 1_000_003 + state.step + rank() * 1_000_000_007)
         yield
+
+
+def calibrate(state: TrainState, data: DeviceData) -> None:
+    """Sets the running statistics of BatchNorm to those of the first batches, since the centroids come from a pass in
+    eval mode that precedes the first step's own. The batches are drawn without advancing the run's random generator.
+    """
+    training, generator = state.config.training, torch.Generator(state.device)
+    generator.set_state(state.generator.get_state())
+    num_batches = -(-_CALIBRATION_SAMPLES // (training.labeled_batch_size + training.unlabeled_batch_size))
+    with own_random_numbers(state):
+        batches = islice(epoch_batches(replace(state, generator=generator), data), num_batches)
+        calibrate_batch_norm(state.model, (torch.cat([batch.labeled, batch.unlabeled]) for batch in batches))
+    _agree_on_statistics(state)
+    update_ema(state.ema_model, state.model, decay=0.0)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from supercm_ray.config import DataConfig
 from supercm_ray.data import Dataset, DeviceData, draw_batch, epoch_indices, make_splits
 from supercm_ray.errors import DivergedError
 from supercm_ray.training import TrainState, choose_device, evaluate, fit, train_epoch, train_step
+from supercm_ray.training.loop import calibrate
 
 CPU = torch.device("cpu")
 
@@ -86,7 +87,9 @@ def test_without_the_clustering_loss_it_is_a_plain_supervised_loop(start, digits
     list(fit(state, data))
 
     config = state.config
-    model = start(settings)[0].model
+    twin, _ = start(settings)
+    calibrate(twin, data)
+    model = twin.model
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.training.learning_rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(config.seed)
     indices = [epoch_indices(part, 3, 12, generator) for part in (data.labeled, data.unlabeled)]
@@ -116,6 +119,7 @@ def test_the_average_follows_the_parameters(start, decay: float) -> None:
 def test_the_epoch_reports_means_of_its_terms_and_the_average_on_val(start) -> None:
     state, data = start({"training.num_epochs": 2})
     twin, _ = start({"training.num_epochs": 2})
+    calibrate(twin, data)
     indices = [epoch_indices(part, 3, 12, twin.generator) for part in (data.labeled, data.unlabeled)]
     steps = [
         train_step(twin, draw_batch(data, *pair, twin.config, twin.generator)) for pair in zip(*indices, strict=True)
