@@ -28,6 +28,7 @@ from supercm_ray.config.scaling import (
     scaling_of,
 )
 from supercm_ray.config.study import (
+    VAL_METRICS,
     Budget,
     Objective,
     Sampler,
@@ -40,6 +41,7 @@ from supercm_ray.config.study import (
 __all__ = [
     "EFFICIENCY_FLOOR",
     "FREE_TO_CHANGE",
+    "VAL_METRICS",
     "AlgorithmConfig",
     "Budget",
     "CategoricalDistribution",

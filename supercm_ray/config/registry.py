@@ -20,7 +20,7 @@ import json
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -37,6 +37,7 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from supercm_ray.errors import StudyError, nearest
 
+Direction: TypeAlias = Literal["maximize", "minimize"]
 T = TypeVar("T")
 F = TypeVar("F")
 
@@ -77,12 +78,14 @@ class Entry(Generic[T]):
         make: the function or class that is registered.
         options: the model of its options.
         requires: what it requires of a configuration, such as `target`.
+        direction: for a metric, whether a larger value is better, `maximize`, or a smaller one.
     """
 
     name: str
     make: T
     options: type[OptionsModel]
     requires: frozenset[str]
+    direction: Direction = "maximize"
 
 
 class Registry(Generic[T]):
@@ -103,21 +106,32 @@ class Registry(Generic[T]):
         REGISTRIES[path] = self  # type: ignore[assignment]  # of any kind of thing
 
     def register(
-        self, name: str, *, options: type[OptionsModel] = OptionsModel, requires: Collection[str] = ()
+        self,
+        name: str,
+        *,
+        options: type[OptionsModel] = OptionsModel,
+        requires: Collection[str] = (),
+        direction: Direction = "maximize",
     ) -> Callable[[F], F]:
         """Returns a decorator that registers a function or class under this name, replacing an earlier one."""
 
         def keep(made: F) -> F:
-            self.add(name, made, options=options, requires=requires)  # type: ignore[arg-type]
+            self.add(name, made, options=options, requires=requires, direction=direction)  # type: ignore[arg-type]
             return made
 
         return keep
 
     def add(
-        self, name: str, made: T, *, options: type[OptionsModel] = OptionsModel, requires: Collection[str] = ()
+        self,
+        name: str,
+        made: T,
+        *,
+        options: type[OptionsModel] = OptionsModel,
+        requires: Collection[str] = (),
+        direction: Direction = "maximize",
     ) -> None:
         """Registers `made` under this name, replacing an earlier entry."""
-        self._entries[name] = Entry(name, made, options, frozenset(requires))
+        self._entries[name] = Entry(name, made, options, frozenset(requires), direction)
 
     def remove(self, name: str) -> None:
         """Removes a name, such as one that a test has registered. No-op if it is not registered."""

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import (
     BeforeValidator,
@@ -21,6 +21,7 @@ from pydantic import (
 
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
 from supercm_ray.config.registry import (
+    Direction,
     Frozen,
     NamedSection,
     registry_of,
@@ -47,14 +48,21 @@ def why_fixed(path: str) -> str | None:
     return None
 
 
-_VAL_METRICS = ("val/accuracy", "val/loss")
+VAL_METRICS: Mapping[str, Direction] = {
+    "val/accuracy": "maximize",
+    "val/loss": "minimize",
+    "val/balanced_accuracy": "maximize",
+    "val/f1_macro": "maximize",
+    "val/ece": "minimize",
+}
+"""Metrics of the validation split, each with the direction that is better."""
 
 
 def selectable_metrics() -> tuple[str, ...]:
     """Returns the metrics that may select trials: those of validation and the registered validators, never test or
     oracle metrics.
     """
-    return (*_VAL_METRICS, *registry_of("objective.metric").names())
+    return (*VAL_METRICS, *registry_of("objective.metric").names())
 
 
 class Objective(Frozen):
@@ -62,7 +70,7 @@ class Objective(Frozen):
 
     metric: str
     """Name of a selectable metric such as `val/accuracy`, or the dotted path of a searched leaf."""
-    direction: Literal["maximize", "minimize"]
+    direction: Direction
     """Whether to maximize or minimize the metric."""
 
 
@@ -254,7 +262,7 @@ class Study(Frozen):
 
     def _check_objectives(self) -> None:
         for i, objective in enumerate(self.objective):
-            if objective.metric not in (*_VAL_METRICS, *self.space):
+            if objective.metric not in (*VAL_METRICS, *self.space):
                 self._check_metric(objective.metric, f"objective[{i}].metric")
         names = [objective.metric for objective in self.objective]
         if len(set(names)) != len(names):

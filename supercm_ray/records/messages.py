@@ -47,25 +47,19 @@ class Predictions:
 
     Attributes:
         epoch: the last epoch, from 1.
-        accuracy: accuracy in [0, 1].
-        loss: mean cross-entropy in nats.
-        arrays: confusion (K, K), features (N, D), labels (N,), predictions (N,), centroids (K, D), seen (K,).
+        metrics: numbers by name, such as `test/accuracy`.
+        arrays: confusion (K, K), features (N, D), labels (N,), predictions (N,), centroids (K, D), seen (K,), and
+            val_confusion (K, K), that of the validation split.
     """
 
     epoch: int
-    accuracy: float
-    loss: float
+    metrics: Mapping[str, float]
     arrays: Arrays
 
     @property
     def order(self) -> int:
         """Position among the messages of the run."""
         return 2 * self.epoch + 1
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Accuracy and loss by the names of metrics."""
-        return {"test/accuracy": self.accuracy, "test/loss": self.loss}
 
 
 @dataclass(frozen=True)

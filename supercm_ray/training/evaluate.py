@@ -11,20 +11,40 @@ from torch.nn import functional
 from supercm_ray.core import all_gather, class_sums, local_shard
 from supercm_ray.data import DeviceData
 from supercm_ray.models import Classifier, Outputs
+from supercm_ray.training.metrics import balanced_accuracy_and_f1, calibration_error
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results on a split: accuracy in [0, 1], mean cross-entropy, confusion (K, K) with counts by true class (rows) and
-    predicted class, and for each sample features (N, D), labels (N,) and predictions (N,).
+    """Results on a split.
+
+    Attributes:
+        accuracy: fraction of samples that are predicted rightly.
+        loss: mean cross-entropy in nats.
+        balanced_accuracy: mean over classes of the fraction of a class's samples that are predicted rightly.
+        f1_macro: mean over classes of F1.
+        ece: expected calibration error.
+        confusion: (K, K) counts by true class (rows) and predicted class.
+        features: (N, D).
+        labels, predictions: (N,) class indices.
     """
 
     accuracy: float
     loss: float
+    balanced_accuracy: float
+    f1_macro: float
+    ece: float
     confusion: Tensor
     features: Tensor
     labels: Tensor
     predictions: Tensor
+
+    def metrics(self, split: str) -> dict[str, float]:
+        """Returns the numbers by name of metric, such as `val/accuracy` for the split `val`."""
+        return {f"{split}/{name}": getattr(self, name) for name in _NUMBERS}
+
+
+_NUMBERS = ("accuracy", "loss", "balanced_accuracy", "f1_macro", "ece")
 
 
 @torch.no_grad()
@@ -67,11 +87,16 @@ def evaluate(model: nn.Module, data: DeviceData, indices: Tensor, batch_size: in
     """Evaluates the model in eval mode on these sample indices of `data` against their labels."""
     outputs = predict(model, data, indices, batch_size)
     labels_N, predictions_N = data.labels[indices], outputs.logits.argmax(dim=1)
-    num_classes = outputs.logits.shape[1]
+    correct_N, num_classes = predictions_N == labels_N, outputs.logits.shape[1]
     confusion_KK = torch.bincount(labels_N * num_classes + predictions_N, minlength=num_classes**2)
+    balanced_accuracy, f1_macro = balanced_accuracy_and_f1(labels_N.cpu().numpy(), predictions_N.cpu().numpy())
+    confidence_N = outputs.assignments.max(dim=1).values.double()
     return Evaluation(
-        accuracy=(predictions_N == labels_N).double().mean().item(),
+        accuracy=correct_N.double().mean().item(),
         loss=functional.cross_entropy(outputs.logits, labels_N).item(),
+        balanced_accuracy=balanced_accuracy,
+        f1_macro=f1_macro,
+        ece=calibration_error(confidence_N.cpu().numpy(), correct_N.cpu().numpy()),
         confusion=confusion_KK.view(num_classes, num_classes),
         features=outputs.features,
         labels=labels_N,

@@ -132,8 +132,9 @@ class _Checkpointer:
 
 
 def _evaluate_test(state: TrainState, data: DeviceData) -> Predictions:
-    test = evaluate(state.ema_model, data, data.test)
+    val, test = (evaluate(state.ema_model, data, indices) for indices in (data.val, data.test))
     arrays = {
+        "val_confusion": val.confusion,
         "confusion": test.confusion,
         "features": test.features,
         "labels": test.labels,
@@ -142,4 +143,4 @@ def _evaluate_test(state: TrainState, data: DeviceData) -> Predictions:
         "seen": state.centroids.seen,
     }
     found = {name: values.cpu().numpy() for name, values in arrays.items()}
-    return Predictions(state.epoch, test.accuracy, test.loss, found)
+    return Predictions(state.epoch, test.metrics("test"), found)

@@ -6,20 +6,24 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain, islice
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_ray.algorithms import Terms
 from supercm_ray.core import LearnedCentroids, all_reduce_sum, rank, update_ema, world_size
-from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_indices
-from supercm_ray.errors import DivergedError
+from supercm_ray.data import HIDDEN_LABEL, Batch, DeviceData, draw_batch, epoch_indices
+from supercm_ray.training.calibration import calibrate_batch_norm
+from supercm_ray.training.divergence import check_start, diverged, diverged_parameters
 from supercm_ray.training.evaluate import class_means, evaluate, predict
 from supercm_ray.training.state import TrainState
 from supercm_ray.training.validators import applicable, unlabeled_metrics
 
 _UNLABELED_SAMPLES = 2000
+_CALIBRATION_SAMPLES = 256
 
 
 def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
@@ -27,27 +31,27 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
 
     Yields:
         After each epoch its metrics, which are also the last of `state.history`: `epoch` (from 1), the means of
-        the loss terms over the epoch (`train/...`), `val/accuracy` and `val/loss` of the moving average, and
-        `epoch_seconds`. Between two yields the state may be saved.
+        the loss terms over the epoch (`train/...`), those of the moving average (`val/...` and others that
+        `validate` returns), and `epoch_seconds`. Between two yields the state may be saved.
 
     Raises:
-        DivergedError: after an epoch whose mean loss is not finite.
+        DivergedError: if the outputs on the first batch are not finite, and after an epoch with a loss that is not.
     """
+    if state.step == 0:
+        calibrate(state, data)
     while state.epoch < state.config.training.num_epochs:
         started = time.perf_counter()
         with own_random_numbers(state):
             terms = train_epoch(state, data)
         _agree_on_statistics(state)
-        if not math.isfinite(terms["loss"]):
-            raise DivergedError(
-                f"the training loss became {terms['loss']} in epoch {state.epoch + 1} of "
-                f"{state.config.training.num_epochs}; lower training.learning_rate or algorithm.clustering_weight"
-            )
+        measured = validate(state, data)
+        if not math.isfinite(measured["val/loss"]):
+            raise diverged_parameters(state.config, state.history, state.model)
         state.history.append(
             {
                 "epoch": state.epoch + 1,
                 **{f"train/{name}": value for name, value in terms.items()},
-                **validate(state, data),
+                **measured,
                 "epoch_seconds": time.perf_counter() - started,
             }
         )
@@ -63,6 +67,26 @@ def own_random_numbers(state: TrainState) -> Iterator[None]:
         yield
 
 
+def calibrate(state: TrainState, data: DeviceData) -> None:
+    """Sets the running statistics of BatchNorm to those of the first batches, since the centroids come from a pass in
+    eval mode that precedes the first step's own. The batches are drawn without advancing the run's random generator.
+
+    Raises:
+        DivergedError: if the outputs on the first batch are not finite then.
+    """
+    training, generator = state.config.training, torch.Generator(state.device)
+    generator.set_state(state.generator.get_state())
+    num_batches = -(-_CALIBRATION_SAMPLES // (training.labeled_batch_size + training.unlabeled_batch_size))
+    with own_random_numbers(state):
+        batches = islice(epoch_batches(replace(state, generator=generator), data), num_batches)
+        inputs = (torch.cat([batch.labeled, batch.unlabeled]) for batch in batches)
+        first = next(inputs)
+        calibrate_batch_norm(state.model, chain([first], inputs))
+    _agree_on_statistics(state)
+    update_ema(state.ema_model, state.model, decay=0.0)
+    check_start(state.ema_model, first, state.config)
+
+
 @torch.no_grad()
 def _agree_on_statistics(state: TrainState) -> None:
     """Averages the running statistics of BatchNorm over the workers if each has normalised by its own samples."""
@@ -75,12 +99,13 @@ def _agree_on_statistics(state: TrainState) -> None:
 
 
 def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
-    """Evaluates the moving average: the metrics that may select a run and, with a target domain, `oracle/accuracy`,
-    which may not. Validators are computed from at most 2000 unlabeled samples and from centroids that are learned, or
-    class means of at most as many labeled samples under the moving average.
+    """Evaluates the moving average: the metrics that may select a run and, with a target domain some of whose
+    unlabeled samples have a known label, `oracle/accuracy` over these, which may not. Validators are computed from at
+    most 2000 unlabeled samples and from centroids that are learned, or class means of at most as many labeled samples
+    under the moving average.
     """
     val = evaluate(state.ema_model, data, data.val)
-    metrics = {"val/accuracy": val.accuracy, "val/loss": val.loss}
+    metrics = val.metrics("val")
     has_target = state.config.data.target is not None
     if not applicable(has_target=has_target):
         return metrics
@@ -90,20 +115,28 @@ def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     learned = (state.centroids.value, state.centroids.seen)
     centroids, seen = learned if is_learned else class_means(state.ema_model, data, _UNLABELED_SAMPLES)
     measured = unlabeled_metrics(outputs, centroids, seen, has_target=has_target)
-    if not has_target:
+    labels = data.labels[indices]
+    known = labels != HIDDEN_LABEL
+    if not has_target or not known.any():
         return {**measured, **metrics}
-    oracle = (outputs.logits.argmax(dim=1) == data.labels[indices]).double().mean().item()
+    oracle = (outputs.logits.argmax(dim=1) == labels)[known].double().mean().item()
     return {**measured, **metrics, "oracle/accuracy": oracle}
 
 
 def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
-    """Runs `steps_per_epoch` steps and returns the mean of each loss term; the device is read once, at the end."""
-    sums: dict[str, Tensor] = {}
-    for batch in epoch_batches(state, data):
-        terms = train_step(state, batch)
-        sums = {name: sums.get(name, 0.0) + value for name, value in terms.items()}
-    means = all_reduce_sum(torch.stack(list(sums.values()))) / (state.config.training.steps_per_epoch * world_size())
-    return dict(zip(sums, means.tolist(), strict=True))
+    """Runs `steps_per_epoch` steps and returns the mean of each loss term; the device is read once, at the end.
+
+    Raises:
+        DivergedError: if the loss of a step is not finite.
+    """
+    steps = [train_step(state, batch) for batch in epoch_batches(state, data)]
+    terms_ST = torch.stack([torch.stack(list(terms.values())) for terms in steps]).double()
+    means_T = all_reduce_sum(terms_ST.mean(dim=0)) / world_size()
+    means = dict(zip(steps[0], means_T.tolist(), strict=True))
+    if not math.isfinite(means["loss"]):
+        over_workers = (all_reduce_sum(terms_ST) / world_size()).tolist()
+        raise diverged(state.config, [dict(zip(means, terms, strict=True)) for terms in over_workers], state.history)
+    return means
 
 
 def epoch_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:

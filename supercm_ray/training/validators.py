@@ -45,7 +45,7 @@ def applicable(*, has_target: bool) -> list[str]:
     return [name for name, entry in VALIDATORS.entries().items() if has_target or "target" not in entry.requires]
 
 
-@VALIDATORS.register("target/entropy", requires={"target"})
+@VALIDATORS.register("target/entropy", requires={"target"}, direction="minimize")
 def _mean_entropy(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
     """Computes the mean entropy of a prediction in nats; less is surer."""
     return _entropy(outputs.assignments).mean()
@@ -68,7 +68,7 @@ def _neighbourhood_density(outputs: Outputs, centroids: Tensor, seen: Tensor) ->
     return _entropy(similarity_NN.softmax(dim=1)).mean()
 
 
-@VALIDATORS.register("target/distortion", requires={"target"})
+@VALIDATORS.register("target/distortion", requires={"target"}, direction="minimize")
 def _distortion(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
     """Computes the clustering loss without its prior; less is tighter."""
     return clustering_loss(outputs.features, outputs.assignments, centroids, seen=seen)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from supercm_ray.config import Config, Objective, Study, load_study, why_fixed
+from supercm_ray.config import VAL_METRICS, Config, Objective, Study, load_study, why_fixed
 from supercm_ray.errors import StudyError
 
 BASE = "base: {data: {label_ratio: 0.1}}\n"
@@ -36,6 +36,9 @@ def test_one_objective_may_stand_without_a_list(write) -> None:
     listed = load_study(write(f"{BASE}objective: [{{metric: val/loss, direction: minimize}}]\n"))
     assert alone == listed
     assert alone.objective == (Objective(metric="val/loss", direction="minimize"),)
+    for metric in ("val/balanced_accuracy", "val/f1_macro", "val/ece"):
+        given = f"{BASE}objective: {{metric: {metric}, direction: {VAL_METRICS[metric]}}}\n"
+        assert load_study(write(given)).primary.metric == metric
     assert load_study(write(BASE)).objective == (Objective(metric="val/accuracy", direction="maximize"),)
 
 

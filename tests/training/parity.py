@@ -26,6 +26,7 @@ from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
 from supercm_ray.core import RunningCentroids, all_reduce_sum, class_sums, rank, world_size
 from supercm_ray.data import Dataset, DeviceData, draw_batch, make_splits
 from supercm_ray.training import TrainState, fit, state, train_step
+from supercm_ray.training.loop import calibrate
 
 sys.path.append(str(Path(__file__).parents[2] / "examples"))
 import flexmatch_plugin  # noqa: F401 (registers an algorithm)
@@ -110,14 +111,18 @@ def run(overrides: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def whole_epochs() -> dict[str, Tensor]:
-    """The metrics of two epochs, whose batches and evaluations are shared out as in training."""
+    """The buffers before the first step and the metrics of two epochs, whose batches and evaluations are shared out as
+    in training.
+    """
     toy, cpu = dataset(), torch.device("cpu")
     config = BASE.replace({"training.steps_per_epoch": 3})
     data = DeviceData.of(toy, make_splits(toy.labels, config.data, config.seed), cpu)
-    one = TrainState.create(config, toy, cpu)
-    return {
+    data = dataclasses.replace(data, images=data.images.double() / 255)
+    fresh, one = (TrainState.create(config, toy, cpu) for _ in range(2))
+    calibrate(fresh, data)
+    return {f"0/{name}": value for name, value in fresh.ema_model.named_buffers()} | {
         f"{metrics['epoch']}/{name}": torch.tensor(value)
-        for metrics in fit(one, dataclasses.replace(data, images=data.images.double() / 255))
+        for metrics in fit(one, data)
         for name, value in metrics.items()
         if name != "epoch_seconds"
     }

@@ -44,8 +44,13 @@ def test_the_last_message_holds_what_was_found_on_the_test_split(job: Callable[.
     assert not any(name.startswith("test/") for message in before for name in message.metrics)
     assert isinstance(last, Predictions)
     arrays = last.arrays
-    assert arrays["confusion"].trace() / arrays["confusion"].sum() == pytest.approx(last.accuracy)
-    assert (arrays["labels"] == arrays["predictions"]).mean() == pytest.approx(last.accuracy)
+    assert arrays["confusion"].trace() / arrays["confusion"].sum() == pytest.approx(last.metrics["test/accuracy"])
+    assert (arrays["labels"] == arrays["predictions"]).mean() == pytest.approx(last.metrics["test/accuracy"])
+    names = ("accuracy", "loss", "balanced_accuracy", "f1_macro", "ece")
+    assert last.metrics.keys() == {f"test/{name}" for name in names}
+    val = arrays["val_confusion"]
+    assert isinstance(before[-1], EpochMetrics)
+    assert val.trace() / val.sum() == pytest.approx(before[-1].metrics["val/accuracy"])
     assert np.array_equal(arrays["labels"], one.dataset.labels[one.splits.test])
     assert arrays["centroids"].shape == (10, 8)
     assert arrays["seen"].all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from supercm_ray.records import RunRecord, RunView
+from supercm_ray.training import VALIDATORS
 from supercm_ray.tuning.report.validators import rank_correlations
 
 NAMES = ("val/accuracy", "val/loss", "target/entropy", "target/information_maximisation", "target/snd")
@@ -19,6 +20,16 @@ def view(number: int, oracle: float | None, status: str = "complete", **changes:
 def test_a_metric_of_which_less_is_better_is_turned() -> None:
     trials = [view(i, oracle, distortion=1 - oracle) for i, oracle in enumerate([0.1, 0.4, 0.3, 0.9])]
     assert rank_correlations(trials) == {"target/distortion": pytest.approx(1.0)}
+
+
+def test_a_metric_of_one_s_own_is_ranked_by_its_direction() -> None:
+    VALIDATORS.add("unlabeled/doubt", lambda outputs, centroids, seen: 0.0, direction="minimize")
+    try:
+        trials = [view(i, oracle, **{"unlabeled/doubt": -oracle}) for i, oracle in enumerate([0.1, 0.4, 0.3, 0.9])]
+        assert rank_correlations(trials) == {"unlabeled/doubt": pytest.approx(1.0)}
+        assert rank_correlations([*trials, view(9, 0.5)]) == {}, "one trial was run without it"
+    finally:
+        VALIDATORS.remove("unlabeled/doubt")
 
 
 def test_ranks_and_not_values_count_and_the_best_comes_first() -> None:
