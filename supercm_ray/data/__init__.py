@@ -1,15 +1,19 @@
 """Data sets, splits, augmentation and batches."""
 
 from supercm_ray.data import arrays as _arrays  # noqa: F401 (registers its data sets)
+from supercm_ray.data import randaugment as _randaugment  # noqa: F401 (registers its operations)
 from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
-from supercm_ray.data.augment import SampleDraws, strong_view, weak_view
+from supercm_ray.data.augment import strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices
 from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, channel_statistics, join_domains, load_dataset
+from supercm_ray.data.draws import SampleDraws
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
+from supercm_ray.data.strong import STRONG_VIEWS
 
 __all__ = [
     "DATASETS",
     "HIDDEN_LABEL",
+    "STRONG_VIEWS",
     "Batch",
     "Dataset",
     "DeviceData",

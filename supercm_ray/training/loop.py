@@ -16,6 +16,8 @@ from supercm_ray.core import LearnedCentroids, all_reduce_sum, rank, update_ema,
 from supercm_ray.data import Batch, DeviceData, draw_batch, epoch_indices
 from supercm_ray.errors import DivergedError
 from supercm_ray.training.evaluate import class_means, evaluate, predict
+from supercm_ray.training.optimizers import clip_gradients, set_learning_rate
+from supercm_ray.training.schedules import rate_factor
 from supercm_ray.training.state import TrainState
 from supercm_ray.training.validators import applicable, unlabeled_metrics
 
@@ -123,23 +125,17 @@ def train_step(state: TrainState, batch: Batch) -> Terms:
     terms: Terms = state.step_loss(batch, state.progress)
     state.optimizer.zero_grad()
     terms["loss"].backward()  # type: ignore[no-untyped-call]
-    for group in state.optimizer.param_groups:
-        group["lr"] = _learning_rate(state)
+    training = state.config.training
+    if training.clip_grad_norm is not None:
+        clip_gradients(state.optimizer, training.clip_grad_norm)
+    set_learning_rate(state.optimizer, rate_factor(training, state.step))
     state.optimizer.step()
     state.step += 1
     update_ema(state.ema_model, state.model, _ema_decay(state))
     return {name: term.detach() for name, term in terms.items()}
 
 
-def _learning_rate(state: TrainState) -> float:
-    training = state.config.training
-    return training.learning_rate * (
-        training.learning_rate_drop if state.progress >= training.learning_rate_drop_at else 1
-    )
-
-
 def _ema_decay(state: TrainState) -> float:
-    """Returns the decay of the moving average, smaller in the first steps so that the initial weights are soon
-    forgotten.
-    """
-    return min(state.config.training.ema_decay, state.step / (state.step + 9))
+    """Returns the decay of the moving average; under `ema_warmup` it is smaller in the first steps."""
+    training = state.config.training
+    return min(training.ema_decay, state.step / (state.step + 9)) if training.ema_warmup else training.ema_decay

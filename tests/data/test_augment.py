@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from supercm_ray.data.augment import SampleDraws, random_shift
+from supercm_ray.data import SampleDraws
+from supercm_ray.data.augment import random_shift
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
