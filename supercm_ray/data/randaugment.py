@@ -1,5 +1,5 @@
-"""RandAugment: torchvision's operations, with a choice and a magnitude for each sample. Shapes: B samples, C channels, H
-by W pixels.
+"""RandAugment: torchvision's operations, each sample with its own choice and magnitude. Shapes: B samples, C channels,
+H by W pixels.
 
 torchvision applies one operation of one magnitude to all images of a batch, so those with a magnitude are computed here
 from its definitions, and the others by it. No value is read from the device.
