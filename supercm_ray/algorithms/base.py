@@ -46,6 +46,12 @@ class Step:
         """Random numbers for the unlabeled samples, which do not depend on the number of workers."""
         return SampleDraws(self.generator, len(self.batch.unlabeled))
 
+    @property
+    def number(self) -> int:
+        """Number of steps done before this one."""
+        training = self.config.training
+        return round(self.progress * training.num_epochs * training.steps_per_epoch)
+
     def options(self, model: type[O]) -> O:
         """Returns the algorithm's options, which must be an instance of `model`."""
         return _options(self.config, model)

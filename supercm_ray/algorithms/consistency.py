@@ -31,6 +31,9 @@ class MeanTeacherOptions(OptionsModel):
 
     decay: float = Field(0.95, ge=0, lt=1)
     """Decay per step of the teacher's parameters, from 0 to below 1."""
+    decay_rampup: bool = True
+    """Whether the decay is at most 1 - 1 / (t + 1) after t steps, as published, so that the teacher of the first steps
+    is the mean of all networks so far. Otherwise it is `decay` from the first step."""
 
 
 @ALGORITHMS.register("mean_teacher", options=MeanTeacherOptions, requires={"unlabeled", "two_views"})
@@ -47,7 +50,9 @@ class MeanTeacher(nn.Module):
 
     def forward(self, step: Step) -> Terms:
         """Updates the teacher with the network's last step, then computes the term."""
-        update_ema(self.teacher, step.model, step.options(MeanTeacherOptions).decay)
+        options = step.options(MeanTeacherOptions)
+        most = 1 - 1 / (step.number + 1) if options.decay_rampup else 1.0
+        update_ema(self.teacher, step.model, min(options.decay, most))
         with torch.no_grad(), frozen_statistics(self.teacher):
             target_UK = self.teacher(step.weak_view()).assignments
         return {"consistency": functional.mse_loss(step.unlabeled_logits.softmax(dim=1), target_UK)}

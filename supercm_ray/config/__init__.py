@@ -12,7 +12,7 @@ from supercm_ray.config.run import (
     Leaf,
     ModelConfig,
     PlaceConfig,
-    TrainingConfig,
+    StrongViewConfig,
     flatten,
     is_option,
     set_leaf,
@@ -37,6 +37,7 @@ from supercm_ray.config.study import (
     selectable_metrics,
     why_fixed,
 )
+from supercm_ray.config.training import OptimizerConfig, ScheduleConfig, TrainingConfig
 
 __all__ = [
     "EFFICIENCY_FLOOR",
@@ -56,13 +57,16 @@ __all__ = [
     "ModelConfig",
     "Network",
     "Objective",
+    "OptimizerConfig",
     "OptionsModel",
     "PlaceConfig",
     "Registry",
     "Sampler",
     "ScalingConfig",
+    "ScheduleConfig",
     "Scheduler",
     "SimulationConfig",
+    "StrongViewConfig",
     "Study",
     "TrainingConfig",
     "change_study",

@@ -170,10 +170,13 @@ REGISTRIES: dict[str, Registry[object]] = {}
 _HOMES = {
     "algorithm.name": "supercm_ray.algorithms",
     "data.name": "supercm_ray.data",
+    "data.strong.name": "supercm_ray.data",
     "model.name": "supercm_ray.models",
     "objective.metric": "supercm_ray.training",
     "sampler.name": "supercm_ray.search",
     "scheduler.name": "supercm_ray.runtime.schedulers",
+    "training.optimizer.name": "supercm_ray.training",
+    "training.schedule.name": "supercm_ray.training",
 }
 """The package that holds the registry of a path."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -24,6 +23,7 @@ from supercm_ray.config.registry import (
     registry_of,
     rule_error,
 )
+from supercm_ray.config.training import TrainingConfig
 
 Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
 Tree: TypeAlias = dict[str, Any]
@@ -40,6 +40,21 @@ class PlaceConfig(NamedSection):
     root: str | None = None
     """Folder that holds the data set's files; by default the folder in the environment variable SUPERCM_DATA. The data
     set `digits` needs none."""
+
+
+class StrongViewConfig(NamedSection):
+    """The operations of the strong augmentation, between weak augmentation and Cutout, and their options."""
+
+    path: ClassVar[str] = "data.strong.name"
+
+    name: str = "basic"
+    """Registered name of the operations: `basic`, `randaugment` or one of a plug-in."""
+
+
+AUGMENTATION = (
+    *("crop_scale", "crop_ratio", "shift_pixels", "shift_padding", "flip", "noise_std", "strong", "cutout_fraction"),
+)
+"""Names of the keys of `data` that say how training images are augmented."""
 
 
 class DataConfig(PlaceConfig):
@@ -89,18 +104,26 @@ class DataConfig(PlaceConfig):
     Without effect on images."""
     split_seed: int = Field(0, ge=0, lt=2**32)
     """Seed that decides which samples are used for validation and test. All runs of a study share it."""
+    crop_scale: float = Field(1.0, gt=0, le=1)
+    """Weak augmentation: smallest area of a random crop as a fraction of the image's, up to 1, which means no crop.
+    Each training image is replaced by a crop of random area, ratio and place, scaled to the image's size."""
+    crop_ratio: float = Field(4 / 3, ge=1)
+    """Weak augmentation: largest ratio of the longer to the shorter side of a random crop, from 1, which means crops
+    that are square."""
     shift_pixels: int = Field(1, ge=0)
     """Weak augmentation: largest random shift of a training image along each axis, in pixels, from 0."""
+    shift_padding: Literal["zeros", "reflect"] = "zeros"
+    """Weak augmentation: what a shift brings in at the border: zeros (`zeros`), or the image mirrored at its border
+    (`reflect`)."""
     flip: bool = False
     """Weak augmentation: whether to mirror each training image left to right with probability 0.5."""
     noise_std: float = Field(0.0, ge=0)
     """Weak augmentation: standard deviation of the Gaussian noise added to pixels, which are in [0, 1], or to vectors,
     in standard deviations of each feature if they are standardised; from 0."""
+    strong: StrongViewConfig = Field(default_factory=StrongViewConfig)
+    """Strong augmentation: the operations that follow the weak augmentation, such as `{name: randaugment}`."""
     cutout_fraction: float = Field(0.4, ge=0, le=1)
     """Strong augmentation: side of the blanked square as a fraction of the image's side, from 0 to 1."""
-    strength: float = Field(0.5, ge=0, le=1)
-    """Strong augmentation: strength of rotation, shear, scaling, contrast and brightness, from 0 (none) to 1 (full
-    range)."""
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
@@ -130,6 +153,9 @@ class ModelConfig(NamedSection):
     bottleneck: int | None = Field(None, ge=1)
     """Number of features put out by a linear layer with BatchNorm and ReLU between backbone and head, from 1. None: no
     such layer."""
+    frozen: bool = False
+    """Whether the backbone, without the bottleneck, keeps its initial weights, such as those of a file, and computes in
+    eval mode throughout. Only what follows it is then trained."""
 
 
 class AlgorithmConfig(NamedSection):
@@ -178,64 +204,6 @@ class AlgorithmConfig(NamedSection):
         return registry_of("algorithm.name").find(self.name).requires
 
 
-class TrainingConfig(Frozen):
-    """The training loop: its length, batch sizes, optimizer, device and checkpoints."""
-
-    num_epochs: int = Field(20, ge=1)
-    """Number of epochs of a run, from 1. An epoch is `steps_per_epoch` steps followed by one validation."""
-    steps_per_epoch: int = Field(30, ge=1)
-    """Number of optimizer steps in an epoch, from 1."""
-    labeled_batch_size: int = Field(50, ge=1)
-    """Number of labeled samples in a step, of all workers together, from 1."""
-    unlabeled_batch_size: int = Field(50, ge=0)
-    """Number of unlabeled samples in a step, of all workers together, from 0."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Learning rate of the Adam optimizer, above 0."""
-    learning_rate_drop_at: float = Field(1.0, gt=0, le=1)
-    """Fraction of all steps after which the learning rate is multiplied by `learning_rate_drop`, up to 1, which means
-    never. The published value is 0.8."""
-    learning_rate_drop: float = Field(0.2, gt=0, le=1)
-    """Factor by which the learning rate is multiplied at `learning_rate_drop_at`, up to 1."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Weight decay of the optimizer, decoupled from the gradient as in AdamW, from 0."""
-    ema_decay: float = Field(0.99, ge=0, lt=1)
-    """Decay per step of the exponential moving average of the parameters that is evaluated, from 0 to below 1. With 0
-    the parameters themselves are evaluated."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to train on. `auto` uses a GPU if one is assigned to the process, and otherwise the CPU."""
-    sync_batch_norm: bool = True
-    """Whether BatchNorm on several workers uses the statistics of the whole batch, as one process would, instead of
-    those of each worker's own samples."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format within the network in training: bf16 by autocast, or fp32. Parameters, losses, centroids, averages
-    and evaluation are in fp32 either way. `auto` uses bf16 for networks from 0.1 GFLOP per image on a GPU that computes
-    in bf16 or a CPU with AMX; a CPU with AVX-512 alone multiplies in bf16 at half the rate of fp32."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Whether to compile the network's forward and backward pass in training. Results are the same up to rounding.
-    `auto` compiles with one worker or without `sync_batch_norm`, if a C++ compiler is found, and if the run is long
-    enough: 100 TFLOP on a CPU (800 steps of wrn_28_2), 5000 steps on a GPU."""
-    channels_last: bool = True
-    """Whether images are stored with the channels of a pixel next to each other in memory."""
-    num_threads: int = Field(1, ge=1)
-    """Number of CPU threads of each training process, from 1."""
-    checkpoint_interval_epochs: int = Field(1, ge=1)
-    """Number of epochs between checkpoints, from 1."""
-    checkpoint_interval_s: float | None = Field(None, gt=0)
-    """Seconds, above 0, since the last checkpoint after which the end of an epoch saves another, even if
-    `checkpoint_interval_epochs` have not passed. None: no such limit."""
-    storage_path: str | None = None
-    """Folder or URI (such as s3://, gs:// or hdfs://, as pyarrow and fsspec know them) that checkpoints are written to,
-    with a subfolder for each run. None: the run's folder in the results."""
-
-    @model_validator(mode="after")
-    def _check(self) -> TrainingConfig:
-        if self.storage_path is not None and "@" in urlsplit(self.storage_path).netloc:
-            remedy = "leave them out, and give them by environment variables or a credentials file"
-            rule = "a URI without credentials, which would be kept in records"
-            raise rule_error(rule, "a URI with some", path="storage_path", remedy=remedy)
-        return self
-
-
 FREE_TO_CHANGE = tuple(
     f"training.{name}"
     for name in (
@@ -264,7 +232,7 @@ class Config(Frozen):
     """The backbone that maps images to features."""
     algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
     """The algorithm and its loss weights."""
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     """The training loop: its length, batch sizes, optimizer, device and checkpoints."""
 
     @field_validator("plugins")
@@ -284,6 +252,11 @@ class Config(Frozen):
         if "target" in needs and self.data.target is None:
             rule, got = "an algorithm for domain adaptation needs a target", f"none with algorithm.name={name}"
             raise rule_error(rule, got, path="data.target", remedy="give data.target, or take another algorithm")
+        factor = self.training.backbone_learning_rate_factor
+        if self.model.frozen and factor != 1:
+            rule, got = "a learning rate of a backbone that is trained", f"{factor:g} with model.frozen=true"
+            path = "training.backbone_learning_rate_factor"
+            raise rule_error(rule, got, path=path, remedy="leave it at 1, or set model.frozen=false")
         return self
 
     def leaves(self) -> dict[str, Leaf]:

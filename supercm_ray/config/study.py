@@ -27,11 +27,11 @@ from supercm_ray.config.registry import (
     registry_of,
     rule_error,
 )
-from supercm_ray.config.run import FREE_TO_CHANGE, Config, Leaf, flatten, is_option
+from supercm_ray.config.run import AUGMENTATION, FREE_TO_CHANGE, Config, Leaf, flatten, is_option
 from supercm_ray.config.scaling import ScalingConfig
 from supercm_ray.errors import nearest
 
-_VARIED_DATA = ("label_ratio", "labels_per_class", "shift_pixels", "flip", "noise_std", "cutout_fraction", "strength")
+_VARIED_DATA = ("label_ratio", "labels_per_class", *AUGMENTATION)
 
 
 def why_fixed(path: str) -> str | None:
@@ -41,7 +41,7 @@ def why_fixed(path: str) -> str | None:
         return "parameters must not be chosen by a lucky seed"
     if section == "plugins":
         return "all trials share one program"
-    if section == "data" and name not in _VARIED_DATA:
+    if section == "data" and name.split(".")[0] not in _VARIED_DATA:
         return "all trials share one data set, one validation and one test split"
     if path == "training.num_epochs":
         return "all trials share one budget"

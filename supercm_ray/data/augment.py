@@ -4,71 +4,24 @@ by W pixels.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from supercm_ray.config import DataConfig
-from supercm_ray.core import own_samples, world_size
+from supercm_ray.data.draws import SampleDraws
+from supercm_ray.data.strong import STRONG_VIEWS
 
-_NUM_OPERATIONS = 2
-_RANGES = {
-    "rotate": math.radians(30),
-    "shear_x": 0.3,
-    "shear_y": 0.3,
-    "scale": 0.3,
-    "shift_x": 0.3,
-    "shift_y": 0.3,
-    "brightness": 0.5,
-    "contrast": 0.5,
-}
-"""Operations of the strong augmentation and the magnitude of each at full strength; shifts are fractions of the side.
-"""
-
-
-class SampleDraws:
-    """Random numbers for the samples of a batch. Each of several workers draws those for the samples of all workers and
-    uses its own, so that the augmentation of a sample does not depend on the number of workers.
-    """
-
-    def __init__(self, generator: torch.Generator, *parts: int) -> None:
-        """Stores the arguments; nothing is drawn yet.
-
-        Args:
-            generator: the generator, in the same state on all workers.
-            *parts: number of samples on one worker of each part of the batch, such as labeled and unlabeled samples.
-        """
-        self._generator = generator
-        self._parts = parts
-
-    def normal(self, *shape: int, dim: int = 0) -> Tensor:
-        """Draws standard normal numbers of this shape, with the samples along `dim`."""
-        whole = torch.randn(self._whole(shape, dim), generator=self._generator, device=self._generator.device)
-        return own_samples(whole, self._parts, dim)
-
-    def uniform(self, *shape: int, dim: int = 0) -> Tensor:
-        """Draws numbers in [0, 1) of this shape, with the samples along `dim`."""
-        whole = torch.rand(self._whole(shape, dim), generator=self._generator, device=self._generator.device)
-        return own_samples(whole, self._parts, dim)
-
-    def integers(self, end: int, *shape: int, dim: int = 0) -> Tensor:
-        """Draws whole numbers in [0, end) of this shape, with the samples along `dim`."""
-        whole = torch.randint(end, self._whole(shape, dim), generator=self._generator, device=self._generator.device)
-        return own_samples(whole, self._parts, dim)
-
-    def _whole(self, shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
-        assert shape[dim] == sum(self._parts)
-        return (*shape[:dim], shape[dim] * world_size(), *shape[dim + 1 :])
+_CROP_TRIES = 10
 
 
 def weak_view(images: Tensor, data: DataConfig, draws: SampleDraws, std: Tensor | float = 1.0) -> Tensor:
-    """Shifts, mirrors and adds noise to images (B, C, H, W) as the configuration says; a vector gets noise alone, in
-    units of `std` (C, 1, 1).
+    """Crops, shifts, mirrors and adds noise to images (B, C, H, W) as the configuration says; a vector gets noise
+    alone, in units of `std` (C, 1, 1).
     """
     if images.shape[2:] != (1, 1):
-        images = random_shift(images, data.shift_pixels, draws)
+        images = random_crop(images, data.crop_scale, data.crop_ratio, draws)
+        images = random_shift(images, data.shift_pixels, draws, data.shift_padding)
         if data.flip:
             images = random_flip(images, draws)
     if data.noise_std:
@@ -78,35 +31,64 @@ def weak_view(images: Tensor, data: DataConfig, draws: SampleDraws, std: Tensor 
 
 
 def strong_view(images: Tensor, data: DataConfig, draws: SampleDraws, std: Tensor | float = 1.0) -> Tensor:
-    """Adds two random operations of RandAugment's kind and Cutout to a weak view (B, C, H, W) of each sample; a vector
-    gets the weak view alone, with noise in units of `std` (C, 1, 1).
+    """Adds the configured strong augmentation and Cutout to a weak view (B, C, H, W) of each sample; a vector gets the
+    weak view alone, with noise in units of `std` (C, 1, 1).
 
-    Source: Cubuk et al. 2020, "RandAugment" (arXiv 1909.13719), with magnitudes drawn evenly from the whole range;
-    DeVries and Taylor 2017, "Cutout" (arXiv 1708.04552).
+    Source: DeVries and Taylor 2017, "Cutout" (arXiv 1708.04552).
     """
     images = weak_view(images, data, draws, std)
     if images.shape[2:] == (1, 1):
         return images
-    lots, positions = draws.uniform(2, len(images), len(_RANGES), dim=1)
-    chosen = lots >= lots.topk(_NUM_OPERATIONS, dim=1).values[:, -1:]
-    values = {
-        name: (2 * positions[:, i] - 1) * reach * data.strength * chosen[:, i]
-        for i, (name, reach) in enumerate(_RANGES.items())
-    }
-    images = _affine(images, values)
-    images = _photometric(images, values["brightness"], values["contrast"])
+    images = STRONG_VIEWS.find(data.strong.name).make(images, data.strong.options, draws)
     return cutout(images, data.cutout_fraction, draws)
 
 
-def random_shift(images: Tensor, max_pixels: int, draws: SampleDraws) -> Tensor:
+def random_crop(images: Tensor, min_scale: float, max_ratio: float, draws: SampleDraws) -> Tensor:
+    """Replaces each image by a crop of its own, scaled to the image's size, as torchvision's RandomResizedCrop does.
+
+    A crop's area is drawn evenly between `min_scale` and 1 of the image's, the logarithm of its ratio of width to
+    height evenly up to that of `max_ratio` either way, its place evenly. Of ten such crops the first that fits is
+    taken; if none does, the first one, cut at the image's sides. Nothing is drawn if `min_scale` is 1.
+    """
+    if min_scale == 1:
+        return images
+    num_samples, _, height, width = images.shape
+    area, ratio, top, left = draws.uniform(4, _CROP_TRIES, num_samples, dim=2)
+    area = (min_scale + (1 - min_scale) * area) * height * width
+    ratio = max_ratio ** (2 * ratio - 1)
+    widths, heights = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    fits = (widths.clamp(1, width) == widths) & (heights.clamp(1, height) == heights)
+    first = fits.int().argmax(dim=0, keepdim=True)
+    top, left, heights, widths = (values.gather(0, first)[0] for values in (top, left, heights, widths))
+    y_BH, x_BW = _inside(top, heights, height), _inside(left, widths, width)
+    shape = (num_samples, height, width)
+    grid = torch.stack([x_BW[:, None, :].expand(shape), y_BH[:, :, None].expand(shape)], dim=3)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _inside(place_B: Tensor, length_B: Tensor, side: int) -> Tensor:
+    """Returns where, from -1 to 1 along a side of the image, the pixels of a crop scaled to this side are read.
+
+    Args:
+        place_B: the place of the crop in [0, 1) of what its length leaves.
+        length_B: length of the crop in pixels.
+        side: length of the image in pixels.
+    """
+    length_B = length_B.clamp(1, side)
+    start = (place_B * (side - length_B + 1)).floor()[:, None]
+    pixels = start + (torch.arange(side, device=place_B.device) + 0.5) * (length_B / side)[:, None]
+    return 2 * pixels.clamp(start + 0.5, start + length_B[:, None] - 0.5) / side - 1
+
+
+def random_shift(images: Tensor, max_pixels: int, draws: SampleDraws, padding: str = "zeros") -> Tensor:
     """Shifts each image by its own whole number of pixels in [-max_pixels, max_pixels] along each axis; pixels from
-    outside the image are 0, the background.
+    outside the image are 0, the background, or under the padding `reflect` those of the image mirrored at its border.
     """
     if max_pixels == 0:
         return images
     indices, _, height, width = images.shape
     offsets_2B = draws.integers(2 * max_pixels + 1, 2, indices, dim=1)
-    padded = functional.pad(images, (max_pixels,) * 4)
+    padded = functional.pad(images, (max_pixels,) * 4, mode="constant" if padding == "zeros" else padding)
     y_BH = offsets_2B[0, :, None] + torch.arange(height, device=images.device)
     x_BW = offsets_2B[1, :, None] + torch.arange(width, device=images.device)
     sample_B = torch.arange(indices, device=images.device)[:, None, None]
@@ -131,18 +113,3 @@ def cutout(images: Tensor, fraction: float, draws: SampleDraws) -> Tensor:
 def _positions(side: int, images: Tensor) -> Tensor:
     """Returns the centres of `side` pixels in [0, 1]."""
     return (torch.arange(side, device=images.device) + 0.5) / side
-
-
-def _affine(images: Tensor, values: dict[str, Tensor]) -> Tensor:
-    cosine, sine = values["rotate"].cos(), values["rotate"].sin()
-    scale = 1.0 + values["scale"]
-    first = torch.stack([scale * cosine, values["shear_x"] - sine, 2 * values["shift_x"]], dim=1)
-    second = torch.stack([values["shear_y"] + sine, scale * cosine, 2 * values["shift_y"]], dim=1)
-    grid = functional.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False)
-
-
-def _photometric(images: Tensor, brightness_B: Tensor, contrast_B: Tensor) -> Tensor:
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    brightness, contrast = (values[:, None, None, None] for values in (brightness_B, contrast_B))
-    return ((images - mean) * (1.0 + contrast) + mean * (1.0 + brightness)).clamp(0.0, 1.0)

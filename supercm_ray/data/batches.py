@@ -13,8 +13,9 @@ from torch import Tensor
 
 from supercm_ray.config import Config
 from supercm_ray.core import rank, world_size
-from supercm_ray.data.augment import SampleDraws, weak_view
+from supercm_ray.data.augment import weak_view
 from supercm_ray.data.dataset import Dataset
+from supercm_ray.data.draws import SampleDraws
 from supercm_ray.data.images import StreamedImages
 from supercm_ray.data.splits import Splits
 from supercm_ray.data.streaming import Stream

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from supercm_ray.config import Config
 from supercm_ray.core import ClusteringModule
 from supercm_ray.data import Dataset
-from supercm_ray.models.backbones import build_backbone
+from supercm_ray.models.backbones import Bottleneck, build_backbone
 
 
 class Outputs(NamedTuple):
@@ -28,9 +28,11 @@ class Classifier(nn.Module):
 
     Attributes:
         low_precision: whether training passes compute in bf16, by autocast. Outputs are in fp32 or better in any case.
+        frozen: whether the trunk keeps its weights and computes in eval mode in training too.
     """
 
     low_precision: bool
+    frozen: bool
     mean: Tensor
     std: Tensor
 
@@ -46,7 +48,7 @@ class Classifier(nn.Module):
             std: standard deviation of the pixels by channel.
         """
         super().__init__()
-        self.low_precision = False
+        self.low_precision = self.frozen = False
         self.backbone = backbone
         self.clustering = module
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
@@ -62,6 +64,23 @@ class Classifier(nn.Module):
                 features = self.backbone(standardised)
             features = features.to(images.dtype)
         return Outputs(features, *self.clustering(features))
+
+    @property
+    def trunk(self) -> nn.Module:
+        """The backbone without the bottleneck."""
+        return self.backbone.backbone if isinstance(self.backbone, Bottleneck) else self.backbone
+
+    def freeze(self) -> None:
+        """Excludes the trunk from training: its parameters get no gradient, and its BatchNorm statistics stay."""
+        self.frozen = True
+        self.trunk.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Sets the mode of all parts but a frozen trunk, which stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.trunk.eval()
+        return self
 
     @contextmanager
     def full_precision(self) -> Iterator[None]:
@@ -79,4 +98,7 @@ def build_classifier(config: Config, dataset: Dataset) -> Classifier:
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
     module = ClusteringModule(num_features, dataset.num_classes, temperature=config.algorithm.temperature)
     mean, std = getattr(backbone, "pixel_statistics", None) or (dataset.mean, dataset.std)
-    return Classifier(backbone, module, mean, std)
+    classifier = Classifier(backbone, module, mean, std)
+    if config.model.frozen:
+        classifier.freeze()
+    return classifier

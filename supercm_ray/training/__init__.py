@@ -4,10 +4,14 @@ from supercm_ray.training.checkpoint import deserialize, deserialize_ema_model, 
 from supercm_ray.training.evaluate import Evaluation, evaluate, predict
 from supercm_ray.training.job import Job, train_job
 from supercm_ray.training.loop import fit, train_epoch, train_step
+from supercm_ray.training.optimizers import OPTIMIZERS
+from supercm_ray.training.schedules import SCHEDULES
 from supercm_ray.training.state import TrainState, choose_device
 from supercm_ray.training.validators import VALIDATORS, Validator
 
 __all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
     "VALIDATORS",
     "Evaluation",
     "Job",

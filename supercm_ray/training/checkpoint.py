@@ -17,7 +17,7 @@ from supercm_ray.errors import CheckpointError
 from supercm_ray.models import Classifier, build_classifier
 from supercm_ray.training.state import StateDict, TrainState
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def serialize(state: TrainState) -> bytes:

@@ -15,10 +15,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_ray.algorithms import Terms
 from supercm_ray.core import LearnedCentroids, all_reduce_sum, rank, update_ema, world_size
-from supercm_ray.data import HIDDEN_LABEL, Batch, DeviceData, draw_batch, epoch_indices
+from supercm_ray.data import UNLABELED, Batch, DeviceData, draw_batch, epoch_indices
 from supercm_ray.training.calibration import calibrate_batch_norm
 from supercm_ray.training.divergence import check_start, diverged, diverged_parameters
 from supercm_ray.training.evaluate import class_means, evaluate, predict
+from supercm_ray.training.optimizers import clip_gradients, set_learning_rate
+from supercm_ray.training.schedules import rate_factor
 from supercm_ray.training.state import TrainState
 from supercm_ray.training.validators import applicable, unlabeled_metrics
 
@@ -116,7 +118,7 @@ def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     centroids, seen = learned if is_learned else class_means(state.ema_model, data, _UNLABELED_SAMPLES)
     measured = unlabeled_metrics(outputs, centroids, seen, has_target=has_target)
     labels = data.labels[indices]
-    known = labels != HIDDEN_LABEL
+    known = (labels != UNLABELED) & ~torch.isin(indices, data.test)  # transductive test samples stay closed
     if not has_target or not known.any():
         return {**measured, **metrics}
     oracle = (outputs.logits.argmax(dim=1) == labels)[known].double().mean().item()
@@ -156,23 +158,17 @@ def train_step(state: TrainState, batch: Batch) -> Terms:
     terms: Terms = state.step_loss(batch, state.progress)
     state.optimizer.zero_grad()
     terms["loss"].backward()  # type: ignore[no-untyped-call]
-    for group in state.optimizer.param_groups:
-        group["lr"] = _learning_rate(state)
+    training = state.config.training
+    if training.clip_grad_norm is not None:
+        clip_gradients(state.optimizer, training.clip_grad_norm)
+    set_learning_rate(state.optimizer, rate_factor(training, state.step))
     state.optimizer.step()
     state.step += 1
     update_ema(state.ema_model, state.model, _ema_decay(state))
     return {name: term.detach() for name, term in terms.items()}
 
 
-def _learning_rate(state: TrainState) -> float:
-    training = state.config.training
-    return training.learning_rate * (
-        training.learning_rate_drop if state.progress >= training.learning_rate_drop_at else 1
-    )
-
-
 def _ema_decay(state: TrainState) -> float:
-    """Returns the decay of the moving average, smaller in the first steps so that the initial weights are soon
-    forgotten.
-    """
-    return min(state.config.training.ema_decay, state.step / (state.step + 9))
+    """Returns the decay of the moving average; under `ema_warmup` it is smaller in the first steps."""
+    training = state.config.training
+    return min(training.ema_decay, state.step / (state.step + 9)) if training.ema_warmup else training.ema_decay

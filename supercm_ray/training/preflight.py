@@ -21,6 +21,7 @@ from supercm_ray.errors import StudyError
 from supercm_ray.models import build_classifier
 
 logger = logging.getLogger(__name__)
+_BATCHES = tuple(f"training.{name}" for name in ("labeled_batch_size", "unlabeled_batch_size", "sync_batch_norm"))
 
 
 def load_checked(study: Study) -> Dataset:
@@ -37,7 +38,10 @@ def load_checked(study: Study) -> Dataset:
             _try_model(config, dataset)
             _check_views(config, dataset)
         for config in _variants(study, ("data.",)):
+            _check_augmentation(config, dataset)
             split_dataset(dataset, config)
+        for config in _variants(study, ("model.", "algorithm.name", *_BATCHES)):
+            _check_batch_norm(config, dataset, study.budget.worker_range[1])
         return _without_overlap(dataset, study.base)
     except StudyError as error:
         raise StudyError(f"{error} (in {study.source})") from error
@@ -73,6 +77,52 @@ def _check_views(config: Config, dataset: Dataset) -> None:
             f"`data.noise_std > 0` must hold for algorithm.name={config.algorithm.name} on vectors, all of whose views "
             "are alike without noise, got 0; set it, or take another algorithm"
         )
+
+
+def _check_augmentation(config: Config, dataset: Dataset) -> None:
+    """Checks that the augmentation takes images of this shape; vectors are left as they are."""
+    data, (channels, *sides) = config.data, dataset.shape
+    if sides == [1, 1]:
+        return
+    if data.shift_padding == "reflect" and data.shift_pixels >= min(sides):
+        raise StudyError(
+            f"`data.shift_pixels < {min(sides)}`, the image's shorter side, must hold for data.shift_padding=reflect, "
+            f"got {data.shift_pixels}; lower it, or set data.shift_padding=zeros"
+        )
+    if data.strong.name == "randaugment" and "two_views" in config.algorithm.requires and channels not in (1, 3):
+        raise StudyError(
+            f"images of 1 or 3 channels must stand in the data for data.strong.name=randaugment, got {channels}; set "
+            "data.strong.name=basic"
+        )
+
+
+def _check_batch_norm(config: Config, dataset: Dataset, num_workers: int) -> None:
+    """Checks that no batch of a worker is one sample that BatchNorm has nothing to compare with."""
+    training = config.training
+    apart = 1 if training.sync_batch_norm else num_workers
+    num_labeled, num_unlabeled = training.labeled_batch_size // apart, training.unlabeled_batch_size // apart
+    alone = num_unlabeled if config.algorithm.requires else 0  # an algorithm may pass unlabeled samples by themselves
+    if 1 not in (num_labeled + num_unlabeled, alone) or _takes_one_sample(config, dataset):
+        return
+    sizes = f"labeled_batch_size={training.labeled_batch_size}, unlabeled_batch_size={training.unlabeled_batch_size}"
+    where, remedy = "", "take larger batches"
+    if apart > 1:
+        where = f" for {num_workers} workers without training.sync_batch_norm"
+        remedy += " or fewer workers, or set training.sync_batch_norm=true"
+    raise StudyError(
+        f"BatchNorm in model.name={config.model.name} needs 2 samples or more in each pass of a worker, got 1 with "
+        f"{sizes}{where}; {remedy}"
+    )
+
+
+def _takes_one_sample(config: Config, dataset: Dataset) -> bool:
+    """Returns whether the network trains on a batch of one sample."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            build_classifier(config, dataset)(torch.zeros(1, *dataset.shape))
+        except ValueError:  # which BatchNorm raises
+            return False
+    return True
 
 
 def _variants(study: Study, prefixes: tuple[str, ...]) -> Iterator[Config]:

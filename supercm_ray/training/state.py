@@ -15,6 +15,7 @@ from supercm_ray.config import AlgorithmConfig, Config
 from supercm_ray.core import LearnedCentroids, RunningCentroids, world_size
 from supercm_ray.data import Dataset
 from supercm_ray.models import Classifier, build_classifier, synchronise_batch_norm
+from supercm_ray.training.optimizers import build_optimizer, load_moments
 from supercm_ray.training.speed import choose_speed, compiled_pass
 from supercm_ray.training.step import StepLoss
 
@@ -77,7 +78,7 @@ class TrainState:
             model=model,
             ema_model=ema_model,
             centroids=centroids,
-            optimizer=_optimizer(step_loss, config),
+            optimizer=build_optimizer(step_loss, model.trunk, config.training),
             generator=generator,
             algorithm=algorithm,
             step_loss=_data_parallel(step_loss),
@@ -120,7 +121,7 @@ class TrainState:
         self.ema_model.load_state_dict(state["ema_model"])
         self.centroids.load_state_dict(state["centroids"])
         self.algorithm.load_state_dict(state["algorithm"])
-        _load_moments(self.optimizer, state["optimizer"]["state"], begun=step > 0)
+        load_moments(self.optimizer, state["optimizer"]["state"], begun=step > 0)
         generators = state["generator"]
         if self.device.type in generators:
             self.generator.set_state(generators[self.device.type])
@@ -151,27 +152,6 @@ def _check_progress(step: object, history: object, config: Config) -> None:
         raise ValueError(f"{step!r} steps do not make {len(history)} epochs of {training.steps_per_epoch}")
 
 
-def _load_moments(optimizer: torch.optim.Optimizer, moments: dict[int, Any], *, begun: bool) -> None:
-    """Restores Adam's moments; its hyperparameters stay those of the configuration. Each tensor, which may have been
-    saved with another `channels_last`, gets the memory layout of its parameter, since the fused optimizer reads both in
-    memory order.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    if set(moments) != set(range(len(parameters) if begun else 0)):
-        raise ValueError(f"it has moments of {len(moments)} parameters, not of {len(parameters)}")
-    for number, parameter in enumerate(parameters if begun else []):
-        shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
-        found = moments[number]
-        if {name: (tuple(value.shape), value.dtype.is_floating_point) for name, value in found.items()} != {
-            name: (tuple(shape), True) for name, shape in shapes.items()
-        }:
-            raise ValueError(f"the moments of parameter {number} do not fit it")
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    for parameter, values in optimizer.state.items():
-        for name in ("exp_avg", "exp_avg_sq"):
-            values[name] = torch.empty_like(parameter).copy_(values[name])
-
-
 def choose_device(name: str) -> torch.device:
     """Returns the device that `training.device` names; `auto` is a GPU if one is visible to this process."""
     if name == "auto":
@@ -184,9 +164,3 @@ def _centroids(model: Classifier, config: AlgorithmConfig) -> RunningCentroids |
     if config.centroid_mode == "learned":
         return LearnedCentroids(head.in_features, head.out_features)
     return RunningCentroids(head.in_features, head.out_features, rule=config.centroid_rule, decay=config.centroid_decay)
-
-
-def _optimizer(trained: nn.Module, config: Config) -> torch.optim.Optimizer:
-    training = config.training
-    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import flexmatch_plugin
@@ -62,15 +63,18 @@ def test_pi_model_is_the_mean_squared_difference_of_softmaxes() -> None:
     assert term(state, step).item() == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_mean_teacher_follows_by_its_decay_and_gives_the_target() -> None:
-    state, step = make_step("mean_teacher", options__decay=0.75)
+@pytest.mark.parametrize(("rampup", "progress", "kept"), [(False, 0.0, 0.75), (True, 0.5, 0.75), (True, 1 / 9, 0.5)])
+def test_mean_teacher_follows_by_its_decay_and_gives_the_target(rampup: bool, progress: float, kept: float) -> None:
+    """In a run of nine steps, the ramp is 1 - 1 / (t + 1)."""
+    state, step = make_step("mean_teacher", options__decay=0.75, options__decay_rampup=rampup)
+    step = dataclasses.replace(step, progress=progress)
     with torch.no_grad():
         for parameter in state.model.parameters():
             parameter.add_(0.1)
     teacher = copy.deepcopy(state.algorithm.teacher)
     with torch.no_grad():
         for ours, theirs in zip(teacher.parameters(), state.model.parameters(), strict=True):
-            ours.copy_(0.75 * ours + 0.25 * theirs)
+            ours.copy_(kept * ours + (1 - kept) * theirs)
         for ours, theirs in zip(teacher.buffers(), state.model.buffers(), strict=True):
             ours.copy_(theirs)
     target = teacher(replayed(step).weak_view()).logits.softmax(1)

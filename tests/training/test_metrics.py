@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from supercm_ray.data import HIDDEN_LABEL, Dataset, DeviceData, load_dataset, split_dataset
+from supercm_ray.data import UNLABELED, Dataset, DeviceData, load_dataset, split_dataset
 from supercm_ray.training import TrainState, evaluate
 from supercm_ray.training.loop import validate
 from supercm_ray.training.metrics import balanced_accuracy_and_f1, calibration_error
@@ -64,7 +64,7 @@ def test_the_oracle_is_measured_on_known_labels_alone(start, tiny, known: int) -
     dataset: Dataset = load_dataset(config.data)
     splits, cpu = split_dataset(dataset, config), torch.device("cpu")
     labels = dataset.labels.copy()
-    labels[splits.unlabeled[known:]] = HIDDEN_LABEL
+    labels[splits.unlabeled[known:]] = UNLABELED
     data = DeviceData.of(replace(dataset, labels=labels), splits, cpu)
     state = TrainState.create(config, dataset, cpu)
     metrics = validate(state, data)
