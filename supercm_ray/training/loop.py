@@ -111,7 +111,7 @@ def validate(state: TrainState, data: DeviceData) -> dict[str, float]:
     has_target = state.config.data.target is not None
     if not applicable(has_target=has_target):
         return metrics
-    indices = data.unlabeled[:: -(-len(data.unlabeled) // _UNLABELED_SAMPLES)]
+    indices = data.unlabeled[:: max(1, -(-len(data.unlabeled) // _UNLABELED_SAMPLES))]
     outputs = predict(state.ema_model, data, indices)
     is_learned = isinstance(state.centroids, LearnedCentroids)
     learned = (state.centroids.value, state.centroids.seen)
