@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,11 @@ import torch
 from torch.nn import functional
 
 from supercm_ray.config import FREE_TO_CHANGE, DataConfig, OptionsModel, PlaceConfig, Registry
+from supercm_ray.data.classes import check_classes
 from supercm_ray.data.images import JoinedImages, MaskedImages, Pixels, StreamedImages, in_shape
 from supercm_ray.errors import StudyError
+
+logger = logging.getLogger(__name__)
 
 HIDDEN_LABEL = -1
 """The label of a sample whose label must not be read."""
@@ -27,13 +31,18 @@ class Dataset:
         name: its registered name.
         images: (N, C, H, W), uint8, or fp32 that is used unchanged; a vector of D values is (D, 1, 1). Streamed images
             are in uint8 and decoded when they are taken.
-        labels: (N,) int64 in [0, K).
-        class_names: K names.
+        labels: (N,) int64 in [-1, K), where -1 means unlabeled.
+        class_names: K names; none in a data set without labels.
         mean, std: mean and standard deviation of pixels divided by 255, by channel, never computed from test samples.
         citation: the publication to cite.
         test_indices: the samples that the data set itself keeps for the test, or None.
         target_indices: the samples of the target domain, or None if there is one domain.
         has_class_names: whether `class_names` are the classes' own names, and not numbers in place of unknown names.
+        sample_names: N names of the samples, such as paths relative to the root; () if they have none.
+        val_indices: the samples that the data set itself keeps for validation, or None.
+        unlabeled_because: why no sample has a label; "" if some have.
+        notes: sentences about what was left out or is odd, each with a count and an example.
+        decoding: the options by which further samples are decoded like these, where the data decided them.
     """
 
     name: str
@@ -46,6 +55,11 @@ class Dataset:
     test_indices: npt.NDArray[np.int64] | None = None
     target_indices: npt.NDArray[np.int64] | None = None
     has_class_names: bool = True
+    sample_names: tuple[str, ...] = ()
+    val_indices: npt.NDArray[np.int64] | None = None
+    unlabeled_because: str = ""
+    notes: tuple[str, ...] = ()
+    decoding: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -92,7 +106,12 @@ def load_dataset(data: DataConfig) -> Dataset:
 
 
 def _load(place: PlaceConfig) -> Dataset:
-    return DATASETS.find(place.name).make(place, place.options)
+    """Loads a data set that must have labels, and logs its notes."""
+    dataset = DATASETS.find(place.name).make(place, place.options)
+    for note in dataset.notes:
+        logger.warning(note)
+    check_classes(dataset)
+    return dataset
 
 
 def target_place(data: DataConfig, target: PlaceConfig) -> PlaceConfig:
