@@ -203,15 +203,21 @@ def decode_all(
     places = [sources[i][1] for i in indices]
     flat = [place for place, one in zip(places, facts, strict=True) if not one.has_contrast]
     notes += counted(flat, "{} images have next to no contrast")
-    largest = {place: one.largest for place, one in zip(places, facts, strict=True)}
-    wide = {one.dtype for one in facts} - {np.dtype(np.uint8)}
     decoding: dict[str, float | str] = {}
-    if wide or (found.max_pixel or 255) < 255:
-        decoding["max_pixel"] = found.max_pixel or 255.0
-        notes += range_notes(name, decoding["max_pixel"], largest)
+    widest = _widest(facts)
+    white = found.white_of(widest)
+    if widest != np.uint8 or white < 255:
+        decoding["max_pixel"] = white
+        largest = {place: one.largest for place, one in zip(places, facts, strict=True) if one.dtype == widest}
+        notes += range_notes(name, widest, white, largest)
     if any(one.brightness is not None for one in facts):
         decoding["background"] = found.background
     return DecodedImages([one.kept for one in facts], indices, found, decoding, notes)
+
+
+def _widest(facts: Sequence[_Facts[T]]) -> np.dtype[np.generic]:
+    """Returns the type of the images with the most bits a pixel."""
+    return max((one.dtype for one in facts), key=lambda dtype: dtype.itemsize)
 
 
 def _find_rendering(facts: Sequence[_Facts[T]], places: Sequence[str], options: DecodingOptions) -> Rendering:
@@ -225,10 +231,9 @@ def _find_rendering(facts: Sequence[_Facts[T]], places: Sequence[str], options: 
             f"{types[floats[0]]} and whole numbers in {other}; save them alike"
         )
     largest = max(one.largest for one in facts)
-    widest = max(types, key=lambda dtype: dtype.itemsize)
     bright = [one.brightness for one in facts if one.brightness is not None]
     background: Background = "white" if not bright or np.mean(bright) < 128 else "black"
-    return Rendering(options.max_pixel or find_max_pixel(widest, largest), options.background or background)
+    return Rendering(options.max_pixel or find_max_pixel(_widest(facts), largest), options.background or background)
 
 
 def _attempt_all(

@@ -78,15 +78,18 @@ def list_folder(root: Path) -> Listing:
     left_out = _LeftOut()
     folders = _folders(root)
     parts = {name: _PARTS[name] for name in folders if name in _PARTS}
-    if "train" in parts and _folders(root / "train"):
-        others = sorted(set(folders) - set(parts) - _UNLABELED)
-        if others and (len(parts) > 1 or set(_folders(root / "train")) & set(others)):
-            raise StudyError(
-                "`data.root` must hold a folder for each class, or train, val, test and unlabeled with such folders, "
-                f"got both in {root}: {listed(sorted(parts))} beside {listed(others)}; move one of them away"
-            )
-        if not others:
-            return _list_parts(root, parts, left_out)
+    others = sorted(set(folders) - set(parts) - _UNLABELED)
+    if parts and not others:
+        return _list_parts(root, parts, left_out)
+    if (
+        "train" in parts
+        and _folders(root / "train")
+        and (len(parts) > 1 or set(_folders(root / "train")) & set(others))
+    ):
+        raise StudyError(
+            "`data.root` must hold a folder for each class, or train, val, test and unlabeled with such folders, "
+            f"got both in {root}: {listed(sorted(parts))} beside {listed(others)}; move one of them away"
+        )
     found: list[_Found] = [(path, name, "train") for path, name in _list_classes(root, left_out)]
     return _listing(root, found, [name for name in folders if name not in _UNLABELED], left_out)
 
@@ -115,6 +118,11 @@ def is_image(path: Path) -> bool:
 def _list_parts(root: Path, parts: dict[str, Part], left_out: _LeftOut) -> Listing:
     found: list[_Found] = []
     names: set[str] = set()
+    if "train" not in parts:
+        raise StudyError(
+            f"`data.root` must hold `train` beside `val` or `test`, got {listed(sorted(parts))} alone in {root}; add "
+            "it, or set data.root to the folder with a folder for each class"
+        )
     for folder, part in sorted(parts.items(), key=lambda pair: ("train", "val", "test").index(pair[1])):
         names |= set(_folders(root / folder)) - _UNLABELED
         for path, name in _list_classes(root / folder, left_out):

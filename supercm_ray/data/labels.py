@@ -87,9 +87,9 @@ def read_labels(values: object, num_samples: int, first_label: int, place: str) 
     array = array.ravel()
     if array.dtype.kind == "O":
         array = _from_objects(array, place)
-    if array.dtype.kind in "US":
+    if array.dtype.kind in "USb":
         return _from_texts([_text(value) for value in array.tolist()], place)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "iuf":
         raise StudyError(
             f"labels must be whole numbers or text for {place}, got {array.dtype}; save them as one of these"
         )
@@ -143,12 +143,16 @@ def _from_one_hot(array: npt.NDArray[np.generic], place: str) -> FileLabels:
 
 
 def _from_objects(array: npt.NDArray[np.object_], place: str) -> npt.NDArray[np.generic]:
-    """Converts an array of Python objects to one of text or floats, with empty text or NaN for what is missing."""
+    """Converts an array of Python objects to one of text or floats, with empty text or NaN for what is missing. Truth
+    values are text.
+    """
     values = [_unwrapped(value) for value in array.tolist()]
     known = [value for value in values if not _is_missing(value)]
-    if all(isinstance(value, str | bytes) for value in known):
+    if known and all(isinstance(value, str | bytes) for value in known):
         return np.array(["" if _is_missing(value) else _text(value) for value in values], dtype=np.str_)
-    if all(isinstance(value, bool | int | float) for value in known):
+    if known and all(isinstance(value, bool) for value in known):
+        return np.array(["" if _is_missing(value) else str(value) for value in values], dtype=np.str_)
+    if all(isinstance(value, int | float) for value in known):
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     kinds = {type(value).__name__: value for value in known}
     examples = " and ".join(f"{kind} {str(value)[:40]!r}" for kind, value in sorted(kinds.items())[:2])

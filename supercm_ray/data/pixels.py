@@ -47,11 +47,16 @@ def _own_range(dtype: np.dtype[np.generic], largest: float) -> float:
     return float(largest) if dtype.kind == "f" else 2.0 ** int(largest).bit_length() - 1
 
 
-def range_notes(name: str, max_pixel: float | str, largest: Mapping[str, float]) -> tuple[str, ...]:
-    """Returns notes about the range that was taken for a data set, and the images that exceed it."""
-    above = [place for place, value in largest.items() if value > float(max_pixel)]
+def range_notes(
+    name: str, dtype: np.dtype[np.generic], max_pixel: float, largest: Mapping[str, float]
+) -> tuple[str, ...]:
+    """Returns notes about the range of pixels of a data set unless it is that of whole numbers of this type, and about
+    images that exceed it.
+    """
+    above = [place for place, value in largest.items() if value > max_pixel]
+    is_usual = dtype.kind != "f" and max_pixel == full_range(dtype, max(largest.values()))
     stated = f"pixels of {name} from 0 to {max_pixel:.6g} become black to white; data.options.max_pixel sets another"
-    return stated, *counted(above, "{} images have pixels above that, which become white")
+    return *(() if is_usual else (stated,)), *counted(above, "{} images have pixels above that, which become white")
 
 
 def has_contrast(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -77,7 +82,9 @@ def to_bytes(
     white = min(white, 255.0) if is_bytes else white
     notes: tuple[str, ...] = ()
     if not is_bytes or white < 255:
-        notes = range_notes(place, white, {f"sample {i}": value for i, value in enumerate(largest.tolist())})
+        notes = range_notes(
+            place, images.dtype, float(white), {f"sample {i}": value for i, value in enumerate(largest.tolist())}
+        )
         found = np.empty(images.shape, dtype=np.uint8)
         for i in range(0, len(images), _CHUNK):
             scaled = images[i : i + _CHUNK].astype(np.float64) * (255.0 / white)

@@ -89,6 +89,26 @@ class TestStreamedImageFolder(TestImageFolder):
     options: ClassVar[dict[str, object]] = {"image_size": 6, "stream": "on"}
 
 
+class TestTable(DatasetContract):
+    name = "arrays"
+    options: ClassVar[dict[str, object]] = {"file": "a.csv", "label_key": "kind"}
+
+    def write(self, folder: Path) -> None:
+        rows = [f"{a},{b},{('cat', 'dog')[i % 2]}" for i, (a, b) in enumerate(noise(60, 2))]
+        (folder / "a.csv").write_text("\n".join(["a,b,kind", *rows]))
+
+
+class TestImageFolderWithParts(DatasetContract):
+    name = "image_folder"
+    options: ClassVar[dict[str, object]] = {"image_size": 6}
+
+    def write(self, folder: Path) -> None:
+        for i, pixels in enumerate(noise(60, 7, 8, 3)):
+            place = folder / ("train", "train", "test")[i // 2 % 3] / ("cat", "dog")[i % 2]
+            place.mkdir(exist_ok=True, parents=True)
+            Image.fromarray(pixels).save(place / f"{i:02}.png")
+
+
 class StripesOptions(OptionsModel):
     """Options of the plug-in."""
 
