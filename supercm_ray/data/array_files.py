@@ -51,11 +51,13 @@ def open_arrays(path: Path) -> Iterator[ArrayFile]:
     open_file = _FORMATS.get(path.suffix.lower())
     if open_file is None:
         raise StudyError(
-            f"`data.options.file` must end in {', '.join(_FORMATS)}, got {str(path)!r}; save the data in one of these "
-            "formats"
+            f"files of arrays and tables must end in {', '.join(_FORMATS)}, got {str(path)!r}; save the data in one of "
+            "these formats"
         )
     if not path.is_file():
-        raise StudyError(f"`data.options.file` must name a file, got {str(path)!r}; see data.root, below which it is")
+        raise StudyError(
+            f"`data.options` must name files that exist, below data.root, got {str(path)!r}; correct one of both"
+        )
     try:
         with open_file(path) as opened:
             yield opened
@@ -67,7 +69,7 @@ def open_arrays(path: Path) -> Iterator[ArrayFile]:
         ) from error
     except Exception as error:  # damaged files let out errors of zipfile, zlib, pickle, numpy, scipy and others alike
         raise StudyError(
-            f"`data.options.file` must be a whole {path.suffix} file, got {str(path)!r}: {reason(error)}; save it anew"
+            f"`data.options` must name whole {path.suffix} files, got {str(path)!r}: {reason(error)}; save it anew"
         ) from error
 
 

@@ -4,13 +4,13 @@ channels, H by W pixels, D features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from supercm_ray.config import PlaceConfig
-from supercm_ray.data.array_files import ArrayFile, as_array, check_key, open_arrays
+from supercm_ray.data.array_files import ArrayFile, as_array, open_arrays
 from supercm_ray.data.array_inputs import ArraysOptions, input_columns, read_inputs_of
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
@@ -105,8 +105,7 @@ def _read_part(root: Path, name: str, options: ArraysOptions) -> _Part:
     with open_arrays(root / options.file) as opened:
         inputs = read_inputs_of(opened, root / options.file, name, options)
         if options.label_file is None:
-            part = _with_labels(opened, inputs, options, options.file)
-            return replace(part, notes=part.notes + _marked(opened, part, options))
+            return _with_labels(opened, inputs, options, options.file)
     with open_arrays(root / options.label_file) as opened:
         only = opened.names[0] if len(opened.names) == 1 else options.label_key
         return _with_labels(opened, inputs, options.model_copy(update={"label_key": only}), options.label_file)
@@ -120,7 +119,6 @@ def _with_labels(opened: ArrayFile, inputs: Inputs, options: ArraysOptions, file
         others = input_columns(opened, options) if opened.is_table else opened.names
         because = f"{file} {missing}, only {listed(sorted(others))}"
         return _Part(inputs, no_labels(len(inputs.values)), because, ())
-    check_key(key, opened, file)
     place = f"`{key}` in {file}"
     values = opened.read(key)
     labels = read_labels(_plain(values, key, file), inputs.num_samples, options.first_label, place)
@@ -130,7 +128,7 @@ def _with_labels(opened: ArrayFile, inputs: Inputs, options: ArraysOptions, file
             f"{inputs.key}; save one sample of an array for each label"
         )
     because = f"no value of {place} is a label: all are -1 or missing"
-    return _Part(inputs, labels.take(inputs.indices), because, ())
+    return _Part(inputs, labels.take(inputs.indices), because, _marked(opened, labels, key, file))
 
 
 def _plain(values: object, key: str, file: str) -> object:
@@ -138,20 +136,13 @@ def _plain(values: object, key: str, file: str) -> object:
     return values if isinstance(values, list | tuple) else as_array(values, key, file)
 
 
-def _marked(opened: ArrayFile, part: _Part, options: ArraysOptions) -> tuple[str, ...]:
+def _marked(opened: ArrayFile, labels: FileLabels, key: str, file: str) -> tuple[str, ...]:
     """Returns a note about texts of a csv file, such as NA, that count as missing labels."""
-    if opened.raw_texts is None or options.label_key not in opened.names or options.label_key is None:
+    if opened.raw_texts is None:
         return ()
-    texts = opened.raw_texts(options.label_key)
-    is_known = _known(part)
     marked = [
         f"`{text}` in sample {i}"
-        for i, (text, known) in enumerate(zip(texts, is_known, strict=False))
-        if not known and text.strip().lower() not in ("", "nan", "-1", "-1.0")
+        for i, (text, is_known) in enumerate(zip(opened.raw_texts(key), labels.are_known(), strict=True))
+        if not is_known and text.strip() not in ("", "nan", "NaN", "-1", "-1.0")
     ]
-    return counted(marked, f"{{}} labels of {options.file} count as missing")
-
-
-def _known(part: _Part) -> list[bool]:
-    labels = part.labels
-    return [text is not None for text in labels.texts] if labels.numbers is None else (labels.numbers >= 0).tolist()
+    return counted(marked, f"{{}} labels of {file} count as missing")

@@ -47,6 +47,13 @@ class FileLabels:
         """Returns the number of samples N."""
         return len(self.texts) if self.numbers is None else len(self.numbers)
 
+    def are_known(self) -> list[bool]:
+        """Returns for each sample whether it has a label."""
+        if self.numbers is None:
+            return [text is not None for text in self.texts]
+        found: list[bool] = (self.numbers != HIDDEN_LABEL).tolist()
+        return found
+
     def take(self, indices: Indices) -> FileLabels:
         """Returns the labels of these samples."""
         if self.numbers is None:

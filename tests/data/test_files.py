@@ -288,7 +288,7 @@ def test_damaged_and_mislabeled_files_are_named(file: str, tmp_path: Path) -> No
         assert file in message
         assert "allow_pickle" not in message
     (tmp_path / file).unlink()
-    assert "must name a file" in refused("arrays", tmp_path, file=file)
+    assert "must name files that exist" in refused("arrays", tmp_path, file=file)
 
 
 def test_files_of_other_formats_and_missing_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

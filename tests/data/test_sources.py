@@ -15,8 +15,8 @@ from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csr_matrix
 
-from supercm_ray.config import DataConfig
-from supercm_ray.data import Dataset, load_dataset, split_dataset
+from supercm_ray.config import DataConfig, PlaceConfig
+from supercm_ray.data import DATASETS, Dataset, load_dataset, split_dataset
 from supercm_ray.errors import StudyError
 
 REAL = Path(os.environ.get("SUPERCM_DATA", ""))
@@ -272,6 +272,51 @@ def test_damaged_files_of_usps_are_named(tmp_path: Path) -> None:
     assert len(load_dataset(data).labels) == 40
 
 
+@pytest.fixture
+def any_checksum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets torchvision take small files in place of the published ones."""
+    import torchvision.datasets
+
+    for module in (torchvision.datasets.stl10, torchvision.datasets.svhn):
+        monkeypatch.setattr(module, "check_integrity", lambda path, md5=None: Path(path).is_file())
+
+
+@pytest.mark.parametrize(
+    ("split", "counts"), [("train", (20, 0, 10)), ("train+unlabeled", (20, 5, 10)), ("unlabeled", (0, 5, 0))]
+)
+def test_stl10_may_have_its_unlabeled_samples(
+    split: str, counts: tuple[int, ...], any_checksum: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    for name, num in (("train", 20), ("test", 10), ("unlabeled", 5)):
+        (folder / f"{name}_X.bin").write_bytes(bytes(range(num)) * 3 * 96 * 96)
+        (folder / f"{name}_y.bin").write_bytes(bytes(k % 10 + 1 for k in range(num)))
+    (folder / "class_names.txt").write_text("\n".join("abcdefghij"))
+    place = PlaceConfig(name="stl10", root=str(tmp_path), options={"split": split})
+    dataset = DATASETS.find("stl10").make(place, place.options)
+    num_train, num_unlabeled, num_test = counts
+    assert dataset.images.shape == (sum(counts), 3, 96, 96)
+    assert dataset.labels[:num_train].tolist() == [k % 10 for k in range(num_train)]
+    assert (dataset.labels == -1).sum() == num_unlabeled
+    assert dataset.class_names == tuple("abcdefghij")
+    assert (dataset.test_indices is None) == (not num_test)
+    assert bool(dataset.unlabeled_because) == (not num_train)
+
+
+def test_svhn_has_further_samples(any_checksum: None, tmp_path: Path) -> None:
+    (tmp_path / "SVHN").mkdir()
+    for name, num in (("train", 20), ("test", 10), ("extra", 30)):
+        images = np.random.default_rng(num).integers(0, 256, (32, 32, 3, num)).astype(np.uint8)
+        savemat(tmp_path / "SVHN" / f"{name}_32x32.mat", {"X": images, "y": np.arange(num)[:, None] % 10 + 1})
+    data = DataConfig(name="svhn", root=str(tmp_path), label_ratio=0.1)
+    check(load_dataset(data), 20, 10, (3, 32, 32))
+    extra = load_dataset(data.model_copy(update={"options": data.options.model_copy(update={"split": "extra"})}))
+    assert extra.images.shape == (30, 3, 32, 32)
+    assert extra.test_indices is None
+    assert extra.labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+
+
 def test_a_folder_of_images_is_scaled_and_cropped(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
@@ -352,7 +397,7 @@ def test_a_missing_folder_or_file_is_named_with_the_remedy(tmp_path: Path, monke
     monkeypatch.delenv("SUPERCM_DATA", raising=False)
     assert "SUPERCM_DATA" in refusal(DataConfig(name="mnist", label_ratio=0.1))
     assert "make it" in refusal(DataConfig(name="mnist", label_ratio=0.1, root=str(tmp_path / "no")))
-    for name in ("mnist", "fashion_mnist", "usps", "svhn", "cifar10", "cifar100"):
+    for name in ("mnist", "fashion_mnist", "usps", "svhn", "cifar10", "cifar100", "stl10"):
         message = refusal(DataConfig(name=name, label_ratio=0.1, root=str(tmp_path)))
         assert str(tmp_path) in message
         assert "data.options.download=true" in message
