@@ -204,7 +204,7 @@ def _office_pairs() -> Iterator[Suite]:
 def _office(domain: str) -> dict[str, Any]:
     file = f"OfficeCaltech10/features/GoogleNet1024_{domain}.mat"
     keys = {"input_key": "fts", "label_key": "labels", "first_label": 1, "l2_normalise": True}
-    return {"name": "arrays", "options": {"train_file": file, **keys}}
+    return {"name": "arrays", "options": {"file": file, **keys}}
 
 
 _CIFAR10 = Suite(
@@ -213,7 +213,7 @@ _CIFAR10 = Suite(
     data={
         "name": "arrays",
         "options": {
-            "train_file": "CIFAR10/cifar10_jpegq75_train.npz",
+            "file": "CIFAR10/cifar10_jpegq75_train.npz",
             "test_file": "CIFAR10/cifar10_jpegq75_test.npz",
             "input_key": "jpeg",
             "offsets_key": "offsets",

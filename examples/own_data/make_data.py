@@ -1,11 +1,11 @@
 """Makes a person's own data from scikit-learn's digits: `python make_data.py FOLDER`.
 
-    FOLDER/labeled/zero/…      30 images with a label, 3 of each class, in a folder for each class
-    FOLDER/unlabeled/…         1000 images that nobody labeled, all in one folder
-    FOLDER/test/zero/…         400 images with a label, for the test alone
-    FOLDER/new/…               20 images to predict
-    FOLDER/features.csv        the labeled and unlabeled samples as rows of numbers; `label` is empty where unknown
-    FOLDER/test.csv, new.csv   the test samples, and those to predict, likewise
+FOLDER/labeled/zero/…      30 images with a label, 3 of each class, in a folder for each class
+FOLDER/unlabeled/…         1000 images that nobody labeled, all in one folder
+FOLDER/test/zero/…         400 images with a label, for the test alone
+FOLDER/new/…               20 images to predict
+FOLDER/features.csv        the labeled and unlabeled samples as rows of numbers; `label` is empty where unknown
+FOLDER/test.csv, new.csv   the test samples, and those to predict, likewise
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Data sets, splits, augmentation and batches."""
 
 from supercm_ray.data import arrays as _arrays  # noqa: F401 (registers its data sets)
+from supercm_ray.data import image_folder as _image_folder  # noqa: F401 (registers its data set)
 from supercm_ray.data import randaugment as _randaugment  # noqa: F401 (registers its operations)
 from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
 from supercm_ray.data.augment import strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset, channel_statistics
 from supercm_ray.data.draws import SampleDraws
+from supercm_ray.data.inputs import read_inputs
 from supercm_ray.data.loading import join_domains, load_dataset
 from supercm_ray.data.overlap import check_overlap, fingerprint, sample_digests
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
@@ -31,6 +33,7 @@ __all__ = [
     "join_domains",
     "load_dataset",
     "make_splits",
+    "read_inputs",
     "sample_digests",
     "split_dataset",
     "standardised",

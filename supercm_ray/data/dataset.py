@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,10 @@ class Dataset:
         val_indices: the samples that the data set itself keeps for validation, or None.
         target_indices: the samples of the target domain, or None if there is one domain.
         has_class_names: whether `class_names` are the classes' own names, and not numbers in place of unknown names.
-        sample_names: names of the samples, such as paths relative to the root; empty if they have none.
+        sample_names: N names of the samples, such as paths relative to the root; empty if they have none.
         unlabeled_because: why no sample has a label; empty if some have one.
-        notes: sentences about what was left out or is odd, for the user.
+        notes: sentences about what was left out or is odd, each with a count and an example.
+        decoding: the options by which further samples are decoded like these, where the data decided them.
         fingerprint: a digest of the samples, their labels and the splits of a study's base; empty until it is checked.
     """
 
@@ -54,6 +55,7 @@ class Dataset:
     sample_names: tuple[str, ...] = ()
     unlabeled_because: str = ""
     notes: tuple[str, ...] = ()
+    decoding: Mapping[str, float | str] = field(default_factory=dict)
     fingerprint: str = ""
 
     @property

@@ -5,12 +5,14 @@ further unlabeled samples and the test samples.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.config import FREE_TO_CHANGE, DataConfig, OptionsModel, PlaceConfig
+from supercm_ray.data.classes import check_classes
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset
 from supercm_ray.data.images import JoinedImages, Pixels, StreamedImages, in_shape
 from supercm_ray.errors import StudyError, nearest
@@ -27,41 +29,29 @@ def load_dataset(data: DataConfig) -> Dataset:
         StudyError: for missing or damaged files, values that are no numbers, and sources that do not fit together.
     """
     joined = _load(data)
-    check_labels(joined)
+    check_classes(joined)
+    decoding = joined.decoding
     if data.target is not None:
-        joined = join_domains(joined, _load_beside(data, "target"))
+        joined = join_domains(joined, _load_beside(data, "target", {}))
     if data.unlabeled is not None:
-        joined = _add_unlabeled(joined, _load_beside(data, "unlabeled"))
+        joined = _add_unlabeled(joined, _load_beside(data, "unlabeled", decoding))
     if data.test is not None:
-        joined = _add_test(joined, _load_beside(data, "test"))
+        joined = _add_test(joined, _load_beside(data, "test", decoding))
     for note in joined.notes:
         logger.warning("%s", note)
     return joined
-
-
-def check_labels(dataset: Dataset) -> None:
-    """Checks that a data set can be learned from: it has labels, of two classes or more.
-
-    Raises:
-        StudyError: if it has not.
-    """
-    if dataset.unlabeled_because or not (dataset.labels != UNLABELED).any():
-        because = dataset.unlabeled_because or f"none of {len(dataset.labels)} samples has one"
-        raise StudyError(
-            f"some samples must have a label for data.name={dataset.name}, got none: {because}; label some, or name "
-            "this source under data.unlabeled"
-        )
 
 
 def _load(place: PlaceConfig) -> Dataset:
     return DATASETS.find(place.name).make(place, place.options)
 
 
-def _load_beside(data: DataConfig, key: str) -> Dataset:
-    """Loads the further source with this key of the data section."""
-    place = getattr(data, key)
+def _load_beside(data: DataConfig, key: str, decoding: Mapping[str, float | str]) -> Dataset:
+    """Loads the further source with this key of the data section, decoded by these options unless it sets its own."""
+    place = place_beside(data, getattr(data, key), key)
+    unset = {name: value for name, value in decoding.items() if getattr(place.options, name, value) is None}
     try:
-        return _load(place_beside(data, place, key))
+        return _load(place.model_copy(update={"options": place.options.model_copy(update=unset)}))
     except StudyError as error:
         raise StudyError(f"{error} (of data.{key})") from error
 

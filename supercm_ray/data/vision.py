@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,22 @@ class DownloadOptions(OptionsModel):
     """Whether to download files that are missing in `root`."""
 
 
+class Stl10Options(DownloadOptions):
+    """Options of `stl10`."""
+
+    split: Literal["train", "train+unlabeled", "unlabeled"] = "train"
+    """The samples: `train` is 5000 labeled ones, with the test samples, `train+unlabeled` also the 100,000 that nobody
+    labeled, and `unlabeled` those alone, without test samples."""
+
+
+class SvhnOptions(DownloadOptions):
+    """Options of `svhn`."""
+
+    split: Literal["train", "extra"] = "train"
+    """The samples: `train` is the training samples, with the test samples, and `extra` the 531,131 further ones,
+    without test samples, as a source of unlabeled ones."""
+
+
 class _Part(Protocol):
     """Training or test samples of a data set of torchvision."""
 
@@ -38,7 +54,8 @@ class _Part(Protocol):
 @dataclass(frozen=True)
 class _Source:
     """Description of a data set of torchvision: the name of its class, its folder below the root, the arguments that
-    select its two parts, and its citation; for digits, that the classes are named "0" to "9".
+    select its parts (a split that is chosen by an option replaces that of the first part), and its citation; for
+    digits, that the classes are named "0" to "9".
     """
 
     cls: str
@@ -48,10 +65,14 @@ class _Source:
     of_digits: bool = False
 
     def __call__(self, data: PlaceConfig, options: DownloadOptions) -> Dataset:
-        train, test = (self._read(data, part, download=options.download) for part in self.parts)
-        images = np.concatenate([_images(train), _images(test)])
-        labels = np.concatenate([_labels(train), _labels(test)])
+        split = getattr(options, "split", None)
+        parts = self.parts if split is None else ({**self.parts[0], "split": split}, self.parts[1])
+        has_test = split not in ("unlabeled", "extra")
+        train, *test = (self._read(data, part, download=options.download) for part in parts[: 1 + has_test])
+        images = np.concatenate([_images(part) for part in (train, *test)])
+        labels = np.concatenate([_labels(part) for part in (train, *test)])
         mean, std = channel_statistics(_images(train))
+        because = "" if (labels >= 0).any() else f"the samples of {data.name} with split={split} have none"
         return Dataset(
             name=data.name,
             images=images,
@@ -60,7 +81,8 @@ class _Source:
             mean=mean,
             std=std,
             citation=self.citation,
-            test_indices=np.arange(len(_images(train)), len(images)),
+            test_indices=np.arange(len(_images(train)), len(images)) if has_test else None,
+            unlabeled_because=because,
         )
 
     def _read(self, data: PlaceConfig, part: Mapping[str, object], *, download: bool) -> _Part:
@@ -80,21 +102,25 @@ class _Source:
 
 _DIGITS = tuple("0123456789")
 _TRAIN_TEST = ({"train": True}, {"train": False})
+_SPLITS = ({"split": "train"}, {"split": "test"})
 _SOURCES = {
     "mnist": _Source("MNIST", "", _TRAIN_TEST, "LeCun, Bottou, Bengio, Haffner 1998", of_digits=True),
     "fashion_mnist": _Source("FashionMNIST", "", _TRAIN_TEST, "Xiao, Rasul, Vollgraf 2017 (arXiv 1708.07747)"),
     "usps": _Source("USPS", "USPS", _TRAIN_TEST, "Hull 1994", of_digits=True),
-    "svhn": _Source("SVHN", "SVHN", ({"split": "train"}, {"split": "test"}), "Netzer et al. 2011", of_digits=True),
+    "svhn": _Source("SVHN", "SVHN", _SPLITS, "Netzer et al. 2011", of_digits=True),
+    "stl10": _Source("STL10", "", _SPLITS, "Coates, Ng, Lee 2011"),
     "cifar10": _Source("CIFAR10", "", _TRAIN_TEST, "Krizhevsky 2009"),
     "cifar100": _Source("CIFAR100", "", _TRAIN_TEST, "Krizhevsky 2009"),
 }
+_OPTIONS = {"svhn": SvhnOptions, "stl10": Stl10Options}
 for _name, _source in _SOURCES.items():
-    DATASETS.add(_name, _source, options=DownloadOptions)
+    DATASETS.add(_name, _source, options=_OPTIONS.get(_name, DownloadOptions))
 
 
 def _check_samples(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
-    classes = np.unique(labels).tolist()
-    if len(images) != len(labels) or len(classes) < 2 or classes != list(range(len(classes))):
+    classes = np.unique(labels[labels >= 0]).tolist()
+    is_broken = len(classes) == 1 or classes != list(range(len(classes)))
+    if not len(images) or len(images) != len(labels) or is_broken or labels.min() < -1:
         raise ValueError(f"{len(images)} images and {len(labels)} labels of {len(classes)} classes")
 
 

@@ -59,12 +59,12 @@ class DatasetContract:
         assert taken.dtype == np.uint8 or np.isfinite(images[np.arange(images.shape[0])]).all()
 
     def test_labels_count_the_classes(self, tmp_path: Path) -> None:
-        """Labels are (N,) in int64 from 0 to K - 1, and each class has a sample and a name of its own."""
+        """Labels are (N,) in int64, -1 for unlabeled or 0 to K - 1; each class has a sample and a name of its own."""
         dataset = load_dataset(self.config(tmp_path))
         assert dataset.labels.dtype == np.int64
         assert dataset.labels.shape == dataset.images.shape[:1]
         assert dataset.num_classes >= 2
-        assert np.unique(dataset.labels).tolist() == list(range(dataset.num_classes))
+        assert set(np.unique(dataset.labels).tolist()) - {UNLABELED} == set(range(dataset.num_classes))
         assert len(set(dataset.class_names)) == len(dataset.class_names)
         assert all(isinstance(name, str) and name for name in dataset.class_names)
 
@@ -83,6 +83,25 @@ class DatasetContract:
             allowed = _without_test(dataset)
             known = None if allowed is None else channel_statistics(pixels[allowed])
             assert (dataset.mean, dataset.std) == known or not _close(dataset, channel_statistics(pixels))
+
+    def test_names_and_notes_are_in_order(self, tmp_path: Path) -> None:
+        """Each sample has a name of its own or none has one, notes are single lines, and samples kept for validation
+        are no test samples.
+        """
+        dataset = load_dataset(self.config(tmp_path))
+        names = dataset.sample_names
+        assert len(set(names)) == len(names)
+        assert len(names) in (0, len(dataset.labels))
+        assert all(note and "\n" not in note for note in dataset.notes)
+        assert not dataset.unlabeled_because
+        if dataset.val_indices is not None:
+            kept = (
+                dataset.val_indices
+                if dataset.test_indices is None
+                else np.setdiff1d(dataset.val_indices, dataset.test_indices)
+            )
+            assert len(np.unique(kept)) == len(dataset.val_indices)
+            assert 0 <= dataset.val_indices.min() <= dataset.val_indices.max() < len(dataset.labels)
 
     def test_loading_is_deterministic(self, tmp_path: Path) -> None:
         """Loading again gives the same samples in the same order."""

@@ -201,7 +201,7 @@ def test_labels_and_augmentation_of_the_data_may_be_varied(path: str) -> None:
         "data.name",
         "data.root",
         "data.target.name",
-        "data.options.train_file",
+        "data.options.file",
         "data.num_val",
     ],
 )

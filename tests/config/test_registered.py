@@ -24,7 +24,7 @@ REFUSED = {
     "unknown option": ("model.options.chanels=[4]", "base.model.options.chanels", "did you mean `channels`?"),
     "option of another": ("model.options.weights=a.pt", "base.model.options.weights", "known here: `channels`"),
     "no option at all": ("data.options.stream=on", "base.data.options.stream", "known here: nothing"),
-    "missing option": ("data.name=arrays", "base.data.options.train_file", "nothing; add it: Path of the file"),
+    "missing option": ("data.name=arrays", "base.data.options.file", "nothing; add it: Path of the file"),
     "range": ("sampler.options.num_startup_trials=0", "sampler.options.num_startup_trials", "greater than or equal"),
     "item": ("model.options.channels=[4, x]", "base.model.options.channels[1]", "a value that is a valid integer"),
     "own rule": ("model.options.channels=[4, 0]", "base.model.options.channels", "got channels=[4, 0]"),
@@ -73,9 +73,9 @@ def test_a_new_name_comes_with_options_of_its_own() -> None:
 
 
 def test_overrides_give_a_name_and_its_options_in_any_order(write) -> None:
-    words = ["data.options.train_file=a.npz", "data.name=arrays", "data.options.first_label=1"]
+    words = ["data.options.file=a.npz", "data.name=arrays", "data.options.first_label=1"]
     options = load_study(write(BASE), words).base.data.options
-    assert (options.train_file, options.first_label, options.input_key) == ("a.npz", 1, "images")
+    assert (options.file, options.first_label, options.input_key) == ("a.npz", 1, None)
 
 
 def test_how_images_are_read_may_change_between_a_run_and_its_resumption(write) -> None:

@@ -41,7 +41,7 @@ class TestBlurredDigits(DatasetContract):
 class TestArraysOfVectors(DatasetContract):
     name = "arrays"
     options: ClassVar[dict[str, object]] = {
-        "train_file": "a.npz",
+        "file": "a.npz",
         "label_key": "y",
         "first_label": 1,
         "l2_normalise": True,
@@ -53,7 +53,7 @@ class TestArraysOfVectors(DatasetContract):
 
 class TestArraysWithTestSamples(DatasetContract):
     name = "arrays"
-    options: ClassVar[dict[str, object]] = {"train_file": "a.npz", "test_file": "b.npz"}
+    options: ClassVar[dict[str, object]] = {"file": "a.npz", "test_file": "b.npz"}
 
     def write(self, folder: Path) -> None:
         for name, num in (("a", 60), ("b", 21)):
@@ -63,7 +63,7 @@ class TestArraysWithTestSamples(DatasetContract):
 class TestEncodedArrays(DatasetContract):
     name = "arrays"
     options: ClassVar[dict[str, object]] = {
-        "train_file": "a.npz",
+        "file": "a.npz",
         "input_key": "png",
         "offsets_key": "at",
         "image_size": 4,
@@ -89,6 +89,26 @@ class TestStreamedImageFolder(TestImageFolder):
     options: ClassVar[dict[str, object]] = {"image_size": 6, "stream": "on"}
 
 
+class TestTable(DatasetContract):
+    name = "arrays"
+    options: ClassVar[dict[str, object]] = {"file": "a.csv", "label_key": "kind"}
+
+    def write(self, folder: Path) -> None:
+        rows = [f"{a},{b},{('cat', 'dog')[i % 2]}" for i, (a, b) in enumerate(noise(60, 2))]
+        (folder / "a.csv").write_text("\n".join(["a,b,kind", *rows]))
+
+
+class TestImageFolderWithParts(DatasetContract):
+    name = "image_folder"
+    options: ClassVar[dict[str, object]] = {"image_size": 6}
+
+    def write(self, folder: Path) -> None:
+        for i, pixels in enumerate(noise(60, 7, 8, 3)):
+            place = folder / ("train", "train", "test")[i // 2 % 3] / ("cat", "dog")[i % 2]
+            place.mkdir(exist_ok=True, parents=True)
+            Image.fromarray(pixels).save(place / f"{i:02}.png")
+
+
 class StripesOptions(OptionsModel):
     """Options of the plug-in."""
 
@@ -107,11 +127,11 @@ def stripes(place: PlaceConfig, options: StripesOptions) -> Dataset:
 
 
 def careless(place: PlaceConfig, options: OptionsModel) -> Dataset:
-    """The same with labels from 1, statistics of the test samples, and a test sample given twice."""
+    """The same with one name for both classes, statistics of the test samples, and a test sample given twice."""
     dataset = stripes(place, StripesOptions())
     mean, std = channel_statistics(dataset.images)
     test = np.append(dataset.test_indices, 59)
-    return Dataset(place.name, dataset.images, dataset.labels + 1, ("a", "b"), mean, std, test_indices=test)
+    return Dataset(place.name, dataset.images, dataset.labels, ("a", "a"), mean, std, test_indices=test)
 
 
 @pytest.fixture(scope="module", autouse=True)

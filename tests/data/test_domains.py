@@ -156,7 +156,7 @@ def test_a_real_pair_of_features_fits() -> None:
         PlaceConfig(
             name="arrays",
             root=str(REAL),
-            options={"train_file": f"OfficeCaltech10/features/GoogleNet1024_{domain}.mat", **keys},
+            options={"file": f"OfficeCaltech10/features/GoogleNet1024_{domain}.mat", **keys},
         )
         for domain in ("webcam", "dslr")
     )
@@ -203,11 +203,9 @@ def test_the_target_takes_options_that_say_what_its_images_become(given: dict[st
 
 
 def test_two_files_of_a_folder_are_two_domains() -> None:
-    data = DataConfig(
-        name="arrays", root="here", label_ratio=0.1, options={"train_file": "a.npz", "test_file": "t.npz"}
-    )
-    place = place_beside(data, PlaceConfig(name="arrays", options={"train_file": "b.npz"}), "target")
-    assert (place.root, place.options.train_file, place.options.test_file) == ("here", "b.npz", None)
+    data = DataConfig(name="arrays", root="here", label_ratio=0.1, options={"file": "a.npz", "test_file": "t.npz"})
+    place = place_beside(data, PlaceConfig(name="arrays", options={"file": "b.npz"}), "target")
+    assert (place.root, place.options.file, place.options.test_file) == ("here", "b.npz", None)
     with pytest.raises(StudyError, match="must differ from the data set itself"):
         place_beside(data, PlaceConfig(name="arrays", options=data.options), "target")
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from supercm_ray.config import Config, DataConfig, ModelConfig, PlaceConfig, TrainingConfig
 from supercm_ray.data import Dataset, DeviceData, load_dataset, split_dataset
-from supercm_ray.data.arrays import ImageFolderOptions
+from supercm_ray.data.image_folder import ImageFolderOptions
 from supercm_ray.data.images import StreamedImages
 from supercm_ray.data.streaming import Stream
 from supercm_ray.errors import StudyError

@@ -87,7 +87,7 @@ def test_labels_of_a_test_source_follow_class_names() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"name": "more"}, "some samples must have a label .* nobody labeled it; label some"),
+        ({"name": "more"}, "some samples must have labels .* nobody labeled it; name the labels"),
         ({"test": {"name": "more"}}, "every test sample must have a label for data.test, got nobody labeled it"),
         ({"test": {"name": "strange"}}, "same classes for data.test, .* differ in b, c, x"),
         ({"unlabeled": {"name": "images"}}, "vectors of one length, for data.unlabeled"),

@@ -33,7 +33,7 @@ def accuracy(config: Config, dataset: Dataset, splits: Splits, labels: np.ndarra
 @pytest.mark.parametrize("target", ["webcam", "dslr"])
 def test_source_only_gains_eight_points_on_the_target(target: str) -> None:
     """At a clustering weight of 1, three seeds; small experiments gave 13 to 15 points."""
-    base = load_study(PRESET, [f"data.target.options.train_file={FILE.format(target)}"]).base
+    base = load_study(PRESET, [f"data.target.options.file={FILE.format(target)}"]).base
     dataset = load_dataset(base.data)
     assert dataset.target_indices is not None
     hidden = dataset.labels.copy()

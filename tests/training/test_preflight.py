@@ -13,7 +13,7 @@ from supercm_ray.training.preflight import load_checked
 
 STUDY = """\
 base:
-  data: {name: arrays, options: {train_file: vectors.npz}, labels_per_class: 3}
+  data: {name: arrays, options: {file: vectors.npz}, labels_per_class: 3}
   model: {name: mlp, options: {channels: [8]}}
 space:
   algorithm.name: {type: categorical, choices: [supervised, fixmatch]}
