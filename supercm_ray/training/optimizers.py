@@ -104,7 +104,7 @@ def load_moments(optimizer: Optimizer, moments: dict[int, Any], *, begun: bool) 
     Raises:
         ValueError: for tensors that this optimizer does not leave.
     """
-    templates = _first_moments(optimizer) if begun else {}
+    templates = _first_moments(optimizer) if begun else optimizer.state_dict()["state"]
     if set(moments) != set(templates):
         raise ValueError(f"it has moments of {len(moments)} parameters, not of {len(templates)}")
     for number, template in templates.items():

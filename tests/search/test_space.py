@@ -85,9 +85,27 @@ def stand_in(data: DataConfig) -> Dataset:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_study_file_trains_two_steps(path: Path) -> None:
-    study = load_study(
-        path, ["training.steps_per_epoch=2", "training.num_epochs=1", "scheduler.options.grace_period=1"]
-    )
+    check_two_steps(path, [])
+
+
+RECIPES = [path for path in FILES if path.stem.startswith("office31") or path.stem == "cifar10_fixmatch"]
+
+
+@pytest.mark.parametrize("num", [25, 400])
+def test_fixmatch_trains_with_each_published_number_of_labels(num: int) -> None:
+    (path,) = [path for path in FILES if path.stem == "cifar10_fixmatch"]
+    check_two_steps(path, [f"data.labels_per_class={num}"])
+
+
+def check_two_steps(path: Path, overrides: list[str]) -> None:
+    """A published recipe keeps its optimizer, schedule and augmentation, but not the size of network and batches."""
+    overrides = [*overrides, "training.steps_per_epoch=2", "training.num_epochs=1"]
+    study = load_study(path, [*overrides, "scheduler.options.grace_period=1"])
+    if path in RECIPES:
+        size = min(16, study.base.training.unlabeled_batch_size)
+        batches = ["training.labeled_batch_size=8", f"training.unlabeled_batch_size={size}"]
+        small = ["model.name=small_cnn", "model.options.channels=[8, 8]"]
+        study = load_study(path, [*overrides, *batches, *small, "scheduler.options.grace_period=1"])
     dataset, cpu = stand_in(study.base.data), torch.device("cpu")
     for each in [{}, *study.enqueued_trials, *sample(optuna.samplers.RandomSampler(seed=0), to_optuna(study), 20)]:
         split_dataset(dataset, study.base.replace(each))

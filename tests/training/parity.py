@@ -65,6 +65,30 @@ CASES: dict[str, dict[str, Any]] = {
     "over_all_samples": {"algorithm.name": "pi_model", "algorithm.loss_reduction": "all_samples"},
     "mlp": {"algorithm.name": "mcc", "model.name": "mlp"},
     "wide_resnet": {"algorithm.name": "supervised", "model.name": "wrn_28_2"},
+    "recipe": {
+        "algorithm.name": "fixmatch",
+        **OPTIONS["fixmatch"],
+        "data.crop_scale": 0.5,
+        "data.shift_padding": "reflect",
+        "data.strong.name": "randaugment",
+        "data.strong.options.random_magnitude": True,
+        "training.optimizer.name": "sgd",
+        "training.optimizer.options.momentum": 0.9,
+        "training.optimizer.options.nesterov": True,
+        "training.schedule.name": "usb_cosine",
+        "training.warmup_steps": 2,
+        "training.clip_grad_norm": 0.3,
+        "training.weight_decay": 0.01,
+        "training.decay_norms_and_biases": False,
+        "training.backbone_learning_rate_factor": 0.5,
+        "model.bottleneck": 6,
+    },
+    "frozen": {  # Adam would make steps of the rounding errors that are the gradient of a bias before BatchNorm
+        "algorithm.name": "mean_teacher",
+        "model.frozen": True,
+        "model.bottleneck": 6,
+        "training.optimizer.name": "sgd",
+    },
 }
 
 

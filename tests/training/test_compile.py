@@ -26,6 +26,7 @@ pytestmark = [
             "algorithm.name": "vat"
         },  # a pass with frozen statistics and one that searches the direction, both not compiled
         {"algorithm.name": "mean_teacher", "algorithm.centroid_mode": "pseudo_labeled"},
+        {"algorithm.name": "fixmatch", "model.frozen": True, "model.bottleneck": 8, "training.optimizer.name": "sgd"},
     ],
     ids=lambda settings: settings["algorithm.name"],
 )

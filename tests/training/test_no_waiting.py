@@ -33,7 +33,10 @@ class NeverWait(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name
         assert name not in WAITING, f"{name}: {WAITING[name]}"
-        if name.startswith("aten::index"):
+        fills = (
+            name == "aten::index_put_" and args[2].numel() == 1
+        )  # a mask and one value: masked_fill, which waits not
+        if name.startswith("aten::index") and not fills:
             indices = args[1] if isinstance(args[1], list | tuple) else []
             assert not [i for i in indices if i is not None and i.dtype in (torch.bool, torch.uint8)], f"{name} by mask"
         return func(*args, **(kwargs or {}))
@@ -52,6 +55,27 @@ def test_a_step_waits_for_nothing(start: Start, algorithm: str, mode: str, sourc
     augmented = {"data.flip": True, "data.noise_std": 0.1, "algorithm.consistency_warmup_steps": 5}
     state, data = start({**settings, **augmented, "training.precision": "bf16", "algorithm.balance_alpha": 1.1})
     for _ in range(2):
+        with NeverWait():
+            train_step(state, draw_batch(data, data.labeled[:12], data.unlabeled[:12], state.config, state.generator))
+
+
+def test_no_recipe_waits_for_anything(start: Start) -> None:
+    state, data = start(
+        {
+            "algorithm.name": "fixmatch",
+            "data.crop_scale": 0.5,
+            "data.shift_padding": "reflect",
+            "data.strong.name": "randaugment",
+            "data.strong.options.random_magnitude": True,
+            "training.optimizer.name": "sgd",
+            "training.optimizer.options.momentum": 0.9,
+            "training.schedule.name": "cosine",
+            "training.warmup_steps": 2,
+            "training.clip_grad_norm": 1.0,
+            "training.backbone_learning_rate_factor": 0.1,
+        }
+    )
+    for _ in range(3):
         with NeverWait():
             train_step(state, draw_batch(data, data.labeled[:12], data.unlabeled[:12], state.config, state.generator))
 

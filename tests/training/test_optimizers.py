@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.testing import assert_close
 from supercm_ray.config import load_study
 from supercm_ray.data import Dataset, draw_batch
 from supercm_ray.errors import CheckpointError, StudyError
-from supercm_ray.training import TrainState, deserialize, fit, serialize, train_step
+from supercm_ray.training import OPTIMIZERS, TrainState, deserialize, fit, serialize, train_step
 
 SGD = {"training.optimizer.name": "sgd", "training.optimizer.options.momentum": 0.9}
 BOTTLENECK = {"model.bottleneck": 6, "algorithm.centroid_mode": "learned"}
@@ -133,6 +134,25 @@ def test_resumed_equals_uninterrupted(start, digits: Dataset, settings: dict[str
     list(fit(whole, data))
     half, _ = start(settings)
     list(islice(fit(half, data), 1))
+    resumed = deserialize(serialize(half), "here", half.config, digits, torch.device("cpu"))
+    list(fit(resumed, data))
+    assert differences(resumed, whole) == []
+
+
+@pytest.fixture
+def adagrad() -> Iterator[None]:
+    """An optimizer of a plug-in, which remembers something before its first step."""
+    OPTIMIZERS.register("adagrad")(lambda groups, options: torch.optim.Adagrad(groups))
+    yield
+    OPTIMIZERS.remove("adagrad")
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_plug_in_s_optimizer_resumes_too(start, digits: Dataset, adagrad: None, cut: int) -> None:
+    whole, data = start({"training.optimizer.name": "adagrad"})
+    half, _ = start({"training.optimizer.name": "adagrad"})
+    list(fit(whole, data))
+    list(islice(fit(half, data), cut))
     resumed = deserialize(serialize(half), "here", half.config, digits, torch.device("cpu"))
     list(fit(resumed, data))
     assert differences(resumed, whole) == []
