@@ -16,8 +16,9 @@ from supercm_ray.errors import StudyError
 
 
 class ArraysOptions(DecodingOptions):
-    """Options of `arrays`: names of files, and of the arrays or columns in them. Files end in npz, npy (read as it is
-    needed), mat, csv, tsv, parquet, pt, pth, safetensors, h5 or hdf5. Options of decoding apply to images.
+    """Options of `arrays`: names of files, and of the arrays or columns in them. Files end in npz, npy, mat, csv, tsv,
+    parquet, pt, pth, safetensors, h5 or hdf5. Samples of an npy file stay on disk until they are needed, if they are
+    fp32 vectors, grey images or images with channels first. Options of decoding apply to images.
     """
 
     inherited: ClassVar[frozenset[str]] = DecodingOptions.inherited | frozenset(
@@ -37,8 +38,8 @@ class ArraysOptions(DecodingOptions):
     """Name of the array of inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, of whole
     numbers or floats, vectors (N, D), or, with `offsets_key`, the concatenated bytes of encoded images. In a table: a
     column, a pattern such as `pixel_*`, or a list of these; a single column of text names image files, relative to
-    the table's folder. None: in a table all columns of numbers but the labels; elsewhere the array `images`, or the
-    only one besides the labels."""
+    the table's folder. None: in a table all columns of numbers but the labels and the unnamed row numbers that pandas
+    writes; elsewhere the array `images`, or the only one besides the labels."""
     offsets_key: str | None = None
     """Name of the array of the N + 1 byte positions at which encoded images begin and the last one ends."""
     label_key: str | None = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from supercm_ray.config import PlaceConfig
 from supercm_ray.data.array_files import ArrayFile, as_array, open_arrays
-from supercm_ray.data.array_inputs import ArraysOptions, input_columns, read_inputs_of
+from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.folders import data_root
 from supercm_ray.data.images import Pixels
@@ -116,8 +116,7 @@ def _with_labels(opened: ArrayFile, inputs: Inputs, options: ArraysOptions, file
     key, kind = options.labels_name, "column" if opened.is_table else "array"
     if key is None or key not in opened.names:
         missing = f"has no {kind} `{key}`" if key else "is read without labels"
-        others = input_columns(opened, options) if opened.is_table else opened.names
-        because = f"{file} {missing}, only {listed(sorted(others))}"
+        because = f"{file} {missing}, only {listed(sorted(opened.names))}"
         return _Part(inputs, no_labels(len(inputs.values)), because, ())
     place = f"`{key}` in {file}"
     values = opened.read(key)

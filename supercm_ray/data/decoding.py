@@ -98,10 +98,9 @@ def decode(source: Source, side: int | None, rendering: Rendering) -> Decoded:
     if not isinstance(source, Path):
         source.seek(0)
     with Image.open(source) as opened:
-        opened.load()
-        image = ImageOps.exif_transpose(opened)
-    is_wide = image.mode.startswith("I") or image.mode == "F"
-    image, dtype, largest, brightness = (_from_wide if is_wide else _from_bytes)(image, rendering)
+        ImageOps.exif_transpose(opened, in_place=True)
+        is_wide = opened.mode.startswith("I") or opened.mode == "F"
+        image, dtype, largest, brightness = (_from_wide if is_wide else _from_bytes)(opened, rendering)
     pixels = np.asarray(image if side is None else _to_side(image, side), dtype=np.uint8)
     return Decoded(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), dtype, largest, brightness)
 

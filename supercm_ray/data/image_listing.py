@@ -11,7 +11,7 @@ from typing import Literal
 from PIL import Image
 
 from supercm_ray.data.labels import in_order
-from supercm_ray.data.reasons import counted, listed
+from supercm_ray.data.reasons import counted, listed, reason
 from supercm_ray.errors import StudyError
 
 Part = Literal["train", "val", "test"]
@@ -98,7 +98,7 @@ def list_images(root: Path) -> tuple[list[Path], tuple[str, ...]]:
     """Lists all images below a folder at any depth, and returns them with notes about the other files."""
     left_out = _LeftOut()
     found: list[Path] = []
-    for place, folders, names in os.walk(root):
+    for place, folders, names in os.walk(root, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         found += _images_among(sorted(Path(place) / name for name in names), left_out)
     return found, left_out.notes()
@@ -172,8 +172,20 @@ def _listing(root: Path, found: Sequence[_Found], names: Iterable[str], left_out
     return Listing(files, classes, parts, class_names, because, left_out.notes())
 
 
+def _refuse(error: OSError) -> None:
+    raise StudyError(f"every folder of images must be readable, got {reason(error)}; change its rights") from error
+
+
 def _folders(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and not _is_hidden(path.name))
+    return sorted(path.name for path in _entries(root) if path.is_dir() and not _is_hidden(path.name))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        _refuse(error)
+        raise
 
 
 def _is_hidden(name: str) -> bool:
@@ -181,8 +193,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _images_in(folder: Path, left_out: _LeftOut) -> list[Path]:
-    paths = sorted(path for path in folder.iterdir() if not path.is_dir())
-    return _images_among(paths, left_out)
+    return _images_among([path for path in _entries(folder) if not path.is_dir()], left_out)
 
 
 def _images_among(paths: Iterable[Path], left_out: _LeftOut) -> list[Path]:
@@ -200,4 +211,9 @@ def _images_among(paths: Iterable[Path], left_out: _LeftOut) -> list[Path]:
 def _files_within(folder: Path) -> list[Path]:
     """Returns the files in folders within a folder of a class."""
     within = [folder / name for name in _folders(folder)]
-    return [Path(place) / name for path in within for place, _, names in os.walk(path) for name in sorted(names)]
+    return [
+        Path(place) / name
+        for path in within
+        for place, _, names in os.walk(path, onerror=_refuse)
+        for name in sorted(names)
+    ]
