@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+
 from supercm_ray.data import split_dataset
 from supercm_ray.errors import SuperCMError
 from supercm_ray.execution.executor import Executor, Phase
@@ -45,7 +47,13 @@ def check_planned(view: StudyView) -> None:
 
 def describe_data(recorder: Recorder) -> None:
     """Stores what readers need to know of the data set, such as class names, so that they need not load it."""
-    recorder.folder.write("data.json", json.dumps({"class_names": list(recorder.dataset.class_names)}))
+    dataset = recorder.dataset
+    val = split_dataset(dataset, recorder.study.base).val
+    described = {
+        "class_names": list(dataset.class_names),
+        "val_class_counts": np.bincount(dataset.labels[val], minlength=dataset.num_classes).tolist(),
+    }
+    recorder.folder.write("data.json", json.dumps(described))
 
 
 def run_search(recorder: Recorder, executor: Executor) -> None:

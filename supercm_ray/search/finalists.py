@@ -8,7 +8,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from supercm_ray.config import Leaf, Study
 from supercm_ray.records import RunView, StudyFolder
@@ -43,6 +43,7 @@ class Row:
         num_labeled: number of labels trained on.
         num_runs: number of seeds that finished, of `num_seeds`.
         gains: tuned minus baseline on the test split, by seed; empty for the baseline itself.
+        metrics: every metric of the validation and the test split that all seeds have, by name.
     """
 
     group: Group
@@ -55,6 +56,7 @@ class Row:
     val_accuracy: tuple[float, float]
     test_accuracy: tuple[float, float]
     gains: tuple[float, ...]
+    metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def plan_finalists(study: Study, best: Mapping[Group, Mapping[str, Leaf]]) -> list[Finalist]:
@@ -105,6 +107,7 @@ def table(study: Study, finalists: Sequence[Finalist], runs: Mapping[str, RunVie
                 val_accuracy=_mean_std([run.metrics["val/accuracy"] for run in done]),
                 test_accuracy=_mean_std([run.record.summary["test/accuracy"] for run in done]),
                 gains=_paired_gains(done, baseline),
+                metrics=_metrics(done),
             )
         )
     return rows
@@ -120,6 +123,12 @@ def _finalist(study: Study, group: Group, arm: str, overrides: dict[str, Leaf]) 
     digest = hashlib.sha256(json.dumps(config.leaves(), sort_keys=True).encode()).hexdigest()[:6]
     place = "".join(f"{path.split('.')[-1]}={value}-" for path, value in zip(study.group_paths, group, strict=True))
     return Finalist(f"finalists/{place}{arm}-seed{overrides['seed']}-{digest}", arm, group, overrides)
+
+
+def _metrics(runs: Sequence[RunView]) -> dict[str, tuple[float, float]]:
+    found = [{**run.metrics, **run.record.summary} for run in runs]
+    names = [name for name in found[0] if name.startswith(("val/", "test/")) and all(name in one for one in found)]
+    return {name: _mean_std([one[name] for one in found]) for name in names}
 
 
 def _paired_gains(tuned: Sequence[RunView], baseline: Sequence[RunView]) -> tuple[float, ...]:

@@ -76,5 +76,15 @@ class StudyView:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """The names of the data set's classes, as stored when the study was started; empty if they are not known."""
-        text = self.folder.read("data.json")
-        return tuple(json.loads(text)["class_names"]) if text else ()
+        return tuple(map(str, self._described.get("class_names", ())))
+
+    @cached_property
+    def val_class_counts(self) -> tuple[int, ...]:
+        """The number of validation samples of each class, as stored likewise; empty if they are not known."""
+        return tuple(map(int, self._described.get("val_class_counts", ())))
+
+    @cached_property
+    def _described(self) -> dict[str, list[str | int]]:
+        """What `describe_data` has stored."""
+        described: dict[str, list[str | int]] = json.loads(self.folder.read("data.json") or "{}")
+        return described

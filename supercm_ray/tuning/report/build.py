@@ -77,4 +77,7 @@ def _finalists_in(table_json: Path) -> int:
 
 def _text(data: ReportData) -> str:
     labels = data.training_labels
-    return f"{table_text(data.study, data.rows, labels)}\n\n{headline(data.study, data.rows, labels)}"
+    parts = [table_text(data.study, data.rows, labels), headline(data.study, data.rows, labels)]
+    if data.majority and data.majority.sentence:
+        parts.insert(1, data.majority.sentence)
+    return "\n\n".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 from supercm_ray.search.finalists import Row
 from supercm_ray.tuning.report.text import gain, headline
@@ -20,6 +21,8 @@ def table_tree(data: ReportData) -> dict[str, object]:
         "trials": data.statuses,
         "importances": data.importances,
         "incomplete": list(data.incomplete),
+        "val_majority": asdict(data.majority) if data.majority else None,
+        "classes_of_best_run": [asdict(one) for one in data.recalls],
         "rows": [_row(data, row) for row in data.rows],
     }
 
@@ -35,6 +38,7 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "num_seeds": row.num_seeds,
         "val_accuracy": _value(row.val_accuracy),
         "test_accuracy": _value(row.test_accuracy),
+        "metrics": {name: _value(value) for name, value in row.metrics.items()},
         "gains": list(row.gains),
         "gain": _value(gain(row)),
     }
