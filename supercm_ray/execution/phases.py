@@ -67,6 +67,7 @@ def summarise(dataset: Dataset, splits: Splits) -> DataSummary:
     return DataSummary(
         class_names=dataset.class_names,
         counts=splits.counts,
+        val_class_counts=tuple(np.bincount(dataset.labels[splits.val], minlength=dataset.num_classes).tolist()),
         num_unknown=int((~known).sum()),
         num_oracle=int(known[np.setdiff1d(target, splits.test)].sum()),
         notes=dataset.notes,

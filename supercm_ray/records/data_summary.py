@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-_TUPLES = ("class_names", "notes")
+_TUPLES = ("class_names", "val_class_counts", "notes")
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class DataSummary:
     Attributes:
         class_names: names of the classes, by index.
         counts: number of samples of each split by its name: `labeled`, `unlabeled`, `val` and `test`.
+        val_class_counts: number of validation samples of each class, by index.
         num_unknown: number of samples whose label is not known.
         num_oracle: number of unlabeled samples of the target whose label is known; 0 without a target.
         notes: sentences about what was left out of the data or is odd.
@@ -25,6 +26,7 @@ class DataSummary:
 
     class_names: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    val_class_counts: tuple[int, ...] = ()
     num_unknown: int = 0
     num_oracle: int = 0
     notes: tuple[str, ...] = ()

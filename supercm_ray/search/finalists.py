@@ -8,7 +8,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from supercm_ray.config import Leaf, Study
 from supercm_ray.records import RunView, StudyFolder
@@ -45,6 +45,7 @@ class Row:
         test_accuracy: None if there is no test split.
         gains: tuned minus baseline by seed, on the test split or, if there is none, on the validation split; empty for
             the baseline itself.
+        metrics: every metric of the validation and the test split that all seeds have, by name.
     """
 
     group: Group
@@ -57,6 +58,7 @@ class Row:
     val_accuracy: tuple[float, float]
     test_accuracy: tuple[float, float] | None
     gains: tuple[float, ...]
+    metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def plan_finalists(study: Study, best: Mapping[Group, Mapping[str, Leaf]]) -> list[Finalist]:
@@ -108,6 +110,7 @@ def table(study: Study, finalists: Sequence[Finalist], runs: Mapping[str, RunVie
                 val_accuracy=_mean_std([run.metrics["val/accuracy"] for run in done]),
                 test_accuracy=_mean_std(tested) if len(tested) == len(done) else None,
                 gains=_paired_gains(done, baseline),
+                metrics=_metrics(done),
             )
         )
     return rows
@@ -123,6 +126,12 @@ def _finalist(study: Study, group: Group, arm: str, overrides: dict[str, Leaf]) 
     digest = hashlib.sha256(json.dumps(config.leaves(), sort_keys=True).encode()).hexdigest()[:6]
     place = "".join(f"{path.split('.')[-1]}={value}-" for path, value in zip(study.group_paths, group, strict=True))
     return Finalist(f"finalists/{place}{arm}-seed{overrides['seed']}-{digest}", arm, group, overrides)
+
+
+def _metrics(runs: Sequence[RunView]) -> dict[str, tuple[float, float]]:
+    found = [{**run.metrics, **run.record.summary} for run in runs]
+    names = [name for name in found[0] if name.startswith(("val/", "test/")) and all(name in one for one in found)]
+    return {name: _mean_std([one[name] for one in found]) for name in names}
 
 
 def _paired_gains(tuned: Sequence[RunView], baseline: Sequence[RunView]) -> tuple[float, ...]:

@@ -161,9 +161,9 @@ def _log_report(tracker: BackgroundTracker, made: Report, folder: StudyFolder) -
 def _metrics(row: Row) -> Iterator[tuple[str, float]]:
     """Returns the metrics of a row of the table by name, such as `tuned/test_accuracy_mean/0.01`."""
     group = "".join(f"/{value}" for value in row.group)
-    for name, value in {"val_accuracy": row.val_accuracy, "test_accuracy": row.test_accuracy}.items():
-        if value is not None:
-            yield f"{row.arm}/{name}_mean{group}", value[0]
-            yield f"{row.arm}/{name}_std{group}", value[1]
+    for name, (mean, std) in row.metrics.items():
+        place = f"{row.arm}/{name.replace('/', '_')}"
+        yield f"{place}_mean{group}", mean
+        yield f"{place}_std{group}", std
     if row.gains:
         yield f"gain_mean{group}", statistics.mean(row.gains)

@@ -136,4 +136,6 @@ def test_the_plan_is_kept_as_it_was_stored(study: Study, folder: StudyFolder) ->
 @pytest.mark.parametrize("text", ["", '{"class_names": ["zero", "one"]}'])
 def test_class_names_are_those_stored(study: Study, folder: StudyFolder, text: str) -> None:
     (folder.path / "data.json").write_text(text)
-    assert StudyView.read(study, folder).data.class_names == (("zero", "one") if text else ())
+    data = StudyView.read(study, folder).data
+    assert data.class_names == (("zero", "one") if text else ())
+    assert data.val_class_counts == ()

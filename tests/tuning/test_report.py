@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import statistics
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import recall_score
 
 from supercm_ray.config import Study
 from supercm_ray.records import RunRecord, StudyFolder
@@ -138,6 +140,57 @@ def test_json_holds_the_table_unrounded(finished: tuple[StudyFolder, Report]) ->
         assert len(row["gains"]) == (3 if row["arm"] == "tuned" else 0)
         if row["gains"]:
             assert row["gain"]["mean"] == pytest.approx(statistics.mean(row["gains"]))
+
+
+def test_metrics_beside_accuracy_are_those_of_the_records(finished: tuple[StudyFolder, Report]) -> None:
+    folder, report = finished
+    head, *body = Tables(page(report)).tables["metrics"]
+    names = [name.removesuffix(" %") for name in head[2:]]
+    assert names == ["val/balanced_accuracy", "val/f1_macro", "val/ece", "test/balanced_accuracy", "test/ece"]
+    rows = json.loads(report.table_json.read_text(encoding="utf-8"))["rows"]
+    for (group, arm, *cells), row in zip(body, rows, strict=True):
+        records = groups(folder)[float(group), arm]
+        for name, cell in zip(names, cells, strict=True):
+            values = [{**folder.run(one.key).history()[-1], **one.summary}[name] for one in records]
+            assert cell == spread(values)
+            assert row["metrics"][name]["mean"] == pytest.approx(statistics.mean(values))
+
+
+def test_the_recall_of_each_class_is_that_of_the_best_run(finished: tuple[StudyFolder, Report]) -> None:
+    folder, report = finished
+    assert report.best_run
+    arrays = np.load(folder.run(report.best_run).test_predictions)
+    head, *body = Tables(page(report)).tables["classes"]
+    assert head == ["class", "val samples", "val recall %", "test samples", "test recall %"]
+    recall = recall_score(arrays["labels"], arrays["predictions"], average=None)
+    assert [cells[4] for cells in body] == [f"{100 * value:.1f}" for value in recall]
+    assert [int(cells[3]) for cells in body] == np.bincount(arrays["labels"]).tolist()
+    assert [int(cells[1]) for cells in body] == arrays["val_confusion"].sum(axis=1).tolist()
+    tree = json.loads(report.table_json.read_text(encoding="utf-8"))["classes_of_best_run"]
+    assert [one["recall"]["test"] for one in tree] == pytest.approx(recall.tolist())
+
+
+@pytest.mark.parametrize(("counts", "said"), [([63, 27, 10], True), ([34, 33, 33], False), ([], False)])
+def test_an_unbalanced_validation_split_is_said(maker: Maker, counts: list[int], said: bool) -> None:
+    described = {"class_names": ["cat", "dog", "owl"], "val_class_counts": counts}
+    (maker.folder.path / "data.json").write_text(json.dumps(described if counts else {"class_names": ["cat"]}))
+    report = build_report(maker.study, maker.folder)
+    sentence = "the largest class, cat, has 63 % of its samples. Always predicting it gives that accuracy, and 33 % bal"
+    assert (sentence in page(report), sentence in report.text) == (said, said)
+    found = json.loads(report.table_json.read_text(encoding="utf-8"))["val_majority"]
+    assert found == ({"name": "cat", "share": counts[0] / 100, "num_classes": 3} if counts else None)
+
+
+def test_records_without_the_metrics_beside_accuracy_are_shown(study: Study, copied: StudyFolder) -> None:
+    for record in copied.runs("finalist"):
+        copied.run(record.key).write(dataclasses.replace(record, summary={"test/accuracy": 0.5}))
+        path = copied.run(record.key).test_predictions
+        arrays = dict(np.load(path))
+        del arrays["val_confusion"]
+        np.savez(path, **arrays)
+    text = page(build_report(study, copied, plots=False))
+    assert Tables(text).tables["metrics"][0][2:] == ["val/balanced_accuracy %", "val/f1_macro %", "val/ece %"]
+    assert Tables(text).tables["classes"][0] == ["class", "test samples", "test recall %"]
 
 
 def test_page_needs_nothing_from_outside(finished: tuple[StudyFolder, Report]) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from supercm_ray.config import Study
 from supercm_ray.records import DataSummary
+from supercm_ray.tuning.report.classes import majority
 
 
 def about_data(study: Study, summary: DataSummary) -> tuple[str, ...]:
     """Returns the sentences: how many samples of each kind there are, whether there is a test split and an oracle, and
     the notes of the data.
     """
-    if not summary.counts:
-        return ()
-    return (*_counts(summary), *_about_test(study, summary), *(f"{note}." for note in summary.notes))
+    largest = majority(summary.val_class_counts, summary.class_names)
+    unbalanced = [largest.sentence] if largest and largest.sentence else []
+    notes = (f"{note[:1].upper()}{note[1:]}." for note in summary.notes)
+    return (*_counts(summary), *unbalanced, *_about_test(study, summary), *notes)
 
 
 def _counts(summary: DataSummary) -> list[str]:
+    if not summary.counts:
+        return []
     kinds = {"labeled": "labeled", "unlabeled": "unlabeled", "val": "validation", "test": "test"}
     counted = ", ".join(f"{summary.counts.get(name, 0)} {words}" for name, words in kinds.items())
     unknown = f"; the labels of {summary.num_unknown} samples are not known" if summary.num_unknown else ""
@@ -24,6 +28,8 @@ def _counts(summary: DataSummary) -> list[str]:
 
 def _about_test(study: Study, summary: DataSummary) -> list[str]:
     data, found = study.base.data, []
+    if not summary.counts:
+        return []
     if data.transductive:
         found.append(
             "Transductive: the test samples are the target's training samples, whose labels no training step and no "

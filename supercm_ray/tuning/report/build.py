@@ -78,5 +78,5 @@ def _finalists_in(table_json: Path) -> int:
 
 def _text(data: ReportData) -> str:
     labels = data.training_labels
-    sentences = "".join(f"\n{sentence}" for sentence in about_data(data.study, data.data))
-    return f"{table_text(data.study, data.rows, labels)}\n\n{headline(data.study, data.rows, labels)}{sentences}"
+    parts = [table_text(data.study, data.rows, labels), headline(data.study, data.rows, labels)]
+    return "\n\n".join([*parts, "\n".join(about_data(data.study, data.data))]).rstrip()

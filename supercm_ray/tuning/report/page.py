@@ -39,6 +39,8 @@ def render(data: ReportData, plots: Sequence[Drawn]) -> str:
         num_group_paths=len(study.group_paths),
         rows=[_row(data, row) for row in data.rows],
         sentences=about_data(study, data.data),
+        metrics=_shown(data.rows),
+        splits=list(data.recalls[0].recall) if data.recalls else [],
         baseline=[f"{path} = {value_text(value)}" for path, value in study.baseline.items()],
         searched=list(study.space),
         correlations=rank_correlations(data.trials),
@@ -63,9 +65,16 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "params": {path: value_text(value) for path, value in shown.items()},
         "val": percent(row.val_accuracy),
         "test": "–" if row.test_accuracy is None else percent(row.test_accuracy),
+        "metrics": {name: percent(value) for name, value in row.metrics.items()},
         "seeds": seeds_text(row),
         "gain": "" if row.arm == BASELINE else gain_text(row),
     }
+
+
+def _shown(rows: Sequence[Row]) -> list[str]:
+    """Returns the metrics of the second table, those beside accuracy and loss that a row has."""
+    names = [name for row in rows for name in row.metrics if not name.endswith(("/accuracy", "/loss"))]
+    return list(dict.fromkeys(names))
 
 
 def _run(view: RunView, paths: Sequence[str]) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 from supercm_ray.search.finalists import Row
 from supercm_ray.tuning.report.about_data import about_data
@@ -22,6 +23,8 @@ def table_tree(data: ReportData) -> dict[str, object]:
         "importances": data.importances,
         "incomplete": list(data.incomplete),
         "data": {"counts": dict(data.data.counts), "sentences": list(about_data(data.study, data.data))},
+        "val_majority": asdict(data.majority) if data.majority else None,
+        "classes_of_best_run": [asdict(one) for one in data.recalls],
         "rows": [_row(data, row) for row in data.rows],
     }
 
@@ -38,6 +41,7 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "val_accuracy": _value(row.val_accuracy),
         "test_accuracy": _value(row.test_accuracy),
         "gains_on": "validation" if row.test_accuracy is None else "test",
+        "metrics": {name: _value(value) for name, value in row.metrics.items()},
         "gains": list(row.gains),
         "gain": _value(gain(row)),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from supercm_ray.config import Study
 from supercm_ray.records import DataSummary, RunRecord, RunView, StudyFolder
 from supercm_ray.search import TUNED, Finalist, Group, Row, StudyView
+from supercm_ray.tuning.report.classes import ClassRecall, Majority, majority, recalls
 from supercm_ray.tuning.report.incomplete import incomplete
 
 
@@ -22,6 +23,7 @@ class StoredPredictions:
 
     Attributes:
         confusion: (K, K) counts by true class (rows) and predicted class.
+        val_confusion: the same for the validation split; empty in a record of an earlier version.
         features: (N, D).
         labels, predictions: (N,) class indices.
         centroids: (K, D).
@@ -34,6 +36,13 @@ class StoredPredictions:
     predictions: npt.NDArray[np.int64]
     centroids: npt.NDArray[np.float32]
     seen: npt.NDArray[np.bool_]
+    val_confusion: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+
+    @property
+    def confusions(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The confusions by split."""
+        val = {"val": self.val_confusion} if len(self.val_confusion) else {}
+        return {**val, "test": self.confusion}
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class ReportData:
         predictions: its predictions on the test split.
         class_names: names by class index.
         data: the description of the study's data.
+        majority: the largest class of the validation split, if known.
+        recalls: the recall of each class by the best run.
         incomplete: sentences about what the study has not produced yet.
     """
 
@@ -66,6 +77,8 @@ class ReportData:
     predictions: StoredPredictions | None
     class_names: tuple[str, ...]
     data: DataSummary
+    majority: Majority | None
+    recalls: list[ClassRecall]
     incomplete: tuple[str, ...]
 
     @property
@@ -85,6 +98,7 @@ def gather(view: StudyView) -> ReportData:
     study, records = view.study, {run.record.key: run.record for run in view.finalists}
     best = best_run(study, view.plan, view.runs)
     predictions = _read_predictions(view.folder, best)
+    class_names = _class_names(view, predictions)
     return ReportData(
         study=study,
         folder=view.folder,
@@ -96,8 +110,10 @@ def gather(view: StudyView) -> ReportData:
         training_labels={row.group: row.num_labeled for row in view.rows},
         best=best,
         predictions=predictions,
-        class_names=_class_names(view, predictions),
+        class_names=class_names,
         data=view.data,
+        majority=majority(view.data.val_class_counts, view.data.class_names),
+        recalls=recalls(predictions.confusions, class_names) if predictions else [],
         incomplete=incomplete(
             study,
             trials=[trial.record for trial in view.trials],
@@ -132,8 +148,9 @@ def _read_predictions(folder: StudyFolder, best: RunView | None) -> StoredPredic
         return None
     try:
         with np.load(folder.run(best.record.key).test_predictions, allow_pickle=False) as arrays:
-            return StoredPredictions(**{name: arrays[name] for name in StoredPredictions.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            known = [one.name for one in fields(StoredPredictions) if one.name in arrays]
+            return StoredPredictions(**{name: arrays[name] for name in known})
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile):
         return None
 
 
