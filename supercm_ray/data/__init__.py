@@ -5,6 +5,7 @@ from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data
 from supercm_ray.data.augment import SampleDraws, strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices
 from supercm_ray.data.dataset import DATASETS, HIDDEN_LABEL, Dataset, channel_statistics, join_domains, load_dataset
+from supercm_ray.data.inputs import read_inputs
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "join_domains",
     "load_dataset",
     "make_splits",
+    "read_inputs",
     "split_dataset",
     "strong_view",
     "weak_view",

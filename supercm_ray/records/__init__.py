@@ -1,7 +1,7 @@
 """The files of a study on disk, and the messages that they are written from."""
 
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
-from supercm_ray.records.files import now_ms, read_text, write_atomically
+from supercm_ray.records.files import now_ms, read_text, replaced_atomically, write_atomically
 from supercm_ray.records.messages import (
     Arrays,
     EpochMetrics,
@@ -40,5 +40,6 @@ __all__ = [
     "TimingStarted",
     "now_ms",
     "read_text",
+    "replaced_atomically",
     "write_atomically",
 ]

@@ -17,7 +17,8 @@ from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder
 from supercm_ray.tracking import background, make_tracker, tracker_names
 from supercm_ray.training.preflight import load_checked
-from supercm_ray.tuning.model import model_of
+from supercm_ray.tuning.found_run import FoundRun
+from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.study import check_storage, no_gpu
 
 
@@ -55,7 +56,7 @@ def train(
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             record = _train_once(recorder, executor, Run(key, "train"), evaluate_test)
             tracker.sync(key)  # also where it was complete before, and the tracker lacks it
-            model_uri = tracker.log_model(model_of(study.base, folder, key, dataset), under=key)
+            model_uri = tracker.log_model(tracked_model(FoundRun(folder, record), dataset), under=key)
             run_id = tracker.run_id(key)
         metrics = {**folder.run(key).history()[-1], **record.summary}
     checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
