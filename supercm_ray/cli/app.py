@@ -13,6 +13,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from supercm_ray.cli.predicting import embed, predict
 from supercm_ray.config import Study, check_scaling, load_study, on_workers, scaling_of
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 
@@ -229,6 +230,10 @@ def compare(
     from supercm_ray import api
 
     console.print(api.compare(first, second, results=results), markup=False)
+
+
+app.command()(predict)
+app.command()(embed)
 
 
 def main() -> None:

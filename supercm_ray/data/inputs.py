@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +17,31 @@ _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 _ARRAYS = {".npz", ".mat"}
 
 
-def read_inputs(data: PlaceConfig, paths: Sequence[Path]) -> Dataset:
-    """Reads images in files and folders, or files with arrays, as this data source does.
+def read_inputs(
+    data: PlaceConfig,
+    paths: Sequence[Path],
+    *,
+    shape: tuple[int, int, int] | None = None,
+    decoding: Mapping[str, float | str] | None = None,
+) -> Dataset:
+    """Reads images in files and folders, or files with arrays, as this data source does; `shape` is the model's (C, H,
+    W), and `decoding` that of the data set that it was trained on.
 
     Raises:
         StudyError: for paths that are missing, of different kinds, or hold nothing that can be read.
     """
     files = [found for path in paths for found in _files(path)]
     if all(path.suffix in _ARRAYS for path in files):
-        options = data.options if isinstance(data.options, ArraysOptions) else ArraysOptions(train_file="")
-        members = [(_member(_read_file(path), options.input_key, str(path)), str(path)) for path in files]
-        arrays: Pixels = np.concatenate([_as_images(member, options, path) for member, path in members])
+        keys = data.options if isinstance(data.options, ArraysOptions) else ArraysOptions(train_file="")
+        members = [(_member(_read_file(path), keys.input_key, str(path)), str(path)) for path in files]
+        arrays: Pixels = np.concatenate([_as_images(member, keys, path) for member, path in members])
         return _unlabeled(data, arrays, ())
-    if not all(path.suffix.lower() in _IMAGES for path in files) or not isinstance(data.options, DecodingOptions):
+    if not all(path.suffix.lower() in _IMAGES for path in files):
         raise StudyError(f"inputs must be images or files of arrays for {data.name}, got {files[0]}; name such files")
-    take = _stacked if data.options.image_size is None else _streamed
-    images, kept = take([(path, str(path)) for path in files], data.name, data.options)
+    given = data.options if isinstance(data.options, DecodingOptions) else DecodingOptions()
+    side = given.image_size or (shape[1] if shape and shape[1] == shape[2] else None)
+    options = given.model_copy(update={"image_size": side})
+    images, kept = (_streamed if side else _stacked)([(path, str(path)) for path in files], data.name, options)
     return _unlabeled(data, images, tuple(str(files[i]) for i in kept))
 
 

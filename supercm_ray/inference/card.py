@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError
 
 from supercm_ray.config import Config, Frozen, PlaceConfig
 from supercm_ray.data import Dataset
-from supercm_ray.data.dataset import target_place
 from supercm_ray.errors import StudyError, SuperCMError
 from supercm_ray.records import write_atomically
 
@@ -30,6 +29,8 @@ class ModelCard(Frozen):
     """Channels, height and width (C, H, W) of an image; a vector of D values is (D, 1, 1)."""
     dtype: Literal["uint8", "float32"]
     """Type of the inputs: pixels from 0 to 255, or values of vectors."""
+    decoding: dict[str, float | str] = Field(default_factory=dict)
+    """How the images of the data set were decoded, where the data decided it."""
     class_names: tuple[str, ...]
     """Names of the classes, by class index."""
     versions: dict[str, str]
@@ -42,8 +43,7 @@ class ModelCard(Frozen):
     @property
     def place(self) -> PlaceConfig:
         """How inputs are read: as the data set's, or as the target domain's if there is one."""
-        data = self.config.data
-        return data if data.target is None else target_place(data, data.target)
+        return self.config.data.target or self.config.data
 
     @property
     def takes_vectors(self) -> bool:
@@ -83,6 +83,7 @@ def describe(config: Config, dataset: Dataset, run: str) -> ModelCard:
         config=config,
         shape=dataset.shape,
         dtype="uint8" if dataset.images.dtype == np.uint8 else "float32",
+        decoding=dict(getattr(dataset, "decoding", {})),
         class_names=dataset.class_names,
         versions={"supercm-ray": _version(), "torch": str(torch.__version__)},
     )

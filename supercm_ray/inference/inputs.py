@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from supercm_ray.config import PlaceConfig
 from supercm_ray.data import HIDDEN_LABEL, Dataset, as_floats, read_inputs
 from supercm_ray.data.images import StreamedImages, in_shape
 from supercm_ray.data.streaming import Stream
@@ -35,7 +34,8 @@ def as_dataset(card: ModelCard, inputs: Inputs) -> Dataset:
         dataset = _of_array(card, inputs)
     else:
         paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-        dataset = read_inputs(_place(card), [Path(path).expanduser() for path in paths])
+        files = [Path(path).expanduser() for path in paths]
+        dataset = read_inputs(card.place, files, shape=card.shape, decoding=card.decoding)
     _check(card, dataset)
     return dataset
 
@@ -64,18 +64,6 @@ def taken_batches(dataset: Dataset, parts: Sequence[Tensor]) -> Iterator[Tensor]
 def sample_names(dataset: Dataset) -> Sequence[str]:
     """Returns the names of a data set's samples, or their numbers."""
     return getattr(dataset, "sample_names", ()) or [str(i) for i in range(len(dataset.labels))]
-
-
-def _place(card: ModelCard) -> PlaceConfig:
-    """Returns how inputs are read; images are scaled to the model's side also where the data set had its own."""
-    place, (_, height, width) = card.place, card.shape
-    if card.takes_vectors or height != width:
-        return place
-    if "image_size" not in type(place.options).model_fields:
-        return PlaceConfig(name="image_folder", root=place.root, options={"image_size": height})  # type: ignore[arg-type]  # validated there
-    if getattr(place.options, "image_size", None) is not None:
-        return place
-    return place.model_copy(update={"options": place.options.model_copy(update={"image_size": height})})
 
 
 def _of_array(card: ModelCard, given: npt.NDArray[np.generic] | Tensor) -> Dataset:

@@ -47,6 +47,11 @@ class Model:
         return self.card.class_names
 
     @property
+    def num_features(self) -> int:
+        """Number of features D."""
+        return int(self.centroids.shape[1])
+
+    @property
     def predictor(self) -> Predictor:
         """The network from inputs to class probabilities, for export."""
         return Predictor(self.network, l2_normalise=self.card.l2_normalise)

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from supercm_ray.config import ModelConfig, Registry, rule_error
-from supercm_ray.models.timm_backbone import TIMM, TimmBackbone, check_timm
-from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, torchvision_names
+from supercm_ray.models.timm_backbone import TIMM, TimmBackbone, check_timm, timm_image_size
+from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, torchvision_image_size, torchvision_names
 from supercm_ray.models.weights import WeightsOptions, load_weights
 from supercm_ray.models.wide_resnet import WideResNet
 
@@ -157,6 +157,17 @@ def _torchvision(name: str, shape: Shape, options: WeightsOptions) -> nn.Module:
 
 def _timm(name: str, shape: Shape, options: WeightsOptions) -> nn.Module:
     return TimmBackbone(name, pretrained=options.weights is not None)
+
+
+def published_image_size(name: str) -> int | None:
+    """Returns the side in pixels of the images that a backbone's published weights were evaluated on, or None for a
+    backbone without published weights.
+    """
+    if name.startswith(TIMM):
+        return timm_image_size(name)
+    make = BACKBONES.find(name).make
+    is_torchvisions = isinstance(make, partial) and make.func is _torchvision
+    return torchvision_image_size(name) if is_torchvisions else None
 
 
 def build_backbone(shape: Shape, config: ModelConfig, *, load: bool = True) -> nn.Module:

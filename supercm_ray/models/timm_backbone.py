@@ -31,6 +31,14 @@ def check_timm(name: str) -> None:
         raise StudyError(f"`model.name` must be a model of timm after {TIMM}, got {name!r}; {remedy}")
 
 
+def timm_image_size(name: str) -> int:
+    """Returns the side in pixels of the images that the published weights of `timm/NAME` were evaluated on."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    return int(config.input_size[-1]) if config is not None else 224
+
+
 class TimmBackbone(nn.Module):
     """A model of timm without its classifier; the features are the classifier's input."""
 
@@ -48,7 +56,6 @@ class TimmBackbone(nn.Module):
         self.model: nn.Module = timm.create_model(self._name, pretrained=False, num_classes=0)
         published = timm.data.resolve_data_config({}, model=self.model)  # type: ignore[attr-defined, no-untyped-call]
         self.num_features = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)  # type: ignore[arg-type]
-        self.image_size = int(published["input_size"][-1])
         self.pixel_statistics = (published["mean"], published["std"]) if pretrained else None
         heads = self.model.default_cfg.get("classifier") or ()  # type: ignore[operator, union-attr]
         self.head_prefixes = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))

@@ -20,6 +20,13 @@ def torchvision_names() -> list[str]:
     return names
 
 
+def torchvision_image_size(name: str) -> int:
+    """Returns the side in pixels of the images that a model's published weights were evaluated on."""
+    import torchvision.models
+
+    return int(torchvision.models.get_model_weights(name).DEFAULT.transforms.keywords["crop_size"])
+
+
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 """Models with auxiliary outputs, which are left out, and the prefixes of the names of their weights."""
 
@@ -58,14 +65,6 @@ class TorchvisionBackbone(nn.Module):
         """
         features: Tensor = self.model(images.expand(-1, 3, -1, -1))
         return features
-
-    @property
-    def image_size(self) -> int:
-        """Side in pixels of the images that the published weights were evaluated on."""
-        import torchvision.models
-
-        transforms = torchvision.models.get_model_weights(self._name).DEFAULT.transforms
-        return int(transforms.keywords["crop_size"])
 
     def published_weights(self) -> Mapping[str, object]:
         """Downloads the weights that torchvision publishes, unless they have been downloaded before."""

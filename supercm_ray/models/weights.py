@@ -30,7 +30,7 @@ class WeightsOptions(OptionsModel):
     libraries publish for the model. None: random weights."""
 
 
-def load_weights(backbone: nn.Module, weights: str, name: str) -> None:
+def load_weights(backbone: nn.Module, weights: str, name: str, *, key: str = "model.options.weights") -> None:
     """Loads weights into a backbone.
 
     In a file, a state dict may be nested in others, and its names may have a prefix, such as `module.`: of all state
@@ -41,32 +41,38 @@ def load_weights(backbone: nn.Module, weights: str, name: str) -> None:
             the names of weights that it leaves out.
         weights: the path of a file, or `default`.
         name: the registered name of the backbone, for messages.
+        key: the key or option that gives `weights`, for messages.
 
     Raises:
         StudyError: for a file that cannot be read or does not fit.
     """
-    saved = _published(backbone, name) if weights == PUBLISHED else _read(Path(weights).expanduser(), name)
+    saved = _published(backbone, name, key) if weights == PUBLISHED else _read(Path(weights).expanduser(), name, key)
     wanted = backbone.state_dict()
     own = _common(list(wanted))
-    plain = {key.removeprefix(own): value for key, value in wanted.items()}
+    plain = {path.removeprefix(own): value for path, value in wanted.items()}
     found = _best_fit(saved, set(plain))
-    _check_fits(found, plain, getattr(backbone, "head_prefixes", _HEADS), f"{name}, got {weights!r}")
-    backbone.load_state_dict({own + key: found.get(key, value) for key, value in plain.items()})
+    _check_fits(
+        found,
+        plain,
+        getattr(backbone, "head_prefixes", _HEADS),
+        f"`{key}` must be a file with the weights of {name}, got {weights!r}",
+    )
+    backbone.load_state_dict({own + part: found.get(part, value) for part, value in plain.items()})
 
 
-def _published(backbone: nn.Module, name: str) -> object:
+def _published(backbone: nn.Module, name: str, key: str) -> object:
     if not hasattr(backbone, "published_weights"):
-        raise StudyError(f"`model.options.weights` must be a file for {name}, got {PUBLISHED!r}; none are published")
+        raise StudyError(f"`{key}` must be a file for {name}, got {PUBLISHED!r}, but none are published; name a file")
     try:
         return backbone.published_weights()  # type: ignore[operator]
     except Exception as error:  # each library and file system has exceptions of its own
         raise StudyError(
             f"the published weights of {name} must be found in this machine's cache or downloaded, got "
-            f"{_first_line(error)}; download them where there is a network, and set model.options.weights to the file"
+            f"{_first_line(error)}; download them where there is a network, and set {key} to the file"
         ) from error
 
 
-def _read(path: Path, name: str) -> object:
+def _read(path: Path, name: str, key: str) -> object:
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # for such files alone
@@ -76,8 +82,7 @@ def _read(path: Path, name: str) -> object:
     except Exception as error:  # damaged files let out errors of torch, zipfile, pickle and the system alike
         remedy = "save it anew with torch.save(model.state_dict(), ...)" if path.exists() else "correct the path"
         raise StudyError(
-            f"`model.options.weights` must be a file with the weights of {name}, got {str(path)!r}: "
-            f"{_first_line(error)}; {remedy}"
+            f"`{key}` must be a file with the weights of {name}, got {str(path)!r}: {_first_line(error)}; {remedy}"
         ) from error
 
 
@@ -135,7 +140,4 @@ def _check_fits(found: Weights, wanted: Mapping[str, Tensor], heads: tuple[str, 
         there, here = (tuple(one[other[0]].shape) for one in (found, wanted))
         faults.append(f"{len(other)} have another shape, first {other[0]} with {there} in the file and {here} here")
     if faults:
-        raise StudyError(
-            f"`model.options.weights` must be a file with the weights of {what}: {'; '.join(faults)}; take a file of "
-            "the same network"
-        )
+        raise StudyError(f"{what}: {'; '.join(faults)}; take a file of the same network")
