@@ -84,6 +84,7 @@ def train(
     evaluate_test: bool = False,
     executor: str | Executor | None = None,
     callback: Callback | None = None,
+    continue_from: str | Path | None = None,
 ) -> TrainResult:
     """Runs a base configuration once, in this process or on several workers; resumes from its checkpoint.
 
@@ -96,6 +97,10 @@ def train(
         evaluate_test: whether the finished run reads the test split. Do not read it while comparing runs.
         executor: as for `tune`; by default `in-process` for a single worker and `ray` for several.
         callback: called with the progress.
+        continue_from: a finished run, by its folder or as `load_model` takes it, from whose last checkpoint a new run
+            goes on, with more epochs. Data, model, algorithm and seed must be that run's; other settings of `training`
+            may differ. What depends on the fraction of training done, such as a drop of the learning rate, follows
+            the new number of epochs, so that the fraction falls when the new run begins.
 
     Raises:
         StudyError: for anything wrong with the study, its data, or the resources for its workers.
@@ -108,7 +113,12 @@ def train(
     study = placed(study, num_workers, use_gpu)
     default = "in-process" if study.budget.worker_range == (1, 1) else "ray"
     return _train(
-        study, _executor(executor or default), results=results, evaluate_test=evaluate_test, callback=callback
+        study,
+        _executor(executor or default),
+        results=results,
+        evaluate_test=evaluate_test,
+        callback=callback,
+        continue_from=continue_from,
     )
 
 

@@ -94,6 +94,15 @@ def train(
         bool, typer.Option("--test", help="Evaluate the test split at the end. Omit it while you compare runs.")
     ] = False,
     executor: ExecutorName = None,
+    continue_from: Annotated[
+        str | None,
+        typer.Option(
+            "--continue",
+            metavar="RUN",
+            help="Finished run, by folder or name, from whose last checkpoint a new run goes on; raise "
+            "training.num_epochs with it.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train the base configuration once; the same command resumes an interrupted run."""
@@ -106,7 +115,14 @@ def train(
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        result = api.train(study, results=results, evaluate_test=test, executor=executor, callback=view)
+        result = api.train(
+            study,
+            results=results,
+            evaluate_test=test,
+            executor=executor,
+            callback=view,
+            continue_from=continue_from,
+        )
     for name, value in result.metrics.items():
         if "/" in name:
             console.print(f"{name:20} {value:.4f}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from supercm_ray.inference.inputs import as_dataset
 from supercm_ray.inference.model import Model
 from supercm_ray.inference.predictions import Predictions
-from supercm_ray.inference.tables import feature_file, prediction_file
+from supercm_ray.inference.tables import check_outputs, feature_file, prediction_file
 
 Progress = Callable[[int, int], None]
 """A function that is told how many of all samples are done."""
@@ -40,6 +40,7 @@ def predict_files(
     progress: Progress,
 ) -> PredictResult:
     """Predicts the classes of samples in files, batch by batch (see `supercm_ray.predict`)."""
+    check_outputs(output, embed)
     dataset = as_dataset(model.card, inputs)
     counts: Counter[int] = Counter()
     first: Predictions | None = None

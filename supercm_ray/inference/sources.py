@@ -60,6 +60,10 @@ def _places(path: Path) -> Iterator[tuple[str, PlaceConfig]]:
 
 
 def _load(place: PlaceConfig, side: int | None) -> Dataset:
+    if place.name == "image_folder" and side is None:
+        raise StudyError(
+            f"--image-size must be given for images in {place.root}, got nothing; give the side in pixels that all get"
+        )
     if "image_size" in type(place.options).model_fields:
         place = place.model_copy(update={"options": place.options.model_copy(update={"image_size": side})})
     return DATASETS.find(place.name).make(place, place.options)

@@ -34,31 +34,27 @@ def prediction_columns(predictions: Predictions) -> dict[str, Sequence[object]]:
     }
 
 
-def prediction_file(path: Path) -> AbstractContextManager[Sink]:
-    """Opens a file for predictions, a row for each sample.
+def check_outputs(output: Path | None, embed: Path | None) -> None:
+    """Checks that these files for predictions and features can be written.
 
     Raises:
-        StudyError: for a file that is neither csv nor parquet, and for a folder that does not exist.
+        StudyError: for a file of another kind than csv or parquet, or npz or parquet, and a folder that does not exist.
     """
-    _check(path, (".csv", ".parquet"), "--output")
+    for path, kinds, option in ((output, (".csv", ".parquet"), "--output"), (embed, (".npz", ".parquet"), "--embed")):
+        if path is not None and path.suffix not in kinds:
+            raise StudyError(f"{option} must be a {' or '.join(kinds)} file, got {str(path)!r}; name such a file")
+        if path is not None and not path.parent.is_dir():
+            raise StudyError(f"the folder of {option} must exist, got {str(path.parent)!r}; make it")
+
+
+def prediction_file(path: Path) -> AbstractContextManager[Sink]:
+    """Opens a csv or parquet file for predictions, a row for each sample."""
     return _csv(path) if path.suffix == ".csv" else _parquet(path, prediction_columns)
 
 
 def feature_file(path: Path, dataset: Dataset, num_features: int) -> AbstractContextManager[Sink]:
-    """Opens a file for the features of a data set's samples, with their names.
-
-    Raises:
-        StudyError: for a file that is neither npz nor parquet, and for a folder that does not exist.
-    """
-    _check(path, (".npz", ".parquet"), "--embed")
+    """Opens an npz or parquet file for the features of a data set's samples, with their names."""
     return _npz(path, dataset, num_features) if path.suffix == ".npz" else _parquet(path, _feature_columns)
-
-
-def _check(path: Path, known: tuple[str, ...], option: str) -> None:
-    if path.suffix not in known:
-        raise StudyError(f"{option} must be a {' or '.join(known)} file, got {str(path)!r}; name such a file")
-    if not path.parent.is_dir():
-        raise StudyError(f"the folder of {option} must exist, got {str(path.parent)!r}; make it")
 
 
 def _feature_columns(predictions: Predictions) -> dict[str, Sequence[object]]:

@@ -57,6 +57,17 @@ def deserialize_model(content: bytes, place: str) -> tuple[StateDict, StateDict]
         raise CheckpointError(f"{place} is no checkpoint: it has no {error}; train the run again") from error
 
 
+def with_config(content: bytes, place: str, config: Config) -> bytes:
+    """Returns the content of a checkpoint as one of another configuration, whose runs can go on from it.
+
+    Raises:
+        CheckpointError: for content that is truncated, or holds anything but tensors and plain values.
+    """
+    changed = io.BytesIO()
+    torch.save({**_of_this_format(content, place), "config": _fingerprint(config)}, changed)
+    return changed.getvalue()
+
+
 def _checked(content: bytes, place: str, config: Config) -> StateDict:
     saved = _of_this_format(content, place)
     if saved.get("config") != _fingerprint(config):

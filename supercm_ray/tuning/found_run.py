@@ -10,6 +10,9 @@ from supercm_ray.errors import StudyError
 from supercm_ray.records import RunFolder, RunRecord, StudyFolder
 from supercm_ray.search import StudyView
 
+CONTINUED_FROM = "continued_from"
+"""The label of a run that continues another, with the name of that one."""
+
 
 @dataclass(frozen=True)
 class FoundRun:
@@ -35,12 +38,13 @@ class FoundRun:
         return self.folder.storage(self.record.key, None if storage_path is None else str(storage_path))
 
 
-def find_run(named: str | Path, results: Path) -> FoundRun:
+def find_run(named: str | Path, results: Path, *, begun_anew: bool = False) -> FoundRun:
     """Finds a finished run; of a tuned study the best finalist by validation, as its report shows it.
 
     Args:
         named: a run's folder; a study's folder, file or name in `results`; or the name of a study that was trained.
         results: the results folder.
+        begun_anew: whether the name of a study means its run that does not continue another.
 
     Raises:
         StudyError: if there is no such run, there are several, or it has not finished.
@@ -50,14 +54,18 @@ def find_run(named: str | Path, results: Path) -> FoundRun:
         return _finished(StudyFolder.existing(path.resolve().parents[1]), "/".join(path.resolve().parts[-2:]))
     name = load_study(path).name if path.suffix in (".yaml", ".yml") else str(named)
     places = [path, results / name, results / "train" / name]
-    found = next((place for place in places if (place / "study.json").is_file()), None) or _trained_once(name, results)
+    found = next((place for place in places if (place / "study.json").is_file()), None) or _trained_once(
+        name, results, begun_anew=begun_anew
+    )
     folder = StudyFolder.existing(found)
     return _best(folder) if (found / "study.yaml").is_file() else _trained(folder)
 
 
-def _trained_once(name: str, results: Path) -> Path:
+def _trained_once(name: str, results: Path, *, begun_anew: bool) -> Path:
     """Returns the folder of the only run of `supercm-ray train` for the study of this name."""
     places = sorted((results / "train").glob(f"{name}-????????"))
+    if begun_anew:
+        places = [place for place in places if _is_begun_anew(place)]
     if not places:
         raise StudyError(
             f"a run or study must be a folder, or the name of one in {results}, got {name!r}; correct it, or run "
@@ -67,6 +75,11 @@ def _trained_once(name: str, results: Path) -> Path:
         listed = ", ".join(map(str, places))
         raise StudyError(f"one run must be meant, got {name!r} for {len(places)} of them; name one of {listed}")
     return places[0]
+
+
+def _is_begun_anew(place: Path) -> bool:
+    records = StudyFolder.existing(place).runs("train")
+    return bool(records) and CONTINUED_FROM not in records[0].labels
 
 
 def _best(folder: StudyFolder) -> FoundRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -31,11 +32,15 @@ def fetch_model(address: str, into: Path) -> Path:
         raise TrackingError(
             f"MLflow must be reachable for {address}, got no database at {uri}; set MLFLOW_TRACKING_URI"
         )
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         found = _model_of_run(uri, address) if address.count("/") == 1 and address.startswith("runs:") else address
-        return Path(download_artifacts(f"{found}/{WHOLE_MODEL}", dst_path=str(into), tracking_uri=uri))
+        whole = Path(download_artifacts(found, dst_path=str(into), tracking_uri=uri)) / WHOLE_MODEL
+        if not whole.is_dir():
+            raise FileNotFoundError(f"no folder {WHOLE_MODEL} in it")
+        return whole
     except Exception as error:  # of MLflow, its stores and the system
         raise TrackingError(
             f"a model of supercm_ray must be found at {address} in {without_credentials(uri)}, got {reason_of(error)}; "
@@ -46,5 +51,5 @@ def fetch_model(address: str, into: Path) -> Path:
 def _model_of_run(uri: str, address: str) -> str:
     tags = MlflowClient(uri).get_run(address.removeprefix("runs:/")).data.tags
     if MODEL_URI not in tags:
-        raise KeyError(f"a run without the tag {MODEL_URI}")
+        raise LookupError(f"a run without the tag {MODEL_URI}")
     return str(tags[MODEL_URI])
