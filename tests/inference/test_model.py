@@ -13,8 +13,15 @@ import torch
 from torch.testing import assert_close
 
 import supercm_ray
+from supercm_ray.config import DataConfig, PlaceConfig, Study
+from supercm_ray.data import Dataset
+from supercm_ray.data.images import in_shape
 from supercm_ray.errors import StorageError, StudyError
 from supercm_ray.inference import Model
+from supercm_ray.inference.sources import _ARRAYS_FILE
+from supercm_ray.models import SmallCNN
+
+from .conftest import TINY
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -121,3 +128,46 @@ def test_several_runs_of_a_name_are_not_guessed(run: Path, tmp_path: Path) -> No
         supercm_ray.load_model("tiny", results=tmp_path)
     assert supercm_ray.load_model("tiny-11111111", results=tmp_path).class_names
     assert re.fullmatch(r"tiny-\w{8}/train/tiny", supercm_ray.load_model(run).card.run)
+
+
+def test_vectors_are_prepared_as_in_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    vectors = 5 * rng.normal(size=(90, 4)) + 9 * np.eye(4)[labels]
+    np.savez(tmp_path / "v.npz", images=vectors, labels=labels)
+    options = {_ARRAYS_FILE: "v.npz", "l2_normalise": True}
+    data = DataConfig(name="arrays", root=str(tmp_path), options=options, labels_per_class=5, shift_pixels=0)
+    config = TINY.replace({"model.name": "mlp", "model.options.channels": (8,)})
+    study = Study(name="vectors", base=config.model_copy(update={"data": data}), tracking=("none",))
+    made = supercm_ray.train(study, results=tmp_path / "results", evaluate_test=True)
+    model = supercm_ray.load_model("vectors", results=tmp_path / "results")
+    run = Path(made.checkpoint).parent
+    with np.load(run / "splits.npz") as splits, np.load(run / "test_predictions.npz") as stored:
+        assert np.array_equal(model.predict(vectors[splits["test"]]).indices, stored["predictions"])
+        assert_close(model.embed(tmp_path / "v.npz")[splits["test"]], stored["features"], atol=1e-5, rtol=1e-4)
+    exported = model.predictor(torch.from_numpy(vectors).float())
+    assert_close(exported.numpy(), model.predict(vectors).probabilities)
+    vectors[3, 1] = np.nan
+    with pytest.raises(StudyError, match="got 1 samples with others, the first is sample 3; mend"):
+        model.predict(vectors)
+    with pytest.raises(StudyError, match=r"inputs must be vectors \(N, 4\) of numbers, .*got vectors of 3; give such"):
+        model.predict(np.zeros((3, 3)))
+
+
+def test_a_model_for_two_domains_scales_images_as_in_training(tmp_path: Path, digits: Dataset) -> None:
+    base = TINY.replace({"training.num_epochs": 1})
+    data = DataConfig(name="digits_even", target=PlaceConfig(name="digits_odd_blurred"))
+    study = Study(name="two", base=base.model_copy(update={"data": data}), tracking=("none",))
+    supercm_ray.train(study, results=tmp_path)
+    model = supercm_ray.load_model("two", results=tmp_path)
+    large = digits.images[:3].repeat(2, axis=2).repeat(2, axis=3)
+    assert_close(model.predict(large).probabilities, model.predict(in_shape(large, (1, 8, 8))).probabilities)
+
+
+def test_weights_of_the_start_are_not_needed_later(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(SmallCNN((1, 8, 8), (4, 8)).state_dict(), tmp_path / "w.pt")
+    base = TINY.replace({"model.options.weights": str(tmp_path / "w.pt"), "training.num_epochs": 1})
+    supercm_ray.train(Study(name="started", base=base, tracking=("none",)), results=tmp_path)
+    (tmp_path / "w.pt").unlink()
+    assert supercm_ray.load_model("started", results=tmp_path).class_names
