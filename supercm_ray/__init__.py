@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from supercm_ray.api import (
+        Embedded,
+        Model,
+        Predictions,
+        PredictResult,
         Report,
         ScaleResult,
         TrainResult,
         TuneResult,
         compare,
+        embed,
+        load_model,
+        predict,
         report,
         scale,
         train,
@@ -22,13 +29,20 @@ if TYPE_CHECKING:
     from supercm_ray.config import ScalingConfig, load_study
 
 __all__ = [
+    "Embedded",
+    "Model",
+    "PredictResult",
+    "Predictions",
     "Report",
     "ScaleResult",
     "ScalingConfig",
     "TrainResult",
     "TuneResult",
     "compare",
+    "embed",
+    "load_model",
     "load_study",
+    "predict",
     "report",
     "scale",
     "train",

@@ -20,6 +20,7 @@ FLOORS = [
     {"models"},
     {"algorithms"},
     {"training"},
+    {"inference"},
     {"search"},
     {"execution", "reporting"},
     {"runtime", "tracking"},
@@ -28,14 +29,14 @@ FLOORS = [
     {"cli", ""},
 ]
 """From the ground up; "" is the package itself. A room may use what lies on lower floors."""
-NEIGHBOURS = (0, 10)
+NEIGHBOURS = (0, 11)
 """Floors whose rooms may use one another."""
 LICENSED = {"ray": {"runtime"}, "mlflow": {"tracking"}, "optuna": {"search", "runtime"}}
 """Who may import these."""
 
 
 def floor(room: str) -> int:
-    return next((i for i, rooms in enumerate(FLOORS) if room in rooms), 10)
+    return next((i for i, rooms in enumerate(FLOORS) if room in rooms), 11)
 
 
 def room_of(module: str) -> str:

@@ -13,6 +13,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from supercm_ray.cli.predicting import embed, predict
 from supercm_ray.config import Study, check_scaling, load_study, on_workers, scaling_of
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 
@@ -104,6 +105,15 @@ def train(
         bool, typer.Option("--test", help="Evaluate the test split at the end. Omit it while you compare runs.")
     ] = False,
     executor: ExecutorName = None,
+    continue_from: Annotated[
+        str | None,
+        typer.Option(
+            "--continue",
+            metavar="RUN",
+            help="Finished run, by folder or name, from whose last checkpoint a new run goes on; raise "
+            "training.num_epochs with it.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train the base configuration once; the same command resumes an interrupted run."""
@@ -116,7 +126,14 @@ def train(
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        result = api.train(study, results=results, evaluate_test=test, executor=executor, callback=view)
+        result = api.train(
+            study,
+            results=results,
+            evaluate_test=test,
+            executor=executor,
+            callback=view,
+            continue_from=continue_from,
+        )
     for name, value in result.metrics.items():
         if "/" in name:
             console.print(f"{name:20} {value:.4f}")
@@ -240,6 +257,10 @@ def compare(
     from supercm_ray import api
 
     console.print(api.compare(first, second, results=results), markup=False)
+
+
+app.command()(predict)
+app.command()(embed)
 
 
 def main() -> None:

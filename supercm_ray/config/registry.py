@@ -91,15 +91,15 @@ class Entry(Generic[T]):
 class Registry(Generic[T]):
     """What is registered of one kind, such as algorithms, by name."""
 
-    def __init__(self, kind: str, path: str, home: str, *, late: Callable[[], None] | None = None) -> None:
+    def __init__(self, kind: str, path: str, home: str, *, late: Callable[[str], None] | None = None) -> None:
         """Creates an empty registry.
 
         Args:
             kind: the kind of its entries, for messages, such as `algorithm`.
             path: the dotted path that names an entry in a study file, such as `algorithm.name`.
             home: the package that registers the built-in entries when it is imported.
-            late: registers names that take long to find, such as those of another library. It is called once, when a
-                name is looked up that is not registered.
+            late: registers names that take long to find, such as those of another library. It is called with each name
+                that is looked up and not registered.
         """
         self.kind, self._path, self._home, self._late = kind, path, home, late
         self._entries: dict[str, Entry[T]] = {}
@@ -150,8 +150,7 @@ class Registry(Generic[T]):
     def __contains__(self, name: str) -> bool:
         """Returns whether this name is registered."""
         if name not in self.entries() and self._late is not None:
-            late, self._late = self._late, None
-            late()
+            self._late(name)
         return name in self._entries
 
     def names(self) -> list[str]:

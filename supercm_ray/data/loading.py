@@ -31,12 +31,8 @@ def load_dataset(data: DataConfig) -> Dataset:
     joined = _load(data)
     check_classes(joined)
     decoding = joined.decoding
-    if data.target is not None:
-        joined = join_domains(joined, _load_beside(data, "target", {}))
-    if data.unlabeled is not None:
-        joined = _add_unlabeled(joined, _load_beside(data, "unlabeled", decoding))
-    if data.test is not None:
-        joined = _add_test(joined, _load_beside(data, "test", decoding))
+    for key, place in further_sources(data).items():
+        joined = _JOIN[key](joined, _load_beside(place, key, {} if key == "target" else decoding))
     for note in joined.notes:
         logger.warning("%s", note)
     return joined
@@ -46,14 +42,19 @@ def _load(place: PlaceConfig) -> Dataset:
     return DATASETS.find(place.name).make(place, place.options)
 
 
-def _load_beside(data: DataConfig, key: str, decoding: Mapping[str, float | str]) -> Dataset:
+def _load_beside(place: PlaceConfig, key: str, decoding: Mapping[str, float | str]) -> Dataset:
     """Loads the further source with this key of the data section, decoded by these options unless it sets its own."""
-    place = place_beside(data, getattr(data, key), key)
     unset = {name: value for name, value in decoding.items() if getattr(place.options, name, value) is None}
     try:
         return _load(place.model_copy(update={"options": place.options.model_copy(update=unset)}))
     except StudyError as error:
         raise StudyError(f"{error} (of data.{key})") from error
+
+
+def further_sources(data: DataConfig) -> dict[str, PlaceConfig]:
+    """Returns the configurations of the further sources of a data section by their keys (see `place_beside`)."""
+    named = {key: getattr(data, key) for key in ("target", "unlabeled", "test")}
+    return {key: place_beside(data, place, key) for key, place in named.items() if place is not None}
 
 
 def place_beside(data: DataConfig, place: PlaceConfig, key: str) -> PlaceConfig:
@@ -131,6 +132,10 @@ def _add_test(dataset: Dataset, test: Dataset) -> Dataset:
     first = len(dataset.labels)
     joined = _append(dataset, test, _labels_in(dataset, test, "test", lacking=True), "test")
     return replace(_of_target(joined, len(test.labels)), test_indices=np.arange(first, len(joined.labels)))
+
+
+_JOIN = {"target": join_domains, "unlabeled": _add_unlabeled, "test": _add_test}
+"""How a further source is joined to the data set, by its key."""
 
 
 def _of_target(dataset: Dataset, num_last: int) -> Dataset:

@@ -9,6 +9,7 @@ from typing import Protocol
 from supercm_ray.config import Study
 from supercm_ray.data import Dataset, split_dataset
 from supercm_ray.execution.executor import Run
+from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
     CheckpointStore,
     EpochMetrics,
@@ -72,6 +73,7 @@ class Recorder:
             splits = split_dataset(self.dataset, config)
             place.path.mkdir(parents=True, exist_ok=True)
             splits.save(place.splits)
+            write_card(place.card, describe(config, self.dataset, f"{self.folder.path.name}/{run.key}"))
             record = RunRecord(
                 key=run.key,
                 kind=run.kind,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from supercm_ray.config import ModelConfig, OptionsModel, Registry, rule_error
-from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, WeightsOptions, torchvision_names
+from supercm_ray.config import ModelConfig, Registry, rule_error
+from supercm_ray.models.timm_backbone import TIMM, TimmBackbone, check_timm, timm_image_size
+from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, torchvision_image_size, torchvision_names
+from supercm_ray.models.weights import WeightsOptions, load_weights
 from supercm_ray.models.wide_resnet import WideResNet
 
 Shape = tuple[int, int, int]
@@ -85,6 +87,20 @@ class MLP(nn.Module):
         return features
 
 
+def _register_late(name: str) -> None:
+    """Registers a model of timm that is named, or else the classification models of torchvision.
+
+    Raises:
+        StudyError: for a name that begins like timm's and is none, and if timm is not installed.
+    """
+    if name.startswith(TIMM):
+        check_timm(name)
+        BACKBONES.add(name, partial(_timm, name), options=WeightsOptions)
+    else:
+        _register_torchvision()
+
+
+@cache
 def _register_torchvision() -> None:
     """Registers the classification models of torchvision, except under names that are already registered."""
     taken = BACKBONES.entries()
@@ -94,15 +110,15 @@ def _register_torchvision() -> None:
 
 
 BACKBONES: Registry[Callable[..., nn.Module]] = Registry(
-    "backbone", "model.name", "supercm_ray.models", late=_register_torchvision
+    "backbone", "model.name", "supercm_ray.models", late=_register_late
 )
 """Backbones by name: functions from the shape (C, H, W) of an image and the backbone's options to a module that maps
 images (B, C, H, W) to features (B, num_features) and has the attribute `num_features`. If its attribute
 `pixel_statistics` is a pair, mean and standard deviation by channel, pixels are standardised with it instead of the
-data set's own."""
+data set's own. If its options derive from `WeightsOptions`, `build_backbone` loads the weights that they name."""
 
 
-class ChannelsOptions(OptionsModel):
+class ChannelsOptions(WeightsOptions):
     """Options of networks with freely chosen widths of layers."""
 
     channels: tuple[int, ...] = Field((32, 64, 64), min_length=1)
@@ -125,27 +141,50 @@ def _mlp(shape: Shape, options: ChannelsOptions) -> nn.Module:
     return MLP(shape[0] * shape[1] * shape[2], options.channels)
 
 
-@BACKBONES.register("wrn_28_2")
-def _wrn_28_2(shape: Shape, options: OptionsModel) -> nn.Module:
+@BACKBONES.register("wrn_28_2", options=WeightsOptions)
+def _wrn_28_2(shape: Shape, options: WeightsOptions) -> nn.Module:
     return WideResNet(shape[0], depth=28, width=2)
 
 
-@BACKBONES.register("wrn_28_8")
-def _wrn_28_8(shape: Shape, options: OptionsModel) -> nn.Module:
+@BACKBONES.register("wrn_28_8", options=WeightsOptions)
+def _wrn_28_8(shape: Shape, options: WeightsOptions) -> nn.Module:
     return WideResNet(shape[0], depth=28, width=8)
 
 
 def _torchvision(name: str, shape: Shape, options: WeightsOptions) -> nn.Module:
-    return TorchvisionBackbone(name, options.weights)
+    return TorchvisionBackbone(name, pretrained=options.weights is not None)
 
 
-def build_backbone(shape: Shape, config: ModelConfig) -> nn.Module:
+def _timm(name: str, shape: Shape, options: WeightsOptions) -> nn.Module:
+    return TimmBackbone(name, pretrained=options.weights is not None)
+
+
+def published_image_size(name: str) -> int | None:
+    """Returns the side in pixels of the images that a backbone's published weights were evaluated on, or None for a
+    backbone without published weights.
+    """
+    if name.startswith(TIMM):
+        return timm_image_size(name)
+    make = BACKBONES.find(name).make
+    is_torchvisions = isinstance(make, partial) and make.func is _torchvision
+    return torchvision_image_size(name) if is_torchvisions else None
+
+
+def build_backbone(shape: Shape, config: ModelConfig, *, load: bool = True) -> nn.Module:
     """Creates the backbone that the configuration names, for images of this shape (C, H, W).
+
+    Args:
+        shape: (C, H, W) of an image.
+        config: the model section of the configuration.
+        load: whether to load the weights that the options name; without, the backbone is the same in all but its
+            weights, which a checkpoint can then replace.
 
     Raises:
         StudyError: for weights that do not fit.
     """
     backbone = BACKBONES.find(config.name).make(shape, config.options)
+    if load and isinstance(config.options, WeightsOptions) and config.options.weights is not None:
+        load_weights(backbone, config.options.weights, config.name)
     if config.bottleneck is None:
         return backbone
     return Bottleneck(backbone, int(backbone.num_features), config.bottleneck)  # type: ignore[arg-type]

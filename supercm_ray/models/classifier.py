@@ -92,9 +92,11 @@ class Classifier(nn.Module):
             self.low_precision = former
 
 
-def build_classifier(config: Config, dataset: Dataset) -> Classifier:
-    """Creates the network for this configuration and data set, with weights drawn from torch's global generator."""
-    backbone = build_backbone(dataset.shape, config.model)
+def build_classifier(config: Config, dataset: Dataset, *, load: bool = True) -> Classifier:
+    """Creates the network for this configuration and data set, with weights drawn from torch's global generator or, if
+    `load`, from the file that the configuration names.
+    """
+    backbone = build_backbone(dataset.shape, config.model, load=load)
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
     module = ClusteringModule(num_features, dataset.num_classes, temperature=config.algorithm.temperature)
     mean, std = getattr(backbone, "pixel_statistics", None) or (dataset.mean, dataset.std)

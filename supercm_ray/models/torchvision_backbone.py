@@ -1,26 +1,15 @@
-"""Classification models of torchvision as backbones, with weights from a local file or random ones."""
+"""Classification models of torchvision as backbones."""
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from supercm_ray.config import OptionsModel
 from supercm_ray.errors import StudyError
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation by channel with which torchvision's weights expect pixels to be standardised."""
-
-
-class WeightsOptions(OptionsModel):
-    """Options of torchvision's models."""
-
-    weights: str | None = None
-    """Path of a local file with the model's `state_dict`; pixels are then standardised as for ImageNet. None: random
-    weights."""
 
 
 def torchvision_names() -> list[str]:
@@ -29,6 +18,13 @@ def torchvision_names() -> list[str]:
 
     names: list[str] = torchvision.models.list_models(module=torchvision.models)
     return names
+
+
+def torchvision_image_size(name: str) -> int:
+    """Returns the side in pixels of the images that a model's published weights were evaluated on."""
+    import torchvision.models
+
+    return int(torchvision.models.get_model_weights(name).DEFAULT.transforms.keywords["crop_size"])
 
 
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
@@ -41,27 +37,27 @@ class TorchvisionBackbone(nn.Module):
     75 pixels a side.
     """
 
-    def __init__(self, name: str, weights: str | None) -> None:
-        """Creates the model.
+    def __init__(self, name: str, *, pretrained: bool = False) -> None:
+        """Creates the model with random weights.
 
         Args:
             name: torchvision's name of the model.
-            weights: the file of its `state_dict`, or None for random weights.
+            pretrained: whether weights that were trained on ImageNet are to be loaded into it.
 
         Raises:
-            StudyError: for a model that ends in another kind of layer, and for weights that do not fit.
+            StudyError: for a model that ends in another kind of layer.
         """
         import torchvision.models
 
         super().__init__()
         options: dict[str, bool] = {}
         if name in _AUXILIARY:  # whose published weights were trained on pixels that the model itself transforms
-            options = {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}
+            options = {"aux_logits": False, "init_weights": True, "transform_input": pretrained}
         self.model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
-        if weights is not None:
-            _load_weights(self.model, name, Path(weights).expanduser())
-        self.num_features = _take_off_head(self.model, name)
-        self.pixel_statistics = None if weights is None else _IMAGENET
+        head, self.num_features = _take_off_head(self.model, name)
+        self.head_prefixes = (f"{head}.", *_AUXILIARY.get(name, ()))
+        self.pixel_statistics = _IMAGENET if pretrained else None
+        self._name = name
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images (B, C, H, W) to features (B, D); an image of one channel is repeated for the three that these
@@ -70,9 +66,17 @@ class TorchvisionBackbone(nn.Module):
         features: Tensor = self.model(images.expand(-1, 3, -1, -1))
         return features
 
+    def published_weights(self) -> Mapping[str, object]:
+        """Downloads the weights that torchvision publishes, unless they have been downloaded before."""
+        import torchvision.models
 
-def _take_off_head(model: nn.Module, name: str) -> int:
-    """Replaces the last layer by the identity, and returns its number of inputs."""
+        weights = torchvision.models.get_model_weights(self._name).DEFAULT
+        found: Mapping[str, object] = weights.get_state_dict(progress=False)
+        return found
+
+
+def _take_off_head(model: nn.Module, name: str) -> tuple[str, int]:
+    """Replaces the last layer by the identity, and returns its path and its number of inputs."""
     layers = dict(model.named_modules())
     linear = [path for path, layer in layers.items() if isinstance(layer, nn.Linear)]
     convolution = [
@@ -86,18 +90,4 @@ def _take_off_head(model: nn.Module, name: str) -> int:
     path = (linear or convolution)[-1]
     head = layers[path]
     model.set_submodule(path, nn.Identity())
-    return int(head.in_features if isinstance(head, nn.Linear) else head.in_channels)
-
-
-def _load_weights(model: nn.Module, name: str, path: Path) -> None:
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        for key in [key for key in saved if key.startswith(_AUXILIARY.get(name, ()))]:
-            del saved[key]
-        model.load_state_dict(saved)
-    except (OSError, RuntimeError, pickle.UnpicklingError, TypeError, EOFError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise StudyError(
-            f"`model.options.weights` must be a file with the state_dict of torchvision's {name}, got {str(path)!r}: "
-            f"{reason}"
-        ) from error
+    return path, int(head.in_features if isinstance(head, nn.Linear) else head.in_channels)

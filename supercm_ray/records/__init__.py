@@ -2,7 +2,7 @@
 
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
 from supercm_ray.records.data_summary import DataSummary
-from supercm_ray.records.files import now_ms, read_text, write_atomically
+from supercm_ray.records.files import now_ms, read_text, replaced_atomically, write_atomically
 from supercm_ray.records.messages import (
     Arrays,
     EpochMetrics,
@@ -42,5 +42,6 @@ __all__ = [
     "TimingStarted",
     "now_ms",
     "read_text",
+    "replaced_atomically",
     "write_atomically",
 ]

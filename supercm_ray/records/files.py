@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -17,13 +18,24 @@ def now_ms() -> int:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces a file atomically: after a kill at any moment the former or the new content is there."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    with replaced_atomically(path) as partial:
+        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def replaced_atomically(path: Path) -> Iterator[Path]:
+    """Yields a path beside this one, which is renamed to it when the block has written it; after an error the former
+    file stays.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_first(path: Path, text: str) -> str:

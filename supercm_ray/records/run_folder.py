@@ -126,6 +126,11 @@ class RunFolder:
         write_atomically(self.traceback, text + "\n")
 
     @property
+    def card(self) -> Path:
+        """Path of the file that describes the run's model, so that it loads without the data set."""
+        return self.path / "model.json"
+
+    @property
     def splits(self) -> Path:
         """Path of the file with the sample indices of the run's splits."""
         return self.path / "splits.npz"

@@ -56,7 +56,7 @@ def small_model(run: str = KEY, scale: float = 2.0) -> TrackedModel:
         torch.nn.init.zeros_(layer.bias)
         return layer
 
-    return TrackedModel(run, "a.model", load, example)
+    return TrackedModel(run, "a.model", load, example, save=Path.mkdir, class_names=("a", "b"))
 
 
 class TrackerContract:

@@ -24,14 +24,18 @@ class TrackedModel:
     Attributes:
         run: the key of the run that trained it.
         name: the name of the model.
-        load: loads it, once however often it is called; maps a float32 tensor shaped like `example` to a tensor.
+        load: loads it, once however often it is called; maps a tensor like `example` to class probabilities.
         example: at least two inputs (N, ...), so that the number of inputs stays variable.
+        save: writes the whole model to a folder, from which `supercm_ray.load_model` reads it.
+        class_names: names of the classes, by class index.
     """
 
     run: str
     name: str
     load: Callable[[], nn.Module]
-    example: npt.NDArray[np.float32]
+    example: npt.NDArray[np.generic]
+    save: Callable[[Path], None]
+    class_names: tuple[str, ...]
 
 
 class Tracker(Protocol):

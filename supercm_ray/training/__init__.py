@@ -1,6 +1,6 @@
 """The training loop, evaluation and checkpoints."""
 
-from supercm_ray.training.checkpoint import deserialize, deserialize_ema_model, serialize
+from supercm_ray.training.checkpoint import deserialize, deserialize_model, serialize, with_config
 from supercm_ray.training.evaluate import Evaluation, evaluate, predict
 from supercm_ray.training.job import Job, train_job
 from supercm_ray.training.loop import fit, train_epoch, train_step
@@ -19,7 +19,7 @@ __all__ = [
     "Validator",
     "choose_device",
     "deserialize",
-    "deserialize_ema_model",
+    "deserialize_model",
     "evaluate",
     "fit",
     "predict",
@@ -27,4 +27,5 @@ __all__ = [
     "train_epoch",
     "train_job",
     "train_step",
+    "with_config",
 ]

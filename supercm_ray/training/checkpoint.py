@@ -14,7 +14,6 @@ import torch
 from supercm_ray.config import FREE_TO_CHANGE, Config, Leaf
 from supercm_ray.data import Dataset
 from supercm_ray.errors import CheckpointError
-from supercm_ray.models import Classifier, build_classifier
 from supercm_ray.training.state import StateDict, TrainState
 
 _FORMAT = 3
@@ -44,29 +43,46 @@ def deserialize(
     return state
 
 
-def deserialize_ema_model(content: bytes, place: str, config: Config, dataset: Dataset) -> Classifier:
-    """Restores the moving average of the network from a checkpoint, on the CPU, whatever device the run was trained on.
+def deserialize_model(content: bytes, place: str) -> tuple[StateDict, StateDict]:
+    """Returns the states of the network's moving average and of the centroids from the content of a checkpoint of any
+    configuration.
 
     Raises:
-        CheckpointError: under the same conditions as `deserialize`.
+        CheckpointError: for content that is truncated, or holds anything but tensors and plain values.
     """
-    saved = _checked(content, place, config)
-    ema_model = build_classifier(config, dataset)
-    with _fitting(place):
-        ema_model.load_state_dict(saved["ema_model"])
-    return ema_model.requires_grad_(False).eval()
+    saved = _of_this_format(content, place)
+    try:
+        return dict(saved["ema_model"]), dict(saved["centroids"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{place} is no checkpoint: it has no {error}; train the run again") from error
+
+
+def with_config(content: bytes, place: str, config: Config) -> bytes:
+    """Returns the content of a checkpoint as one of another configuration, whose runs can go on from it.
+
+    Raises:
+        CheckpointError: for content that is truncated, or holds anything but tensors and plain values.
+    """
+    changed = io.BytesIO()
+    torch.save({**_of_this_format(content, place), "config": _fingerprint(config)}, changed)
+    return changed.getvalue()
 
 
 def _checked(content: bytes, place: str, config: Config) -> StateDict:
+    saved = _of_this_format(content, place)
+    if saved.get("config") != _fingerprint(config):
+        differing = _differences(_leaves(saved.get("config")), json.loads(_fingerprint(config)))
+        raise CheckpointError(f"{place} belongs to another configuration ({differing}); move it away to start afresh")
+    return saved
+
+
+def _of_this_format(content: bytes, place: str) -> StateDict:
     saved = _read(content, place)
     if saved.get("format") != _FORMAT:
         raise CheckpointError(
             f"{place} is no checkpoint of this version (format {saved.get('format')!r}, not {_FORMAT}); "
             "move it away to start afresh"
         )
-    if saved.get("config") != _fingerprint(config):
-        differing = _differences(_leaves(saved.get("config")), json.loads(_fingerprint(config)))
-        raise CheckpointError(f"{place} belongs to another configuration ({differing}); move it away to start afresh")
     return saved
 
 

@@ -1,33 +1,66 @@
-"""The model of a finished run, in the form that trackers store."""
+"""Models of finished runs: to be used, and in the form that trackers store."""
 
 from __future__ import annotations
 
+import math
+import tempfile
 from functools import cache
+from pathlib import Path
 
 import torch
 
-from supercm_ray.config import Config
-from supercm_ray.data import Dataset, as_floats
+from supercm_ray.data import Dataset
 from supercm_ray.errors import StorageError
-from supercm_ray.models import Predictor
-from supercm_ray.records import CheckpointStore, StudyFolder
+from supercm_ray.inference import CARD, Model, of_checkpoint, of_folder, read_card
+from supercm_ray.records import CheckpointStore
 from supercm_ray.tracking import TrackedModel
-from supercm_ray.training import deserialize_ema_model
+from supercm_ray.tuning.found_run import FoundRun, find_run
 
 
-def model_of(config: Config, folder: StudyFolder, key: str, dataset: Dataset) -> TrackedModel:
-    """Returns the moving average from a run's last checkpoint, which is read when a tracker asks for it."""
-    storage = folder.storage(key, config.training.storage_path)
+def load_model(named: str | Path, results: Path) -> Model:
+    """Loads a trained model (see `supercm_ray.load_model`)."""
+    address = str(named)
+    if address.startswith(("models:", "runs:")):
+        from supercm_ray.tracking.mlflow.fetch import fetch_model  # seconds of imports, for such models alone
 
-    @cache
-    def load() -> Predictor:
-        content = CheckpointStore(storage).read()
-        if content is None:
-            raise StorageError(
-                f"the last checkpoint of {key} must be readable from here, got nothing in {storage}; take a "
-                "training.storage_path that all processes share"
-            )
-        return Predictor(deserialize_ema_model(content, storage, config, dataset))
+        with tempfile.TemporaryDirectory() as folder:
+            return of_folder(fetch_model(address, Path(folder)))
+    path = Path(named).expanduser()
+    for place in (path, path / "supercm"):
+        if (place / CARD).is_file() and not (place / "run.json").is_file():
+            return of_folder(place)
+    return model_of_run(find_run(named, results))
 
-    example = as_floats(torch.as_tensor(dataset.images[:4])).numpy()
-    return TrackedModel(key, f"{folder.path.name}-model", load, example)
+
+def model_of_run(found: FoundRun) -> Model:
+    """Reads the moving average of the network from a run's last checkpoint.
+
+    Raises:
+        StudyError: if the run has no description of its model, or it does not fit.
+        StorageError: if there is no checkpoint.
+    """
+    card = read_card(found.run.card)
+    content = CheckpointStore(found.storage).read()
+    if content is None:
+        raise StorageError(
+            f"the last checkpoint of {found.name} must be readable from here, got nothing in {found.storage}; take a "
+            "training.storage_path that all processes share, and name a finalist rather than a trial of a search"
+        )
+    history = found.run.history()
+    metrics = {**(history[-1] if history else {}), **found.record.summary}
+    numbers = {name: value for name, value in metrics.items() if "/" in name and math.isfinite(value)}
+    return of_checkpoint(card.model_copy(update={"metrics": numbers}), content, found.storage)
+
+
+def tracked_model(found: FoundRun, dataset: Dataset) -> TrackedModel:
+    """Returns the model of a run, which is read when a tracker asks for it."""
+    load = cache(lambda: model_of_run(found))
+    example = torch.as_tensor(dataset.images[:4]).numpy()
+    return TrackedModel(
+        run=found.record.key,
+        name=f"{found.folder.path.name}-model",
+        load=lambda: load().predictor,
+        example=example if example.dtype.kind == "u" else example[:, :, 0, 0],
+        save=lambda folder: load().save(folder),
+        class_names=dataset.class_names,
+    )

@@ -31,7 +31,8 @@ from supercm_ray.records import CheckpointStore, StudyFolder, write_atomically
 from supercm_ray.search import Row
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker, tracker_names
 from supercm_ray.training.preflight import load_checked
-from supercm_ray.tuning.model import model_of
+from supercm_ray.tuning.found_run import FoundRun
+from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.report import Report, build_report
 
 
@@ -91,7 +92,7 @@ def tune(
                         run_search(recorder, executor)
                         run_finalists(recorder, executor)
                 made = build_report(study, folder, plots=plots)
-                model_uri = _log_result(tracker, made, study, folder, dataset)
+                model_uri = _log_result(tracker, made, folder, dataset)
                 tracker.close_study("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
     failed = {record.key: record.reason for record in folder.runs("finalist") if record.status == "failed"}
@@ -143,13 +144,13 @@ def check_storage(folder: StudyFolder, key: str, config: Config) -> None:
         CheckpointStore(folder.storage(key, config.training.storage_path)).check_writable()
 
 
-def _log_result(tracker: BackgroundTracker, made: Report, study: Study, folder: StudyFolder, dataset: Dataset) -> str:
+def _log_result(tracker: BackgroundTracker, made: Report, folder: StudyFolder, dataset: Dataset) -> str:
     """Stores the report and the best model in the tracker, and returns the model's URI."""
     _log_report(tracker, made, folder)
     record = folder.run(made.best_run).record() if made.best_run else None
     if record is None:
         return ""
-    return tracker.log_model(model_of(study.base.replace(record.overrides), folder, record.key, dataset))
+    return tracker.log_model(tracked_model(FoundRun(folder, record), dataset))
 
 
 def _log_report(tracker: BackgroundTracker, made: Report, folder: StudyFolder) -> None:

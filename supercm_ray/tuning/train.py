@@ -18,7 +18,9 @@ from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder
 from supercm_ray.tracking import background, make_tracker, tracker_names
 from supercm_ray.training.preflight import load_checked
-from supercm_ray.tuning.model import model_of
+from supercm_ray.tuning.continued import Continuation
+from supercm_ray.tuning.found_run import FoundRun, find_run
+from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.study import check_storage, no_gpu
 
 
@@ -44,20 +46,33 @@ class TrainResult:
 
 
 def train(
-    study: Study, executor: Executor, *, results: Path, evaluate_test: bool = False, callback: Callback | None = None
+    study: Study,
+    executor: Executor,
+    *,
+    results: Path,
+    evaluate_test: bool = False,
+    callback: Callback | None = None,
+    continue_from: str | Path | None = None,
 ) -> TrainResult:
     """Runs a base configuration once (see `supercm_ray.train`)."""
     tracker_names(study)
+    before = None if continue_from is None else Continuation(find_run(continue_from, results, begun_anew=True))
     dataset = load_checked(study)
-    folder = StudyFolder.open(results / "train", f"{study.name}-{study.identity()[:8]}", study.identity())
+    if before is not None:
+        before.check(study, dataset)
+    identity = study.identity() if before is None else before.identity(study)
+    folder = StudyFolder.open(results / "train", f"{study.name}-{identity[:8]}", identity)
     key = f"train/{study.name}"
     with folder.lock(), interruptible():
         with background(make_tracker(study, folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
-            record = _train_once(recorder, executor, Run(key, "train"), evaluate_test)
+            if before is not None:
+                before.write_checkpoints(folder.storage(key, study.base.training.storage_path), study.base)
+            run = Run(key, "train", labels={} if before is None else before.labels)
+            record = _train_once(recorder, executor, run, evaluate_test)
             tracker.sync(key)  # also where it was complete before, and the tracker lacks it
-            model_uri = tracker.log_model(model_of(study.base, folder, key, dataset), under=key)
+            model_uri = tracker.log_model(tracked_model(FoundRun(folder, record), dataset), under=key)
             run_id = tracker.run_id(key)
         metrics = {**folder.run(key).history()[-1], **record.summary}
     checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"

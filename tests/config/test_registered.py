@@ -12,7 +12,7 @@ from pydantic import Field
 
 from supercm_ray.config import Config, DataConfig, ModelConfig, OptionsModel, Study, load_study
 from supercm_ray.errors import StudyError
-from supercm_ray.models import BACKBONES
+from supercm_ray.models import BACKBONES, WeightsOptions
 
 BASE = "base: {data: {label_ratio: 0.1}}\n"
 
@@ -22,7 +22,7 @@ REFUSED = {
     "unknown backbone": ("model.name=resnet5O", "a known backbone must hold for base.model.name", "`resnet50`?"),
     "unknown sampler": ("sampler.name=tpee", "a known sampler must hold for sampler.name", "did you mean `tpe`?"),
     "unknown option": ("model.options.chanels=[4]", "base.model.options.chanels", "did you mean `channels`?"),
-    "option of another": ("model.options.weights=a.pt", "base.model.options.weights", "known here: `channels`"),
+    "option of another": ("model.options.stream=on", "base.model.options.stream", "known here: `channels`"),
     "no option at all": ("data.options.stream=on", "base.data.options.stream", "known here: nothing"),
     "missing option": ("data.name=arrays", "base.data.options.file", "nothing; add it: Path of the file"),
     "range": ("sampler.options.num_startup_trials=0", "sampler.options.num_startup_trials", "greater than or equal"),
@@ -69,7 +69,7 @@ def test_a_new_name_comes_with_options_of_its_own() -> None:
     assert config.replace({"model.name": "small_cnn"}).model.options.channels == (4, 8)
     assert config.replace({"model.name": "mlp"}).model.options.channels == (32, 64, 64)
     assert config.replace({"model.options.channels": [5], "model.name": "mlp"}).model.options.channels == (5,)
-    assert config.replace({"model.name": "wrn_28_2"}).model.options == OptionsModel()
+    assert config.replace({"model.name": "wrn_28_2"}).model.options == WeightsOptions()
 
 
 def test_overrides_give_a_name_and_its_options_in_any_order(write) -> None:

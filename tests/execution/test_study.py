@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 from studies import STUDY, Place
 
+import supercm_ray
 from supercm_ray.config import DataConfig, load_study
 from supercm_ray.data import DATASETS, UNLABELED, load_dataset
 from supercm_ray.search import BASELINE, TUNED
@@ -139,20 +140,43 @@ def test_model_loads_without_pickle_and_predicts(finished: Finished) -> None:
     uri = re.search(r"models:/\S+", output)
     assert uri
     code = f"""
-import mlflow, numpy as np, torch, sklearn.datasets as d
+import mlflow, numpy as np, supercm_ray, torch
+from supercm_ray.config import DataConfig
+from supercm_ray.data import load_dataset
 mlflow.set_tracking_uri("sqlite:///{place.path / "mlflow.db"}")
-model = mlflow.pytorch.load_model("{uri[0]}")
-bunch = d.load_digits()
-images = torch.tensor(bunch.images / 16.0, dtype=torch.float32)[:, None]
-probabilities = model(images)
-assert probabilities.shape == (1797, 10), probabilities.shape
-assert torch.allclose(probabilities.sum(1), torch.ones(1797), atol=1e-5)
-print((probabilities.argmax(1).numpy() == bunch.target).mean())
+digits = load_dataset(DataConfig(label_ratio=0.1))
+model = supercm_ray.load_model("tiny")
+wanted = model.predict(digits.images)
+fetched = supercm_ray.load_model("{uri[0]}")
+assert np.array_equal(fetched.predict(digits.images).probabilities, wanted.probabilities)
+assert np.array_equal(fetched.centroids, model.centroids)
+tracked = mlflow.pyfunc.load_model("{uri[0]}")
+assert tracked.metadata.metadata["class_names"] == list(model.class_names)
+assert tracked.metadata.signature.inputs.inputs[0].type == np.uint8
+found = tracked.predict(digits.images)
+assert np.allclose(found, wanted.probabilities, atol=1e-6), abs(found - wanted.probabilities).max()
+module = mlflow.pytorch.load_model("{uri[0]}")
+assert np.array_equal(module(torch.from_numpy(digits.images)).numpy(), found)
+print((wanted.indices == digits.labels).mean())
 """
     environment = {**place.environment(), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=place.path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[-1]) > 0.15  # chance is 0.10, and these networks are tiny
+
+
+def test_the_studys_model_is_the_best_finalist_by_validation(finished: Finished) -> None:
+    place, _ = finished
+    model = supercm_ray.load_model(place.folder.path)
+    best = place.folder.run(model.card.run.partition("/")[2])
+    with np.load(best.splits) as splits, np.load(best.test_predictions) as stored:
+        digits = load_dataset(DataConfig(label_ratio=0.1))
+        assert np.array_equal(model.predict(digits.images[splits["test"]]).indices, stored["predictions"])
+    tuned = [record for record in place.folder.runs("finalist") if record.labels["arm"] == TUNED]
+    accuracies = {record.key: place.folder.run(record.key).history()[-1]["val/accuracy"] for record in tuned}
+    group = [key for key in accuracies if key.split("-")[0] == best.key.split("-")[0]]
+    assert model.card.metrics["val/accuracy"] == max(accuracies[key] for key in group)
 
 
 def test_output_tells_the_ways_in(finished: Finished) -> None:

@@ -72,10 +72,10 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "other.pt")
     (tmp_path / "broken.pt").write_bytes(b"nonsense")
     for name in ("other.pt", "broken.pt", "missing.pt"):
-        with pytest.raises(StudyError, match=r"model\.options\.weights.*state_dict of torchvision's resnet18"):
+        with pytest.raises(StudyError, match=r"model\.options\.weights.*the weights of resnet18, got"):
             build_backbone((3, 64, 64), ModelConfig(name="resnet18", options={"weights": str(tmp_path / name)}))
     with pytest.raises(ValidationError, match="a known option"):
-        ModelConfig(options={"weights": "x.pt"})
+        ModelConfig(options={"weight": "x.pt"})
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_every_model_of_torchvision_has_features() -> None:
     names = [name for name in torchvision_names() if not name.startswith("regnet")]  # which read tensors as they start
     assert len(names) > 50
     with torch.device("meta"):
-        assert all(TorchvisionBackbone(name, None).num_features > 0 for name in names)
+        assert all(TorchvisionBackbone(name).num_features > 0 for name in names)
     assert build_backbone((3, 32, 32), ModelConfig(name="regnet_x_400mf")).num_features == 400
 
 

@@ -20,6 +20,9 @@ from mlflow.models import Model, infer_signature
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
 from supercm_ray.tracking.tracker import TrackedModel
 
+WHOLE_MODEL = "supercm"
+"""The folder, beside MLflow's own files, that `supercm_ray.load_model` reads."""
+
 
 def log_model(runs: MlflowRuns, run_id: str, model: TrackedModel) -> str:
     """Stores a model under a run and returns its `models:/` URI.
@@ -36,7 +39,10 @@ def log_model(runs: MlflowRuns, run_id: str, model: TrackedModel) -> str:
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
-            _save(model, path, Model(run_id=run_id, model_id=made.model_id, model_uuid=made.model_id))
+            metadata = {"class_names": list(model.class_names), "supercm_ray": WHOLE_MODEL}
+            ids = {"model_id": made.model_id, "model_uuid": made.model_id}
+            _save(model, path, Model(run_id=run_id, metadata=metadata, **ids))
+            model.save(path / WHOLE_MODEL)
             client.log_model_artifacts(made.model_id, str(path))
     except BaseException:
         client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)

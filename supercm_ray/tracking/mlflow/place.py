@@ -16,12 +16,12 @@ from supercm_ray.errors import TrackingError
 from supercm_ray.tracking.messages import reason_of, without_credentials
 
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 
 
 def tracking_uri() -> str:
     """Returns MLFLOW_TRACKING_URI, or the URI of a database in the directory where the command was given."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{Path.cwd() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
 
 
 def experiment_name() -> str:
@@ -74,15 +74,15 @@ def _make_database(uri: str) -> None:
     """Creates the tables of a new SQLite file in one process alone, under a temporary name, so that neither concurrent
     commands nor a kill leave an incomplete database.
     """
-    path = Path(uri.removeprefix(_SQLITE))
-    if not uri.startswith(_SQLITE) or "?" in uri or path.exists() or not path.parent.is_dir():
+    path = Path(uri.removeprefix(SQLITE))
+    if not uri.startswith(SQLITE) or "?" in uri or path.exists() or not path.parent.is_dir():
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with _locked(path.parent):
         if path.exists():
             return
         try:
-            MlflowClient(f"{_SQLITE}{partial}").search_experiments(max_results=1)
+            MlflowClient(f"{SQLITE}{partial}").search_experiments(max_results=1)
             partial.rename(path)
         finally:
             partial.unlink(missing_ok=True)

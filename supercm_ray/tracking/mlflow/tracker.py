@@ -16,7 +16,7 @@ from supercm_ray.tracking.provenance import provenance
 from supercm_ray.tracking.tracker import TrackedModel
 
 _DESCRIBED = "supercm.described"  # the tag of a run whose parameters and splits are all there
-_MODEL_URI, _MODEL_RUN = "supercm.model_uri", "supercm.best_run"  # the model under a run, and the run it comes from
+MODEL_URI, _MODEL_RUN = "supercm.model_uri", "supercm.best_run"  # the model under a run, and the run it comes from
 
 
 class MlflowTracker:
@@ -111,10 +111,10 @@ class MlflowTracker:
         """Stores a model as a torch.export program, and its address as a tag."""
         run_id = self.run_id(under)
         tags = self._runs.tags(run_id)
-        if tags.get(_MODEL_URI) and tags.get(_MODEL_RUN) == model.run:
-            return tags[_MODEL_URI]
+        if tags.get(MODEL_URI) and tags.get(_MODEL_RUN) == model.run:
+            return tags[MODEL_URI]
         uri = log_model(self._runs, run_id, model)
-        self._runs.set_tags(run_id, {_MODEL_URI: uri, _MODEL_RUN: model.run})
+        self._runs.set_tags(run_id, {MODEL_URI: uri, _MODEL_RUN: model.run})
         return uri
 
     def run_id(self, key: str | None = None) -> str:
