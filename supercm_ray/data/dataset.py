@@ -42,7 +42,7 @@ class Dataset:
         val_indices: the samples that the data set itself keeps for validation, or None.
         unlabeled_because: why no sample has a label; "" if some have.
         notes: sentences about what was left out or is odd, each with a count and an example.
-        decoding: the options by which further samples are decoded like these, where the data decided them.
+        decoding: the options by which further images are decoded like these; none for vectors.
     """
 
     name: str

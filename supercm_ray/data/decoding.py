@@ -202,13 +202,10 @@ def decode_all(
     places = [sources[i][1] for i in indices]
     flat = [place for place, one in zip(places, facts, strict=True) if not one.has_contrast]
     notes += counted(flat, "{} images have next to no contrast")
-    decoding: dict[str, float | str] = {}
     widest = _widest(facts)
-    white = found.white_of(widest)
-    if widest != np.uint8 or white < 255:
-        decoding["max_pixel"] = white
-        largest = {place: one.largest for place, one in zip(places, facts, strict=True) if one.dtype == widest}
-        notes += range_notes(name, widest, white, largest)
+    decoding: dict[str, float | str] = {"max_pixel": found.white_of(widest)}
+    largest = {place: one.largest for place, one in zip(places, facts, strict=True) if one.dtype == widest}
+    notes += range_notes(name, widest, found.white_of(widest), largest)
     if any(one.brightness is not None for one in facts):
         decoding["background"] = found.background
     return DecodedImages([one.kept for one in facts], indices, found, decoding, notes)
