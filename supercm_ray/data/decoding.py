@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,18 @@ class DecodingOptions(OptionsModel):
     images of the data set are dark on average, otherwise black."""
     stream_threads: int = Field(4, ge=1)
     """Number of threads that decode images, at the start and while they are streamed; from 1."""
+
+
+_Options = TypeVar("_Options", bound=OptionsModel)
+
+
+def decode_alike(options: _Options, decoding: Mapping[str, float | str]) -> _Options:
+    """Returns options by which images are decoded like those of another data set, whose `decoding` this is, as far as
+    they decode images and leave it open.
+    """
+    if not isinstance(options, DecodingOptions):
+        return options
+    return options.model_copy(update={name: v for name, v in decoding.items() if getattr(options, name) is None})
 
 
 @dataclass(frozen=True)
