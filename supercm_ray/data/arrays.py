@@ -13,6 +13,7 @@ from supercm_ray.config import PlaceConfig
 from supercm_ray.data.array_files import ArrayFile, as_array, open_arrays
 from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
+from supercm_ray.data.decoding import decode_alike
 from supercm_ray.data.folders import data_root
 from supercm_ray.data.images import Pixels
 from supercm_ray.data.labels import FileLabels, join_labels, no_labels, read_labels
@@ -50,8 +51,8 @@ def _load_arrays(data: PlaceConfig, options: ArraysOptions) -> Dataset:
     root = data_root(data)
     parts = [_read_part(root, data.name, options)]
     if options.test_file is not None:
-        update = {"file": options.test_file, "label_file": options.test_label_file, **parts[0].inputs.decoding}
-        parts.append(_read_part(root, data.name, options.model_copy(update=update)))
+        of_test = options.model_copy(update={"file": options.test_file, "label_file": options.test_label_file})
+        parts.append(_read_part(root, data.name, decode_alike(of_test, parts[0].inputs.decoding)))
         _check_alike(parts, options)
     labels, names, are_own = join_labels([part.labels for part in parts], options.lowest_label, data.name)
     num_train = len(parts[0].inputs.values)

@@ -27,6 +27,11 @@ def check_classes(dataset: Dataset) -> None:
             f"{dataset.unlabeled_because or 'all labels are -1'}; name the labels in data.options, or label some "
             "and name this source under data.unlabeled"
         )
+    if labels.min() < -1 or labels.max() >= dataset.num_classes:
+        raise StudyError(
+            f"labels must be class indices below {dataset.num_classes}, or -1, for data.name={name}, got "
+            f"{labels.min() if labels.min() < -1 else labels.max()}; name all classes in class_names"
+        )
     test = np.array([], dtype=np.int64) if dataset.test_indices is None else dataset.test_indices
     counts = np.bincount(labels[labels >= 0], minlength=dataset.num_classes)
     empty = np.flatnonzero(counts == 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,18 @@ class DecodingOptions(OptionsModel):
     images of the data set are dark on average, otherwise black."""
     stream_threads: int = Field(4, ge=1)
     """Number of threads that decode images, at the start and while they are streamed; from 1."""
+
+
+_Options = TypeVar("_Options", bound=OptionsModel)
+
+
+def decode_alike(options: _Options, decoding: Mapping[str, float | str]) -> _Options:
+    """Returns options by which images are decoded like those of another data set, whose `decoding` this is, as far as
+    they decode images and leave it open.
+    """
+    if not isinstance(options, DecodingOptions):
+        return options
+    return options.model_copy(update={name: v for name, v in decoding.items() if getattr(options, name) is None})
 
 
 @dataclass(frozen=True)
@@ -202,13 +214,10 @@ def decode_all(
     places = [sources[i][1] for i in indices]
     flat = [place for place, one in zip(places, facts, strict=True) if not one.has_contrast]
     notes += counted(flat, "{} images have next to no contrast")
-    decoding: dict[str, float | str] = {}
     widest = _widest(facts)
-    white = found.white_of(widest)
-    if widest != np.uint8 or white < 255:
-        decoding["max_pixel"] = white
-        largest = {place: one.largest for place, one in zip(places, facts, strict=True) if one.dtype == widest}
-        notes += range_notes(name, widest, white, largest)
+    decoding: dict[str, float | str] = {"max_pixel": found.white_of(widest)}
+    largest = {place: one.largest for place, one in zip(places, facts, strict=True) if one.dtype == widest}
+    notes += range_notes(name, widest, found.white_of(widest), largest)
     if any(one.brightness is not None for one in facts):
         decoding["background"] = found.background
     return DecodedImages([one.kept for one in facts], indices, found, decoding, notes)

@@ -14,7 +14,7 @@ from supercm_ray.config import PlaceConfig
 from supercm_ray.data.array_files import is_array_file, open_arrays
 from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of
 from supercm_ray.data.dataset import UNLABELED, Dataset
-from supercm_ray.data.decoding import DecodingOptions, Source
+from supercm_ray.data.decoding import DecodingOptions, Source, decode_alike
 from supercm_ray.data.image_listing import is_image, list_images
 from supercm_ray.data.images import Pixels, in_shape
 from supercm_ray.data.reasons import listed
@@ -65,10 +65,9 @@ def _decoding_options(
     """Returns the options of decoding of a data set; images get the side of `shape` if the options name none."""
     given = data.options.model_dump() if isinstance(data.options, DecodingOptions) else {}
     known = {name: given[name] for name in DecodingOptions.model_fields if name in given}
-    missing = {name: value for name, value in decoding.items() if known.get(name) is None}
     if known.get("image_size") is None and shape is not None and shape[1] == shape[2]:
-        missing["image_size"] = shape[1]
-    return DecodingOptions.model_validate({**known, **missing})
+        known["image_size"] = shape[1]
+    return decode_alike(DecodingOptions.model_validate(known), decoding)
 
 
 def _read_all(

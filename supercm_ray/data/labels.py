@@ -187,7 +187,19 @@ def _from_texts(texts: Sequence[str], place: str) -> FileLabels:
     stripped = [text.strip() for text in texts]
     marked = [f"`{text}` in sample {i}" for i, text in enumerate(stripped) if text in _MARKERS]
     names = tuple(None if not text or text in _MARKERS else text for text in stripped)
-    return FileLabels(None, names, notes=counted(marked, f"{{}} labels {place} count as missing"))
+    notes = counted(marked, f"{{}} labels {place} count as missing")
+    words = [f"`{name}` in sample {i}" for i, name in enumerate(names) if name and not _is_number(name)]
+    if len(words) < sum(name is not None for name in names):
+        notes += counted(words, f"{{}} labels {place} are text among numbers, each a class of its own")
+    return FileLabels(None, names, notes=notes)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_numbers(values: npt.NDArray[np.generic], first: int, place: str) -> Indices:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from supercm_ray.config import FREE_TO_CHANGE, DataConfig, OptionsModel, PlaceConfig
 from supercm_ray.data.classes import check_classes
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset
+from supercm_ray.data.decoding import decode_alike
 from supercm_ray.data.images import JoinedImages, Pixels, StreamedImages, in_shape
 from supercm_ray.errors import StudyError, nearest
 
@@ -44,9 +45,8 @@ def _load(place: PlaceConfig) -> Dataset:
 
 def _load_beside(place: PlaceConfig, key: str, decoding: Mapping[str, float | str]) -> Dataset:
     """Loads the further source with this key of the data section, decoded by these options unless it sets its own."""
-    unset = {name: value for name, value in decoding.items() if getattr(place.options, name, value) is None}
     try:
-        return _load(place.model_copy(update={"options": place.options.model_copy(update=unset)}))
+        return _load(place.model_copy(update={"options": decode_alike(place.options, decoding)}))
     except StudyError as error:
         raise StudyError(f"{error} (of data.{key})") from error
 

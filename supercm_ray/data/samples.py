@@ -69,8 +69,7 @@ def from_array(inputs: Member, key: str, file: str, options: DecodingOptions, *,
         return Inputs(vectors, len(inputs), indices, key, notes=notes)
     images = inputs[:, None] if inputs.ndim == 3 else _channels_first(inputs, place)
     pixels, white, notes = to_bytes(images, options.max_pixel, place)
-    is_plain = inputs.dtype == np.uint8 and white == 255
-    return Inputs(pixels, len(inputs), indices, key, (), {} if is_plain else {"max_pixel": white}, notes)
+    return Inputs(pixels, len(inputs), indices, key, (), {"max_pixel": white}, notes)
 
 
 def _channels_first(images: Member, place: str) -> Member:

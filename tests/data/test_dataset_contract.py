@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,8 @@ from PIL import Image
 from pydantic import Field
 
 from supercm_ray.config import OptionsModel, PlaceConfig
-from supercm_ray.data import DATASETS, Dataset, channel_statistics
+from supercm_ray.data import DATASETS, Dataset, channel_statistics, check_classes
+from supercm_ray.errors import StudyError
 from supercm_ray.testing.dataset import DatasetContract
 
 
@@ -141,6 +143,12 @@ def plug_ins() -> Iterator[None]:
     yield
     DATASETS.remove("stripes")
     DATASETS.remove("careless")
+
+
+def test_labels_beyond_the_classes_are_refused() -> None:
+    dataset = stripes(PlaceConfig(), StripesOptions())
+    with pytest.raises(StudyError, match=r"class indices below 2, or -1, for data\.name=digits, got 2"):
+        check_classes(replace(dataset, labels=dataset.labels + 1))
 
 
 class TestPlugIn(DatasetContract):

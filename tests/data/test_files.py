@@ -142,6 +142,22 @@ def test_cells_of_text_in_mat_files_are_class_names(tmp_path: Path) -> None:
     assert read("arrays", tmp_path, file="a.mat").labels.tolist() == [0, 1, -1, 1]
 
 
+def test_text_in_hdf5_files_is_class_names(tmp_path: Path) -> None:
+    write_hdf5(tmp_path / "a.h5", {"x": noise(4, 3)})
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["group/y"] = ["cat", "dog", "", "dog"]
+    dataset = read("arrays", tmp_path, file="a.h5", input_key="x", label_key="group/y")
+    assert (dataset.class_names, dataset.labels.tolist()) == (("cat", "dog"), [0, 1, -1, 1])
+
+
+def test_text_among_numbers_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,labels\n1,0\n2,?\n3,1\n")
+    dataset = read("arrays", tmp_path, file="a.csv")
+    assert dataset.class_names == ("0", "1", "?")
+    note = "1 labels `labels` in a.csv are text among numbers, each a class of its own, the first is `?` in sample 1"
+    assert dataset.notes == (note,)
+
+
 def test_train_and_test_files_share_their_classes(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=noise(3, 2), labels=["b", "a", ""])
     np.savez(tmp_path / "b.npz", x=noise(2, 2), labels=["b", "b"])
@@ -247,6 +263,14 @@ def test_images_of_all_numbers_become_bytes(images: np.ndarray, white: float | N
     assert np.abs(found - expected.transpose(layout)).max() <= 0.5 + 1e-6
     again = read("arrays", tmp_path, file="a.npz", **dict(dataset.decoding))
     assert np.array_equal(dataset.images, again.images)
+
+
+def test_dark_test_images_stay_dark(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=noise(4, 5, 5), labels=[0, 1, 0, 1])
+    np.savez(tmp_path / "b.npz", images=noise(2, 5, 5) // 20, labels=[0, 1])
+    dataset = read("arrays", tmp_path, file="a.npz", test_file="b.npz")
+    assert np.array_equal(dataset.images[4:, 0], noise(2, 5, 5) // 20)
+    assert dataset.decoding == {"max_pixel": 255.0}
 
 
 def test_images_that_are_standardised_or_blank_are_said(tmp_path: Path) -> None:

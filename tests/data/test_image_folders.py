@@ -158,7 +158,7 @@ def test_shapes_in_alpha_are_visible(colour: int, mode: str, tmp_path: Path) -> 
     streamed, stacked = images(tmp_path, stream="on"), images(tmp_path, stream="off")
     assert stacked.shape[0] == (3 if mode == "RGBA" else 1)
     assert np.array_equal(streamed.images[np.arange(3)], stacked.images)
-    assert stacked.decoding == {"background": "black" if colour else "white"}
+    assert stacked.decoding == {"max_pixel": 255.0, "background": "black" if colour else "white"}
     contrast = stacked.images[0, 0, 3, 3].astype(int) - stacked.images[0, 0, 0].astype(int)
     assert (np.abs(contrast) > 150).all()
     assert np.array_equal(images(tmp_path, background="white").images, stacked.images) == (not colour)
