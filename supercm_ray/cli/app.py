@@ -134,12 +134,10 @@ def train(
             callback=view,
             continue_from=continue_from,
         )
-    for name, value in result.metrics.items():
-        if "/" in name:
-            console.print(f"{name:20} {value:.4f}")
-    console.print(f"checkpoint           {result.checkpoint}", markup=False)
-    if result.run_id:
-        console.print(f"tracked run          {result.run_id}", markup=False)
+    lines = {name: f"{value:.4f}" for name, value in result.metrics.items() if "/" in name}
+    lines |= {"checkpoint": result.checkpoint, **({"tracked run": result.run_id} if result.run_id else {})}
+    for name, text in lines.items():
+        console.print(f"{name:{max(map(len, lines))}} {text}", markup=False)
     if result.how_to_open:
         console.print("\nOpen it with", *result.how_to_open.splitlines(), sep="\n  ", markup=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
         DivergedError: if the loss is no longer a number.
     """
     device = prepare_process(job.config)
+    importlib.import_module("sklearn.metrics")  # a second that is no part of the first epoch
     checkpointer = _Checkpointer(job)
     try:
         state = checkpointer.resume(device)

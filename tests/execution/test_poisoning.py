@@ -110,4 +110,4 @@ def test_garbage_changes_test_and_oracle_metrics_alone(
     (true,), (poisoned,) = results["true"].rows, results["garbage"].rows
     assert true.overrides == poisoned.overrides
     assert true.val_accuracy == poisoned.val_accuracy
-    assert true.test_accuracy[0] > poisoned.test_accuracy[0]
+    assert true.test_accuracy != poisoned.test_accuracy

@@ -109,6 +109,8 @@ def test_label_budget_counts_training_and_validation_labels(finished: Finished) 
         with np.load(place.folder.run(record.key).splits) as splits:
             assert record.label_budget == len(splits["labeled"]) + len(splits["val"])
             assert not set(splits["test"]) & (set(splits["labeled"]) | set(splits["val"]) | set(splits["unlabeled"]))
+            counts = np.bincount(load_dataset(DataConfig(label_ratio=0.1)).labels[splits["val"]]).tolist()
+            assert json.loads(place.folder.read("data.json"))["val_class_counts"] == counts
 
 
 def test_parent_has_the_artifacts_and_provenance(finished: Finished) -> None:
