@@ -11,6 +11,7 @@ from supercm_ray.data.arrays import ArraysOptions
 from supercm_ray.data.dataset import target_place
 from supercm_ray.errors import StudyError
 from supercm_ray.inference.frozen import BackboneChoice
+from supercm_ray.inference.inputs import log_notes
 
 _ARRAYS_FILE = "file" if "file" in ArraysOptions.model_fields else "train_file"
 
@@ -66,4 +67,6 @@ def _load(place: PlaceConfig, side: int | None) -> Dataset:
         )
     if "image_size" in type(place.options).model_fields:
         place = place.model_copy(update={"options": place.options.model_copy(update={"image_size": side})})
-    return DATASETS.find(place.name).make(place, place.options)
+    dataset = DATASETS.find(place.name).make(place, place.options)
+    log_notes(dataset)
+    return dataset
