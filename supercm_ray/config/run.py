@@ -149,7 +149,8 @@ class ModelConfig(NamedSection):
     path: ClassVar[str] = "model.name"
 
     name: str = "small_cnn"
-    """Registered name of the backbone, or torchvision's name of one of its classification models."""
+    """Registered name of the backbone, torchvision's name of one of its classification models, or `timm/NAME` for a
+    model of timm, where that package is installed."""
     bottleneck: int | None = Field(None, ge=1)
     """Number of features put out by a linear layer with BatchNorm and ReLU between backbone and head, from 1. None: no
     such layer."""

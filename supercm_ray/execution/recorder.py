@@ -65,7 +65,7 @@ class Recorder:
         self.callback.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
 
     def begin(self, run: Run) -> None:
-        """Writes the record and the splits of a run, or reopens those of an interrupted one."""
+        """Writes the record, splits and model card of a run, or reopens those of an interrupted one."""
         place = self.folder.run(run.key)
         record = place.record()
         if record is None:
@@ -73,7 +73,6 @@ class Recorder:
             splits = split_dataset(self.dataset, config)
             place.path.mkdir(parents=True, exist_ok=True)
             splits.save(place.splits)
-            write_card(place.card, describe(config, self.dataset, f"{self.folder.path.name}/{run.key}"))
             record = RunRecord(
                 key=run.key,
                 kind=run.kind,
@@ -85,6 +84,9 @@ class Recorder:
                 labels=dict(run.labels),
                 started_ms=now_ms(),
             )
+        if not place.card.exists():
+            config = self.study.base.replace(run.overrides)
+            write_card(place.card, describe(config, self.dataset, f"{self.folder.path.name}/{run.key}"))
         self._write(replace(record, status="running", reason="", by_process=False, ended_ms=None))
 
     def take(self, key: str, message: Message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +18,8 @@ from supercm_ray.data.streaming import Stream
 from supercm_ray.errors import StudyError
 from supercm_ray.inference.card import ModelCard
 from supercm_ray.models.predictor import unit_length
+
+logger = logging.getLogger(__name__)
 
 Inputs: TypeAlias = str | Path | Sequence[str | Path] | npt.NDArray[np.generic] | Tensor | Dataset
 """Paths of files and folders, an array, or a data set."""
@@ -36,6 +39,7 @@ def as_dataset(card: ModelCard, inputs: Inputs) -> Dataset:
         paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
         files = [Path(path).expanduser() for path in paths]
         dataset = read_inputs(card.place, files, shape=card.shape, decoding=card.decoding)
+        log_notes(dataset)
     _check(card, dataset)
     return dataset
 
@@ -59,6 +63,12 @@ def taken_batches(dataset: Dataset, parts: Sequence[Tensor]) -> Iterator[Tensor]
     stream = Stream(images, torch.device("cpu"))
     stream.expect(parts)
     yield from (stream[part] for part in parts)
+
+
+def log_notes(dataset: Dataset) -> None:
+    """Logs what was left out of a data set or is odd about it."""
+    for note in getattr(dataset, "notes", ()):
+        logger.warning("%s", note)
 
 
 def sample_names(dataset: Dataset) -> Sequence[str]:

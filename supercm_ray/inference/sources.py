@@ -10,6 +10,7 @@ from supercm_ray.data import DATASETS, Dataset
 from supercm_ray.data.loading import further_sources
 from supercm_ray.errors import StudyError
 from supercm_ray.inference.frozen import BackboneChoice
+from supercm_ray.inference.inputs import log_notes
 
 
 def study_of(path: Path) -> Config | None:
@@ -62,4 +63,6 @@ def _load(place: PlaceConfig, side: int | None) -> Dataset:
         )
     if "image_size" in type(place.options).model_fields:
         place = place.model_copy(update={"options": place.options.model_copy(update={"image_size": side})})
-    return DATASETS.find(place.name).make(place, place.options)
+    dataset = DATASETS.find(place.name).make(place, place.options)
+    log_notes(dataset)
+    return dataset

@@ -81,6 +81,7 @@ def _read(path: Path, name: str, key: str) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files let out errors of torch, zipfile, pickle and the system alike
         remedy = "save it anew with torch.save(model.state_dict(), ...)" if path.exists() else "correct the path"
+        remedy = "install that package" if isinstance(error, ImportError) else remedy
         raise StudyError(
             f"`{key}` must be a file with the weights of {name}, got {str(path)!r}: {_first_line(error)}; {remedy}"
         ) from error

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from commands import supercm_ray as supercm_ray_command
 
 import supercm_ray
 from supercm_ray.api import TrainResult
@@ -111,3 +113,13 @@ def test_a_run_that_has_not_finished_is_refused(results: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "status": "running"}))
     with pytest.raises(StudyError, match="a run must have finished, got status running"):
         train(results, {"training.num_epochs": 4}, continue_from="tiny")
+
+
+def test_the_command_takes_the_run(results: Path) -> None:
+    study = {"name": "tiny", "base": BASE.model_dump(mode="json"), "tracking": ["none"]}
+    (results / "tiny.yaml").write_text(yaml.safe_dump(study))
+    words = ("train", "tiny.yaml", "--results", ".", "training.num_epochs=3", "--continue")
+    assert "error: a run or study must be a folder" in supercm_ray_command(results, *words, "none").stderr
+    done = supercm_ray_command(results, *words, "tiny")
+    assert done.returncode == 0, done.stderr
+    assert len(list((results / "train").iterdir())) == 2
