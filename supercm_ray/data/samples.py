@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.data.array_files import Member
 from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all
-from supercm_ray.data.images import Array, Pixels
+from supercm_ray.data.images import Array, ImageFiles, Pixels
 from supercm_ray.data.pixels import to_bytes
 from supercm_ray.data.vectors import to_vectors
 from supercm_ray.errors import StudyError
@@ -116,6 +117,20 @@ def stack_images(
             f"all images must have one size for {name}, got {len(shapes)} sizes; set data.options.image_size"
         )
     return np.stack(images), found
+
+
+def stream_images(
+    files: Sequence[tuple[Path, str]], name: str, options: DecodingOptions
+) -> tuple[ImageFiles, DecodedImages[int]]:
+    """Decodes each image once as a check, and returns the images, which stay in their files; `image_size` is given.
+
+    Raises:
+        StudyError: for images that cannot be decoded.
+    """
+    assert options.image_size is not None
+    found = decode_all(list(files), name, options, keep=len)
+    kept = tuple(files[i][0] for i in found.indices)
+    return ImageFiles(kept, max(found.kept), options.image_size, options.stream_threads, found.rendering), found
 
 
 def cut_images(inputs: Member, offsets: Member, key: str, offsets_key: str, file: str) -> list[tuple[BytesIO, str]]:
