@@ -23,8 +23,7 @@ from supercm_ray.data import DeviceData, load_dataset, make_splits
 from supercm_ray.records import StepTimings
 from supercm_ray.scaling.step_profile import profile_steps
 from supercm_ray.scaling.timing import TimingJob, endless_batches, time_job, time_steps
-from supercm_ray.training import TrainState, fit
-from supercm_ray.training.loop import calibrate, loop
+from supercm_ray.training import TrainState, fit, loop
 
 SLOW_S = 0.4
 BASE = Config(
@@ -72,7 +71,7 @@ def parity() -> list[dict[str, Tensor]]:
     trained, timed, profiled = (TrainState.create(BASE, dataset, device) for _ in range(3))
     list(fit(trained, data))
     for state in (timed, profiled):
-        calibrate(state, data)
+        loop.calibrate(state, data)
     time_steps(timed, endless_batches(timed, data), 8)
     batches = endless_batches(profiled, data)
     time_steps(profiled, batches, 5)
