@@ -91,5 +91,5 @@ def _of_part(listing: Listing, kept: npt.NDArray[np.int64], part: str) -> npt.ND
 
 def _is_streamed(options: ImageFolderOptions, num_images: int) -> bool:
     assert options.image_size is not None
-    size_gib = num_images * 3 * options.image_size**2 / 2**30
-    return options.stream == "on" or (options.stream == "auto" and size_gib > options.memory_gib)
+    size = num_images * 3 * options.image_size**2
+    return options.stream == "on" or (options.stream == "auto" and size > options.memory_gib * 2**30)

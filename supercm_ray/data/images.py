@@ -105,28 +105,6 @@ class JoinedImages(StreamedImages):
 
 
 @dataclass(frozen=True)
-class ShapedImages(StreamedImages):
-    """Images that are brought into another shape (C, H, W)."""
-
-    images: StreamedImages
-    sample_shape: tuple[int, int, int]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, C, H, W)."""
-        return self.images.shape[0], *self.sample_shape
-
-    @property
-    def num_threads(self) -> int:
-        """Number of threads that decode ahead of time."""
-        return self.images.num_threads
-
-    def read(self, indices: npt.NDArray[np.int64], into: Array) -> None:
-        """Reads samples and converts them."""
-        into[:] = in_shape(self.images[indices], self.sample_shape)
-
-
-@dataclass(frozen=True)
 class MaskedImages(StreamedImages):
     """Images of which some samples are blank."""
 

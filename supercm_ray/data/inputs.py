@@ -18,10 +18,14 @@ from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of, with_co
 from supercm_ray.data.dataset import UNLABELED, Dataset
 from supercm_ray.data.decoding import DecodingOptions, decode_alike
 from supercm_ray.data.image_listing import is_image, list_images
-from supercm_ray.data.images import JoinedImages, Pixels, ShapedImages, StreamedImages, in_shape
+from supercm_ray.data.images import JoinedImages, Pixels, StreamedImages, in_shape
 from supercm_ray.data.reasons import listed
 from supercm_ray.data.samples import stack_images, stream_images
 from supercm_ray.errors import StudyError
+
+IN_MEMORY = 2**30
+"""Number of bytes, at three a pixel, that decoded images may take in memory; those of larger folders are decoded batch
+by batch."""
 
 
 def read_inputs(
@@ -32,8 +36,7 @@ def read_inputs(
     decoding: Mapping[str, float | str] | None = None,
     columns: tuple[str, ...] = (),
 ) -> Dataset:
-    """Reads files or folders the way that a data set takes them; labels in them are ignored. Images in files that all
-    get one side are decoded once as a check, and again when they are taken.
+    """Reads files or folders the way that a data set takes them; labels in them are ignored.
 
     Args:
         data: the data set, whose options say how files are read.
@@ -124,8 +127,10 @@ def _of_images(
     options: DecodingOptions,
     shape: tuple[int, int, int] | None,
 ) -> Dataset:
-    sources = [(path, str(path)) for path, _ in files]
-    images, found = (stack_images if options.image_size is None else stream_images)(sources, name, options)
+    sources: list[tuple[Path, str]] = [(path, str(path)) for path, _ in files]
+    side = options.image_size
+    is_large = side is not None and len(files) * 3 * side**2 > IN_MEMORY
+    images, found = (stream_images if is_large else stack_images)(sources, name, options)
     return _dataset(name, images, tuple(files[i][1] for i in found.indices), notes + found.notes, shape)
 
 
@@ -158,7 +163,7 @@ def _dataset(
                 f"inputs must have the shape of the samples that the model was trained on, {shape}, got "
                 f"{images.shape[1:]} for {listed(names[:1])}; give the same features in the same order"
             )
-        images = ShapedImages(images, shape) if isinstance(images, StreamedImages) else in_shape(images, shape)
+        images = images if isinstance(images, StreamedImages) else in_shape(images, shape)
     channels = images.shape[1] if images.dtype == np.uint8 else 1
     return Dataset(
         name=name,

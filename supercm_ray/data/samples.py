@@ -124,14 +124,13 @@ def stack_images(
 def stream_images(
     files: Sequence[tuple[Path, str]], name: str, options: DecodingOptions
 ) -> tuple[ImageFiles, DecodedImages[int]]:
-    """Decodes each image once as a check, and returns the images, which stay in their files, all of `image_size`.
+    """Decodes each image once as a check, and returns the images, which stay in their files; `image_size` is given.
 
     Raises:
         StudyError: for images that cannot be decoded.
     """
     assert options.image_size is not None
-    sources: list[tuple[Source, str]] = list(files)
-    found = decode_all(sources, name, options, keep=len)
+    found = decode_all(list(files), name, options, keep=len)
     kept = tuple(files[i][0] for i in found.indices)
     return ImageFiles(kept, max(found.kept), options.image_size, options.stream_threads, found.rendering), found
 
