@@ -113,6 +113,8 @@ def test_what_is_no_model_is_one_line(model: Model, run: Path, results: Path, tm
     refused(study, "the last checkpoint of tiny-00000000/train/tiny must be readable", StorageError)
     _renamed(other, small_cnn="smal_cnn")
     refused(other, r"must describe a model of this version, got config.*a known backbone")
+    _renamed(other, smal_cnn="small_cnn", **{'"plugins": [': '"plugins": ["nothing"'})
+    refused(other, r"got 'nothing': .* give the command in the module's directory.* \(in .*model.json\)$")
     (other / "model.json").unlink()
     refused(other, "a model must be described in .*; train the run again")
     model.save(tmp_path / "saved")

@@ -84,13 +84,17 @@ def _of_predictions(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
     group = data.study.group(data.best.record.overrides)
     place = f"seed {data.best.record.params['seed']}" + (f", {group_text(data.study, group)}" if group else "")
     best = f"the best run by validation ({place})"
-    caption = f"Test samples of {best}: counts in the cells, colored by their fraction of the true class."
+    split, counts = list(data.predictions.confusions.items())[-1]
+    samples = {"val": "Validation", "test": "Test"}[split]
+    caption = f"{samples} samples of {best}: counts in the cells, colored by their fraction of the true class."
     yield (
         "confusion",
         "Which classes are mistaken",
         caption,
-        prediction_plots.confusion(data.predictions, data.class_names),
+        prediction_plots.confusion(counts, data.class_names),
     )
+    if not data.predictions.has_test:
+        return
     caption = (
         f"Features of the test samples of {best} on their first two principal components, with the centroids at the "
         "end of training. A ring marks a sample whose predicted class is wrong."
