@@ -54,7 +54,7 @@ def test_own_data_gains_and_ends_in_predictions(tmp_path: Path) -> None:
         done = supercm_ray(tmp_path, "tune", *words, SUPERCM_TRACKING="none")
         assert done.returncode == 0, done.stderr
         rows = json.loads((tmp_path / "results" / name / "table.json").read_text())["rows"]
-        means = {row["arm"]: row["test_accuracy"][0] for row in rows}
+        means = {row["arm"]: row["test_accuracy"]["mean"] for row in rows}
         assert means["tuned"] > means["baseline"] + 0.01, name
         done = supercm_ray(tmp_path, "predict", name, new, "--output", "predictions.csv")
         assert done.returncode == 0, done.stderr

@@ -119,8 +119,18 @@ def test_images_are_scaled_for_the_backbone(images: Path) -> None:
     )
     assert made[0].num_samples == 7
     with np.load(images / "f.npz") as saved:
-        assert saved["labels"].tolist() == [0, 0, 0, 1, 1, 1, 1]
+        assert saved["labels"].tolist() == [*"aaabbbb"]
         assert saved["features"].shape == (7, made[0].num_features)
+
+
+def test_features_that_are_no_numbers_are_refused(weights: Path, tmp_path: Path) -> None:
+    state = SmallCNN((1, 8, 8), (4, 8)).state_dict()
+    state["layers.0.weight"][0] = torch.nan
+    torch.save(state, weights)
+    done = embed(tmp_path, "--weights", "w.pt")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "features must be finite numbers, got others for sample 0; check the weights" in done.stderr
+    assert not (tmp_path / "f.npz").exists()
 
 
 def test_what_cannot_be_embedded_is_one_line(weights: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,9 @@ def test_a_failure_leaves_the_former_file(given, images: Path, tmp_path: Path, m
     assert given("images", "--output", "a.csv", "--batch-size", "2").returncode == 130
     assert (tmp_path / "a.csv").read_text() == "former"
     assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "images"}
+
+
+def test_names_of_files_may_be_no_text(given, images: Path, tmp_path: Path) -> None:
+    (images / "0.png").rename(images / os.fsdecode(b"caf\xe9.png"))
+    assert given("images", "--output", "a.csv").returncode == 0
+    assert b"caf\xe9.png," in (tmp_path / "a.csv").read_bytes()
