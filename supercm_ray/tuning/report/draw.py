@@ -49,9 +49,10 @@ def _of_search(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
     group_paths = " and ".join(data.study.group_paths)
     if data.rows or any(view.metrics for view in data.trials):
         title = f"Accuracy against {group_paths}" if group_paths else "Accuracy of both arms"
+        split, other = ("test", "another split, and one seed") if data.data.has_test else ("validation", "one seed")
         caption = (
-            "With bars: mean and standard deviation over fresh seeds on the test split. Faint dots: each trial's last "
-            "accuracy on the validation split, those stopped early included; that is another split, and one seed."
+            f"With bars: mean and standard deviation over fresh seeds on the {split} split. Faint dots: each trial's "
+            f"last accuracy on the validation split, those stopped early included; that is {other}."
         )
         yield "frontier", title, caption, frontier(data)
     if data.trials:
