@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from pydantic import PrivateAttr
 
 from supercm_ray.data.array_files import ArrayFile, Member, as_array, check_key
 from supercm_ray.data.decoding import DecodingOptions
@@ -24,6 +26,7 @@ class ArraysOptions(DecodingOptions):
     inherited: ClassVar[frozenset[str]] = DecodingOptions.inherited | frozenset(
         ("input_key", "offsets_key", "label_key", "first_label", "l2_normalise")
     )
+    identifying: ClassVar[frozenset[str]] = frozenset(("input_key", "offsets_key"))
 
     file: str
     """Path of the file with the samples, relative to `root`."""
@@ -49,6 +52,18 @@ class ArraysOptions(DecodingOptions):
     """Label of the first class in the file, such as 0 or 1. None: 0."""
     l2_normalise: bool = False
     """Whether to divide each vector by its Euclidean length."""
+    _ignores_labels: bool = PrivateAttr(False)
+
+    def without_labels(self) -> ArraysOptions:
+        """Returns options of the same inputs by which no label is read."""
+        options = self.model_copy()
+        options._ignores_labels = True
+        return options
+
+    @property
+    def ignores_labels(self) -> bool:
+        """Whether labels are not read, although the array or column of this name is none of inputs."""
+        return self._ignores_labels
 
     @property
     def labels_name(self) -> str | None:
@@ -136,7 +151,8 @@ def _from_table(opened: ArrayFile, path: Path, name: str, options: ArraysOptions
         )
     key = f"{len(numbers)} columns" if len(numbers) > 1 else keys[0]
     made = from_array(np.column_stack(numbers), key, path.name, options, l2_normalise=options.l2_normalise)
-    return Inputs(made.values, made.num_samples, made.indices, key, (), {}, left_out + made.notes)
+    features = tuple(key for key in keys if key not in texts)
+    return replace(made, key=key, features=features, notes=left_out + made.notes)
 
 
 def _first_text(column: Member) -> tuple[int, object]:

@@ -4,7 +4,7 @@ channels, H by W pixels, D features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from supercm_ray.data.images import Pixels
 from supercm_ray.data.labels import FileLabels, join_labels, no_labels, read_labels
 from supercm_ray.data.reasons import counted, listed
 from supercm_ray.data.samples import Inputs
+from supercm_ray.data.vectors import in_order_of
 from supercm_ray.errors import StudyError
 
 _LARGEST_LABEL = 2**53
@@ -53,6 +54,7 @@ def _load_arrays(data: PlaceConfig, options: ArraysOptions) -> Dataset:
     if options.test_file is not None:
         of_test = options.model_copy(update={"file": options.test_file, "label_file": options.test_label_file})
         parts.append(_read_part(root, data.name, decode_alike(of_test, parts[0].inputs.decoding)))
+        parts[1] = _in_order_of(parts[0], parts[1], options)
         _check_alike(parts, options)
     labels, names, are_own = join_labels([part.labels for part in parts], options.lowest_label, data.name)
     num_train = len(parts[0].inputs.values)
@@ -68,6 +70,7 @@ def _load_arrays(data: PlaceConfig, options: ArraysOptions) -> Dataset:
         std=std,
         test_indices=np.arange(num_train, len(inputs)) if len(parts) > 1 else None,
         sample_names=tuple(name for part in parts for name in part.inputs.names),
+        feature_names=parts[0].inputs.features,
         unlabeled_because="" if (labels >= 0).any() else parts[0].unlabeled_because,
         notes=tuple(note for part in parts for note in (*part.inputs.notes, *part.labels.notes, *part.notes)),
         decoding=parts[0].inputs.decoding,
@@ -80,6 +83,13 @@ def _joined(arrays: list[Pixels]) -> Pixels:
         return arrays[0]
     is_bytes = arrays[0].dtype == np.uint8
     return np.concatenate(arrays, dtype=np.uint8) if is_bytes else np.concatenate(arrays, dtype=np.float32)
+
+
+def _in_order_of(train: _Part, test: _Part, options: ArraysOptions) -> _Part:
+    """Returns the test samples with the columns of a table in the order of the training samples."""
+    features = train.inputs.features
+    values, notes = in_order_of(test.inputs.values, test.inputs.features, features, str(options.test_file))
+    return replace(test, inputs=replace(test.inputs, values=values), notes=test.notes + notes)
 
 
 def _check_alike(parts: list[_Part], options: ArraysOptions) -> None:
@@ -105,7 +115,7 @@ def _statistics(inputs: Pixels, num_train: int | None) -> tuple[tuple[float, ...
 def _read_part(root: Path, name: str, options: ArraysOptions) -> _Part:
     with open_arrays(root / options.file) as opened:
         inputs = read_inputs_of(opened, root / options.file, name, options)
-        if options.label_file is None:
+        if options.label_file is None or options.ignores_labels:
             return _with_labels(opened, inputs, options, options.file)
     with open_arrays(root / options.label_file) as opened:
         only = opened.names[0] if len(opened.names) == 1 else options.labels_name
@@ -115,8 +125,8 @@ def _read_part(root: Path, name: str, options: ArraysOptions) -> _Part:
 def _with_labels(opened: ArrayFile, inputs: Inputs, options: ArraysOptions, file: str) -> _Part:
     """Reads the labels of inputs; if there are none, the samples are unlabeled."""
     key, kind = options.labels_name, "column" if opened.is_table else "array"
-    if key is None or key not in opened.names:
-        missing = f"has no {kind} `{key}`" if key else "is read without labels"
+    if options.ignores_labels or key is None or key not in opened.names:
+        missing = f"has no {kind} `{key}`" if key and not options.ignores_labels else "is read without labels"
         because = f"{file} {missing}, only {listed(sorted(opened.names))}"
         return _Part(inputs, no_labels(len(inputs.values)), because, ())
     place = f"`{key}` in {file}"

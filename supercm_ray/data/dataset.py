@@ -35,6 +35,7 @@ class Dataset:
         target_indices: the samples of the target domain, or None if there is one domain.
         has_class_names: whether `class_names` are the classes' own names, and not numbers in place of unknown names.
         sample_names: N names of the samples, such as paths relative to the root; empty if they have none.
+        feature_names: C names of the values of a vector, such as columns of a table; empty if they have none.
         unlabeled_because: why no sample has a label; empty if some have one.
         notes: sentences about what was left out or is odd, each with a count and an example.
         decoding: the options by which further images are decoded like these; none for vectors.
@@ -53,6 +54,7 @@ class Dataset:
     target_indices: npt.NDArray[np.int64] | None = None
     has_class_names: bool = True
     sample_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
     unlabeled_because: str = ""
     notes: tuple[str, ...] = ()
     decoding: Mapping[str, float | str] = field(default_factory=dict)

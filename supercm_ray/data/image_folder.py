@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset
 from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all
 from supercm_ray.data.folders import data_root
 from supercm_ray.data.image_listing import Listing, list_folder
-from supercm_ray.data.images import Array, ImageFiles
+from supercm_ray.data.images import Array, ImageFiles, digest, join_digests
 from supercm_ray.data.label_list import list_by_table
 from supercm_ray.data.samples import stack_images
 from supercm_ray.errors import StudyError
@@ -63,7 +63,7 @@ def _dataset(
     root: Path,
     listing: Listing,
     images: Array | ImageFiles,
-    found: DecodedImages[Array] | DecodedImages[int],
+    found: DecodedImages[Array] | DecodedImages[_Digested],
 ) -> Dataset:
     index = {name: k for k, name in enumerate(listing.class_names)}
     labels = np.array([UNLABELED if name is None else index[name] for name in listing.classes], dtype=np.int64)
@@ -90,15 +90,31 @@ def _of_part(listing: Listing, kept: npt.NDArray[np.int64], part: str) -> npt.ND
     return found if len(found) else None
 
 
+class _Digested(NamedTuple):
+    """What is kept of a streamed image that was checked: its channels and digest and, for a grey image, its digest with
+    three channels, which it has among images in colour.
+    """
+
+    channels: int
+    digest: bytes
+    digest_of_three: bytes
+
+    @classmethod
+    def of(cls, image: Array) -> _Digested:
+        return cls(len(image), digest(image), digest(np.repeat(image, 3, axis=0)) if len(image) == 1 else b"")
+
+
 def _streamed(
     files: Sequence[tuple[Path, str]], name: str, options: ImageFolderOptions
-) -> tuple[ImageFiles, DecodedImages[int]]:
-    """Decodes each image once as a check, and returns the images, which stay in their files."""
+) -> tuple[ImageFiles, DecodedImages[_Digested]]:
+    """Decodes each image once, to check and digest it, and returns the images, which stay in their files."""
     assert options.image_size is not None
     sources: list[tuple[Source, str]] = list(files)
-    found = decode_all(sources, name, options, keep=len)
+    found = decode_all(sources, name, options, keep=_Digested.of)
     kept = tuple(files[i][0] for i in found.indices)
-    return ImageFiles(kept, max(found.kept), options.image_size, options.stream_threads, found.rendering), found
+    channels = max(one.channels for one in found.kept)
+    digests = join_digests(one.digest if channels == one.channels else one.digest_of_three for one in found.kept)
+    return ImageFiles(kept, channels, options.image_size, options.stream_threads, found.rendering, digests), found
 
 
 def _is_streamed(options: ImageFolderOptions, num_images: int) -> bool:

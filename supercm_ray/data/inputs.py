@@ -14,11 +14,12 @@ from supercm_ray.config import PlaceConfig
 from supercm_ray.data.array_files import is_array_file, open_arrays
 from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of
 from supercm_ray.data.dataset import UNLABELED, Dataset
-from supercm_ray.data.decoding import DecodingOptions, Source, decode_alike
+from supercm_ray.data.decoding import DecodingOptions, Source, decode_alike, with_decoding
 from supercm_ray.data.image_listing import is_image, list_images
 from supercm_ray.data.images import Pixels, in_shape
 from supercm_ray.data.reasons import listed
 from supercm_ray.data.samples import stack_images
+from supercm_ray.data.vectors import in_order_of
 from supercm_ray.errors import StudyError
 
 
@@ -28,6 +29,7 @@ def read_inputs(
     *,
     shape: tuple[int, int, int] | None = None,
     decoding: Mapping[str, float | str] | None = None,
+    features: tuple[str, ...] = (),
 ) -> Dataset:
     """Reads files or folders the way that a data set takes them; labels in them are ignored.
 
@@ -36,6 +38,7 @@ def read_inputs(
         paths: image files, folders with images at any depth, files of arrays, tables.
         shape: the (C, H, W) that images are converted to, and that vectors must have.
         decoding: the `decoding` of the data set that was trained on, so that these images are decoded alike.
+        features: the `feature_names` of that data set, in whose order columns of tables are taken.
 
     Raises:
         StudyError: for what cannot be read, and for inputs of other shapes.
@@ -43,7 +46,7 @@ def read_inputs(
     if not paths:
         raise StudyError("at least one file or folder must be given as input, got nothing; name some")
     options = _decoding_options(data, shape, decoding or {})
-    parts = list(_read_all(data, paths, options, shape))
+    parts = list(_read_all(data, paths, options, shape, features))
     kinds = {str((part.images.shape[1:], str(part.images.dtype))) for part in parts}
     if len(kinds) > 1:
         raise StudyError(
@@ -71,7 +74,11 @@ def _decoding_options(
 
 
 def _read_all(
-    data: PlaceConfig, paths: Sequence[Path], options: DecodingOptions, shape: tuple[int, int, int] | None
+    data: PlaceConfig,
+    paths: Sequence[Path],
+    options: DecodingOptions,
+    shape: tuple[int, int, int] | None,
+    features: tuple[str, ...],
 ) -> Iterator[Dataset]:
     images: list[tuple[Path, str]] = []
     notes: tuple[str, ...] = ()
@@ -83,7 +90,7 @@ def _read_all(
             images += [(file, file.relative_to(path).as_posix()) for file in found]
             notes += more
         elif path.is_file() and is_array_file(path):
-            yield _of_arrays(data, path, options, shape)
+            yield _of_arrays(data, path, options, shape, features)
         elif path.is_file() and is_image(path):
             images.append((path, path.name))
         else:
@@ -108,13 +115,20 @@ def _of_images(
     return _dataset(name, images, tuple(files[i][1] for i in found.indices), notes + found.notes, shape)
 
 
-def _of_arrays(data: PlaceConfig, path: Path, options: DecodingOptions, shape: tuple[int, int, int] | None) -> Dataset:
+def _of_arrays(
+    data: PlaceConfig,
+    path: Path,
+    options: DecodingOptions,
+    shape: tuple[int, int, int] | None,
+    features: tuple[str, ...],
+) -> Dataset:
     own = data.options if isinstance(data.options, ArraysOptions) else ArraysOptions(file=path.name)
-    chosen = own.model_copy(update={"file": path.name, **options.model_dump()})
+    chosen = with_decoding(own.model_copy(update={"file": path.name}), options)
     with open_arrays(path) as opened:
         found = read_inputs_of(opened, path, data.name, chosen)
     names = found.names or tuple(f"{path.name}[{i}]" for i in found.indices)
-    return _dataset(data.name, found.values, names, found.notes, shape)
+    values, notes = in_order_of(found.values, found.features, features, path.name)
+    return _dataset(data.name, values, names, found.notes + notes, shape)
 
 
 def _dataset(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.data.array_files import Member
-from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all
+from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all, decoding_of
 from supercm_ray.data.images import Array, Pixels
 from supercm_ray.data.pixels import to_bytes
 from supercm_ray.data.vectors import to_vectors
@@ -30,6 +30,7 @@ class Inputs:
         indices: (N,) the positions in the file of those that were not left out.
         key: the name of the array or column, for messages.
         names: N names of samples, or none.
+        features: names of the values of a vector, or none.
         decoding: the options that the data decided.
         notes: sentences about what was left out or is odd.
     """
@@ -39,6 +40,7 @@ class Inputs:
     indices: Indices
     key: str
     names: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
     decoding: Mapping[str, float | str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -68,8 +70,8 @@ def from_array(inputs: Member, key: str, file: str, options: DecodingOptions, *,
         vectors, notes = to_vectors(inputs, place, l2_normalise=l2_normalise)
         return Inputs(vectors, len(inputs), indices, key, notes=notes)
     images = inputs[:, None] if inputs.ndim == 3 else _channels_first(inputs, place)
-    pixels, white, notes = to_bytes(images, options.max_pixel, place)
-    return Inputs(pixels, len(inputs), indices, key, (), {"max_pixel": white}, notes)
+    pixels, white, notes = to_bytes(images, options.max_pixel_for, place)
+    return Inputs(pixels, len(inputs), indices, key, decoding=decoding_of(inputs.dtype, white), notes=notes)
 
 
 def _channels_first(images: Member, place: str) -> Member:
@@ -96,7 +98,7 @@ def from_encoded(
         raise StudyError(f"at least one image must be there for {key} of {name}, got none; add some")
     images, found = stack_images(sources, name, options)
     names = tuple(sources[i][1] for i in found.indices) if are_names else ()
-    return Inputs(images, len(sources), found.indices, key, names, found.decoding, found.notes)
+    return Inputs(images, len(sources), found.indices, key, names, decoding=found.decoding, notes=found.notes)
 
 
 def stack_images(

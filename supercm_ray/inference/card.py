@@ -32,6 +32,8 @@ class ModelCard(Frozen):
     """Type of the inputs: pixels from 0 to 255, or values of vectors."""
     decoding: dict[str, float | str] = Field(default_factory=dict)
     """How the images of the data set were decoded, where the data decided it."""
+    feature_names: tuple[str, ...] = ()
+    """Names of the values of a vector, such as columns of a table, in their order; empty if they have none."""
     class_names: tuple[str, ...]
     """Names of the classes, by class index."""
     versions: dict[str, str]
@@ -85,6 +87,7 @@ def describe(config: Config, dataset: Dataset, run: str) -> ModelCard:
         shape=dataset.shape,
         dtype="uint8" if dataset.images.dtype == np.uint8 else "float32",
         decoding=dict(getattr(dataset, "decoding", {})),
+        feature_names=tuple(getattr(dataset, "feature_names", ())),
         class_names=dataset.class_names,
         versions={"supercm-ray": _version(), "torch": str(torch.__version__)},
     )

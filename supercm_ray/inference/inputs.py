@@ -38,7 +38,7 @@ def as_dataset(card: ModelCard, inputs: Inputs) -> Dataset:
     else:
         paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
         files = [Path(path).expanduser() for path in paths]
-        dataset = read_inputs(card.place, files, shape=card.shape, decoding=card.decoding)
+        dataset = read_inputs(card.place, files, shape=card.shape, decoding=card.decoding, features=card.feature_names)
         log_notes(dataset)
     _check(card, dataset)
     return dataset
