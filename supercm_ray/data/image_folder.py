@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +11,12 @@ from pydantic import Field
 
 from supercm_ray.config import PlaceConfig
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset
-from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all
+from supercm_ray.data.decoding import DecodedImages, DecodingOptions
 from supercm_ray.data.folders import data_root
 from supercm_ray.data.image_listing import Listing, list_folder
-from supercm_ray.data.images import Array, ImageFiles, digest, join_digests
+from supercm_ray.data.images import Array, ImageFiles
 from supercm_ray.data.label_list import list_by_table
-from supercm_ray.data.samples import stack_images
+from supercm_ray.data.samples import DigestedImage, stack_images, stream_images
 from supercm_ray.errors import StudyError
 
 
@@ -53,7 +52,7 @@ def _load_image_folder(data: PlaceConfig, options: ImageFolderOptions) -> Datase
         listing = list_folder(root)
     else:
         listing = list_by_table(root, options.labels_file, options.file_key, options.label_key)
-    take = _streamed if _is_streamed(options, len(listing.files)) else stack_images
+    take = stream_images if _is_streamed(options, len(listing.files)) else stack_images
     images, found = take([(path, str(path)) for path in listing.files], data.name, options)
     return _dataset(data.name, root, listing, images, found)
 
@@ -63,7 +62,7 @@ def _dataset(
     root: Path,
     listing: Listing,
     images: Array | ImageFiles,
-    found: DecodedImages[Array] | DecodedImages[_Digested],
+    found: DecodedImages[Array] | DecodedImages[DigestedImage],
 ) -> Dataset:
     index = {name: k for k, name in enumerate(listing.class_names)}
     labels = np.array([UNLABELED if name is None else index[name] for name in listing.classes], dtype=np.int64)
@@ -90,34 +89,7 @@ def _of_part(listing: Listing, kept: npt.NDArray[np.int64], part: str) -> npt.ND
     return found if len(found) else None
 
 
-class _Digested(NamedTuple):
-    """What is kept of a streamed image that was checked: its channels and digest and, for a grey image, its digest with
-    three channels, which it has among images in colour.
-    """
-
-    channels: int
-    digest: bytes
-    digest_of_three: bytes
-
-    @classmethod
-    def of(cls, image: Array) -> _Digested:
-        return cls(len(image), digest(image), digest(np.repeat(image, 3, axis=0)) if len(image) == 1 else b"")
-
-
-def _streamed(
-    files: Sequence[tuple[Path, str]], name: str, options: ImageFolderOptions
-) -> tuple[ImageFiles, DecodedImages[_Digested]]:
-    """Decodes each image once, to check and digest it, and returns the images, which stay in their files."""
-    assert options.image_size is not None
-    sources: list[tuple[Source, str]] = list(files)
-    found = decode_all(sources, name, options, keep=_Digested.of)
-    kept = tuple(files[i][0] for i in found.indices)
-    channels = max(one.channels for one in found.kept)
-    digests = join_digests(one.digest if channels == one.channels else one.digest_of_three for one in found.kept)
-    return ImageFiles(kept, channels, options.image_size, options.stream_threads, found.rendering, digests), found
-
-
 def _is_streamed(options: ImageFolderOptions, num_images: int) -> bool:
     assert options.image_size is not None
-    size_gib = num_images * 3 * options.image_size**2 / 2**30
-    return options.stream == "on" or (options.stream == "auto" and size_gib > options.memory_gib)
+    size = num_images * 3 * options.image_size**2
+    return options.stream == "on" or (options.stream == "auto" and size > options.memory_gib * 2**30)

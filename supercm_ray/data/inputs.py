@@ -14,13 +14,17 @@ from supercm_ray.config import PlaceConfig
 from supercm_ray.data.array_files import is_array_file, open_arrays
 from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of
 from supercm_ray.data.dataset import UNLABELED, Dataset
-from supercm_ray.data.decoding import DecodingOptions, Source, decode_alike, with_decoding
+from supercm_ray.data.decoding import DecodingOptions, decode_alike, with_decoding
 from supercm_ray.data.image_listing import is_image, list_images
-from supercm_ray.data.images import Pixels, in_shape
+from supercm_ray.data.images import Pixels, StreamedImages, in_shape
 from supercm_ray.data.reasons import listed
-from supercm_ray.data.samples import stack_images
+from supercm_ray.data.samples import stack_images, stream_images
 from supercm_ray.data.vectors import in_order_of
 from supercm_ray.errors import StudyError
+
+IN_MEMORY = 2**30
+"""Number of bytes, at three a pixel, that decoded images may take in memory; those of larger folders are decoded batch
+by batch."""
 
 
 def read_inputs(
@@ -52,10 +56,11 @@ def read_inputs(
         raise StudyError(
             f"all inputs must have one shape and type, got {', '.join(sorted(kinds))}; predict for them apart"
         )
-    images = np.concatenate([np.asarray(part.images) for part in parts])
+    if len(parts) == 1:
+        return parts[0]
     return replace(
         parts[0],
-        images=images,
+        images=np.concatenate([part.images[:] for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
         sample_names=tuple(name for part in parts for name in part.sample_names),
         notes=tuple(note for part in parts for note in part.notes),
@@ -110,8 +115,11 @@ def _of_images(
     options: DecodingOptions,
     shape: tuple[int, int, int] | None,
 ) -> Dataset:
-    sources: list[tuple[Source, str]] = [(path, str(path)) for path, _ in files]
-    images, found = stack_images(sources, name, options)
+    side = options.image_size
+    is_large = side is not None and len(files) * 3 * side**2 > IN_MEMORY
+    images, found = (stream_images if is_large else stack_images)(
+        [(path, str(path)) for path, _ in files], name, options
+    )
     return _dataset(name, images, tuple(files[i][1] for i in found.indices), notes + found.notes, shape)
 
 
@@ -132,7 +140,11 @@ def _of_arrays(
 
 
 def _dataset(
-    name: str, images: Pixels, names: tuple[str, ...], notes: tuple[str, ...], shape: tuple[int, int, int] | None
+    name: str,
+    images: Pixels | StreamedImages,
+    names: tuple[str, ...],
+    notes: tuple[str, ...],
+    shape: tuple[int, int, int] | None,
 ) -> Dataset:
     if shape is not None and images.shape[1:] != shape:
         if images.dtype != np.uint8 or shape[1:] == (1, 1):
@@ -140,12 +152,12 @@ def _dataset(
                 f"inputs must have the shape of the samples that the model was trained on, {shape}, got "
                 f"{images.shape[1:]} for {listed(names[:1])}; give the same features in the same order"
             )
-        images = in_shape(images, shape)
+        images = images if isinstance(images, StreamedImages) else in_shape(images, shape)
     channels = images.shape[1] if images.dtype == np.uint8 else 1
     return Dataset(
         name=name,
         images=images,
-        labels=np.full(len(images), UNLABELED, dtype=np.int64),
+        labels=np.full(images.shape[0], UNLABELED, dtype=np.int64),
         class_names=(),
         mean=(0.5,) * channels,
         std=(0.5,) * channels,

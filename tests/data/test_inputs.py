@@ -9,7 +9,8 @@ import pytest
 from sources import noise, save
 
 from supercm_ray.config import PlaceConfig
-from supercm_ray.data import read_inputs
+from supercm_ray.data import inputs, read_inputs
+from supercm_ray.data.images import StreamedImages
 from supercm_ray.errors import StudyError
 
 FOLDER = PlaceConfig(name="image_folder", options={"image_size": 8})
@@ -34,6 +35,19 @@ def test_images_take_shape_and_range_of_the_data(tmp_path: Path) -> None:
     save(noise(8, 8).astype(np.uint16), tmp_path / "b.png")
     (dark,) = read_inputs(FOLDER, [tmp_path / "b.png"], decoding={"max_pixel": 1023.0}).images
     assert dark.max() <= 64
+
+
+def test_large_folders_are_decoded_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(3):
+        save(noise(10, 12, 3, seed=i).astype(np.uint8), tmp_path / f"{i}.png")
+    wanted = read_inputs(FOLDER, [tmp_path])
+    monkeypatch.setattr(inputs, "IN_MEMORY", 3 * 3 * 8 * 8 - 1)
+    found = read_inputs(FOLDER, [tmp_path])
+    assert isinstance(found.images, StreamedImages)
+    assert np.array_equal(found.images[:], wanted.images)
+    assert found.sample_names == wanted.sample_names
+    np.savez(tmp_path / "x.npz", images=wanted.images)
+    assert read_inputs(FOLDER, [tmp_path, tmp_path / "x.npz"]).shape == wanted.shape
 
 
 def test_labels_of_tables_are_no_inputs(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import supercm_ray
+from PIL import Image
 
+from supercm_ray.data import inputs
 from supercm_ray.inference import Model
 
 
@@ -47,6 +49,16 @@ def test_parquet_holds_the_same(given, images: Path, model: Model, tmp_path: Pat
     assert table["predicted"].tolist() == wanted.predicted
     assert np.allclose(table.filter(like="p_"), wanted.probabilities, atol=1e-6)
     assert np.allclose(features.filter(regex="f[0-9]+"), wanted.features, atol=1e-5)
+
+
+def test_a_large_folder_is_streamed_with_the_same_result(
+    given, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open(images / "3.png").convert("RGB").save(images / "3.png")
+    assert given("images", "--output", "a.csv", "--batch-size", "3").returncode == 0
+    monkeypatch.setattr(inputs, "IN_MEMORY", 0)
+    assert given("images", "--output", "b.csv", "--batch-size", "3").returncode == 0
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
 
 
 def test_without_a_file_a_table_and_counts_are_shown(given, images: Path, model: Model) -> None:
