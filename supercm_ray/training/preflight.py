@@ -68,11 +68,17 @@ def _check_seeds(study: Study, dataset: Dataset) -> None:
     """Checks the splits of every seed of a study, whose test samples must be the same."""
     base = split_dataset(dataset, study.base)
     for seed in study.finalist_seeds:
-        splits = split_dataset(dataset, study.base.replace({"seed": seed}))
+        try:
+            splits = split_dataset(dataset, study.base.replace({"seed": seed}))
+        except StudyError as error:
+            last = study.finalist_seeds[-1]
+            raise StudyError(
+                f"{error} (of seed {seed}: finalists have the seeds up to {last}, see num_seeds)"
+            ) from error
         if not np.array_equal(splits.test, base.test):
             raise StudyError(
                 f"all seeds must have the same test samples for data.splits={study.base.data.splits}, got others for "
-                f"seed {seed} than for seed {study.base.seed}, some of which trials would train on; list one `test`"
+                f"seed {seed} than for seed {study.base.seed}, some of which trials would train on; give data.test, or list the same `test` in each"
             )
 
 
