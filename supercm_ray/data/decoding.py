@@ -57,14 +57,15 @@ class DecodingOptions(OptionsModel):
 
     def max_pixel_for(self, dtype: np.dtype[np.generic], largest: float) -> float | None:
         """Returns the pixel value that becomes white in pixels of this type, the largest of which is `largest`; None if
-        it is open. That of another data set holds for its type of pixels, and for other whole numbers within its range.
+        it is open, as that of another data set is whose pixels have another full range.
         """
         if not self._of_pixels or self.max_pixel is None:
             return self.max_pixel
         theirs = np.dtype(self._of_pixels)
-        both_whole = "f" not in (dtype.kind, theirs.kind)
-        is_alike = dtype == theirs or dtype.kind == theirs.kind == "f" or (both_whole and largest <= self.max_pixel)
-        return self.max_pixel if is_alike else None
+        is_alike = dtype == theirs and dtype.kind != "f"  # floats of one type may be up to 1 or up to 255
+        if is_alike or full_range(dtype, largest) == full_range(theirs, self.max_pixel):
+            return self.max_pixel
+        return None
 
 
 _Options = TypeVar("_Options", bound=OptionsModel)

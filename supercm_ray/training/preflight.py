@@ -78,7 +78,8 @@ def _check_seeds(study: Study, dataset: Dataset) -> None:
         if not np.array_equal(splits.test, base.test):
             raise StudyError(
                 f"all seeds must have the same test samples for data.splits={study.base.data.splits}, got others for "
-                f"seed {seed} than for seed {study.base.seed}, some of which trials would train on; give data.test, or list the same `test` in each"
+                f"seed {seed} than for seed {study.base.seed}, some of which trials would train on; give data.test, or "
+                "list the same `test` in each"
             )
 
 
