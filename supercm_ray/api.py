@@ -136,7 +136,7 @@ def describe_data(study: Study) -> tuple[str, ...]:
     Raises:
         StudyError: for data that the study cannot be run on.
     """
-    dataset = load_checked(study)
+    dataset = load_checked(study, all_seeds=bool(study.space))
     return about_data(study, summarise(dataset, split_dataset(dataset, study.base)))
 
 

@@ -137,6 +137,12 @@ class DataConfig(PlaceConfig):
         if self.transductive and self.test is not None:
             rule, got = "`transductive` tests on the target's samples", "a test set of its own"
             raise rule_error(rule, got, path="transductive", remedy="omit data.test, or data.transductive")
+        if self.labeled_in_unlabeled and self.target is not None:
+            rule, got = (
+                "`labeled_in_unlabeled` has no meaning with a target, whose samples are the unlabeled ones",
+                "true",
+            )
+            raise rule_error(rule, got, path="labeled_in_unlabeled", remedy="omit it")
         if self.val_fraction + self.test_fraction >= 1:
             got = f"val_fraction={self.val_fraction}, test_fraction={self.test_fraction}"
             raise rule_error("`val_fraction + test_fraction < 1`", got, remedy="leave samples to train on")

@@ -307,6 +307,11 @@ class Study(Frozen):
         return self.metrics[0]
 
     @property
+    def finalist_seeds(self) -> range:
+        """Seeds of the finalists: those that follow the base's own, on which the best parameters are chosen."""
+        return range(self.base.seed + 1, self.base.seed + 1 + self.num_seeds)
+
+    @property
     def group_paths(self) -> tuple[str, ...]:
         """Searched paths that are objectives themselves; trials are compared only if they agree on all of these."""
         return tuple(objective.metric for objective in self.objective if objective.metric in self.space)

@@ -6,13 +6,14 @@ from supercm_ray.data import randaugment as _randaugment  # noqa: F401 (register
 from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
 from supercm_ray.data.augment import strong_view, weak_view
 from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices
+from supercm_ray.data.classes import check_classes
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset, channel_statistics
 from supercm_ray.data.draws import SampleDraws
 from supercm_ray.data.inputs import read_inputs
 from supercm_ray.data.loading import join_domains, load_dataset
 from supercm_ray.data.overlap import check_overlap, fingerprint, sample_digests
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
-from supercm_ray.data.standardise import standardised
+from supercm_ray.data.standardise import spread_notes, standardised
 from supercm_ray.data.strong import STRONG_VIEWS
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Splits",
     "as_floats",
     "channel_statistics",
+    "check_classes",
     "check_overlap",
     "draw_batch",
     "epoch_indices",
@@ -36,6 +38,7 @@ __all__ = [
     "read_inputs",
     "sample_digests",
     "split_dataset",
+    "spread_notes",
     "standardised",
     "strong_view",
     "weak_view",

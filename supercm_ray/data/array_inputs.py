@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import numpy as np
+from pydantic import PrivateAttr
 
 from supercm_ray.config import OptionsModel
 from supercm_ray.data.array_files import ArrayFile, Member, as_array, check_key
@@ -28,6 +29,7 @@ class ArraysOptions(DecodingOptions):
     inherited: ClassVar[frozenset[str]] = DecodingOptions.inherited | frozenset(
         ("input_key", "offsets_key", "label_key", "first_label", "l2_normalise")
     )
+    identifying: ClassVar[frozenset[str]] = frozenset(("input_key", "offsets_key"))
 
     file: str
     """Path of the file with the samples, relative to `root`."""
@@ -54,6 +56,18 @@ class ArraysOptions(DecodingOptions):
     """Label of the first class in the file, such as 0 or 1. None: 0."""
     l2_normalise: bool = False
     """Whether to divide each vector by its Euclidean length."""
+    _ignores_labels: bool = PrivateAttr(False)
+
+    def without_labels(self) -> ArraysOptions:
+        """Returns options of the same inputs by which no label is read."""
+        options = self.model_copy()
+        options._ignores_labels = True
+        return options
+
+    @property
+    def ignores_labels(self) -> bool:
+        """Whether labels are not read, although the array or column of this name is none of inputs."""
+        return self._ignores_labels
 
     @property
     def labels_name(self) -> str | None:
@@ -154,7 +168,7 @@ def _from_table(opened: ArrayFile, path: Path, name: str, options: ArraysOptions
     key = f"{len(numbers)} columns" if len(numbers) > 1 else keys[0]
     values = np.column_stack(list(numbers.values()))
     made = from_array(values, key, path.name, options, l2_normalise=options.l2_normalise)
-    return replace(made, columns=tuple(numbers), notes=left_out + made.notes)
+    return replace(made, key=key, columns=tuple(numbers), notes=left_out + made.notes)
 
 
 def _first_text(column: Member) -> tuple[int, object]:

@@ -107,7 +107,7 @@ def _statistics(inputs: Pixels, num_train: int | None) -> tuple[tuple[float, ...
 def _read_part(root: Path, name: str, options: ArraysOptions) -> _Part:
     with open_arrays(root / options.file) as opened:
         inputs = read_inputs_of(opened, root / options.file, name, options)
-        if options.label_file is None:
+        if options.label_file is None or options.ignores_labels:
             return _with_labels(opened, inputs, options, options.file)
     with open_arrays(root / options.label_file) as opened:
         only = opened.names[0] if len(opened.names) == 1 else options.labels_name
@@ -117,8 +117,8 @@ def _read_part(root: Path, name: str, options: ArraysOptions) -> _Part:
 def _with_labels(opened: ArrayFile, inputs: Inputs, options: ArraysOptions, file: str) -> _Part:
     """Reads the labels of inputs; if there are none, the samples are unlabeled."""
     key, kind = options.labels_name, "column" if opened.is_table else "array"
-    if key is None or key not in opened.names:
-        missing = f"has no {kind} `{key}`" if key else "is read without labels"
+    if options.ignores_labels or key is None or key not in opened.names:
+        missing = f"has no {kind} `{key}`" if key and not options.ignores_labels else "is read without labels"
         because = f"{file} {missing}, only {listed(sorted(opened.names))}"
         return _Part(inputs, no_labels(len(inputs.values)), because, ())
     place = f"`{key}` in {file}"

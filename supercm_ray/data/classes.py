@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_classes(dataset: Dataset) -> None:
-    """Checks that a data set to learn from has labels, two classes or more, a sample to train on in each, and a label
-    for each test sample of its own.
+    """Checks that a data set to learn from has labels, two classes or more, and a sample to train on in each.
 
     Raises:
         StudyError: if one of these does not hold.
@@ -51,10 +50,21 @@ def check_classes(dataset: Dataset) -> None:
             f"every class must have a sample to train on in {name}, got only test samples of class "
             f"{dataset.class_names[int(without_test.argmin())]}; add some to the training samples"
         )
-    if (labels[test] < 0).any():
+
+
+def check_kept_labels(dataset: Dataset) -> None:
+    """Checks that each sample that a data set itself keeps for the test or for validation has a label.
+
+    Raises:
+        StudyError: if one has none.
+    """
+    for words, indices in (("test", dataset.test_indices), ("validation", dataset.val_indices)):
+        if indices is None or not (dataset.labels[indices] < 0).any():
+            continue
         raise StudyError(
-            f"every test sample must have a label in {name}, got none for "
-            f"{int((labels[test] < 0).sum())} of {len(test)}; leave these out, or move them to the unlabeled samples"
+            f"every {words} sample must have a label in {dataset.name}, got none for "
+            f"{int((dataset.labels[indices] < 0).sum())} of {len(indices)}; leave these out, or move them to the "
+            "unlabeled samples"
         )
 
 

@@ -38,7 +38,8 @@ class Dataset:
         unlabeled_because: why no sample has a label; empty if some have one.
         notes: sentences about what was left out or is odd, each with a count and an example.
         columns: names of the columns of a table that the inputs were read from, in order; empty for other files.
-        decoding: the options by which further images are decoded like these; none for vectors.
+        decoding: the options by which further images are decoded like these, and the type of pixels under `pixels`;
+            none for vectors.
         fingerprint: a digest of the samples, their labels and the splits of a study's base; empty until it is checked.
     """
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, ClassVar, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from supercm_ray.config import OptionsModel
 from supercm_ray.data.pixels import find_max_pixel, full_range, has_contrast, range_notes
@@ -53,9 +53,23 @@ class DecodingOptions(OptionsModel):
     images of the data set are dark on average, otherwise black."""
     stream_threads: int = Field(4, ge=1)
     """Number of threads that decode images, at the start and while they are streamed; from 1."""
+    _of_pixels: str = PrivateAttr("")
+
+    def max_pixel_for(self, dtype: np.dtype[np.generic], largest: float) -> float | None:
+        """Returns the pixel value that becomes white in pixels of this type, the largest of which is `largest`; None if
+        it is open, as that of another data set is whose pixels have another full range.
+        """
+        if not self._of_pixels or self.max_pixel is None:
+            return self.max_pixel
+        theirs = np.dtype(self._of_pixels)
+        is_alike = dtype == theirs and dtype.kind != "f"  # floats of one type may be up to 1 or up to 255
+        if is_alike or full_range(dtype, largest) == full_range(theirs, self.max_pixel):
+            return self.max_pixel
+        return None
 
 
 _Options = TypeVar("_Options", bound=OptionsModel)
+_Decoding = TypeVar("_Decoding", bound=DecodingOptions)
 
 
 def decode_alike(options: _Options, decoding: Mapping[str, float | str]) -> _Options:
@@ -64,7 +78,23 @@ def decode_alike(options: _Options, decoding: Mapping[str, float | str]) -> _Opt
     """
     if not isinstance(options, DecodingOptions):
         return options
-    return options.model_copy(update={name: v for name, v in decoding.items() if getattr(options, name) is None})
+    names = [name for name in ("max_pixel", "background") if name in decoding and getattr(options, name) is None]
+    alike = options.model_copy(update={name: decoding[name] for name in names})
+    if "max_pixel" in names:
+        alike._of_pixels = str(decoding.get("pixels", ""))
+    return alike
+
+
+def with_decoding(options: _Decoding, decoding: DecodingOptions) -> _Decoding:
+    """Returns options by which images are decoded as by others."""
+    taken = options.model_copy(update={name: getattr(decoding, name) for name in DecodingOptions.model_fields})
+    taken._of_pixels = decoding._of_pixels
+    return taken
+
+
+def decoding_of(dtype: np.dtype[np.generic], max_pixel: float) -> dict[str, float | str]:
+    """Returns the `decoding` of a data set whose pixels are of this type, and white at this value."""
+    return {"max_pixel": max_pixel, "pixels": dtype.str}
 
 
 @dataclass(frozen=True)
@@ -215,7 +245,7 @@ def decode_all(
     flat = [place for place, one in zip(places, facts, strict=True) if not one.has_contrast]
     notes += counted(flat, "{} images have next to no contrast")
     widest = _widest(facts)
-    decoding: dict[str, float | str] = {"max_pixel": found.white_of(widest)}
+    decoding = decoding_of(widest, found.white_of(widest))
     largest = {place: one.largest for place, one in zip(places, facts, strict=True) if one.dtype == widest}
     notes += range_notes(name, widest, found.white_of(widest), largest)
     if any(one.brightness is not None for one in facts):
@@ -241,7 +271,9 @@ def _find_rendering(facts: Sequence[_Facts[T]], places: Sequence[str], options: 
     largest = max(one.largest for one in facts)
     bright = [one.brightness for one in facts if one.brightness is not None]
     background: Background = "white" if not bright or np.mean(bright) < 128 else "black"
-    return Rendering(options.max_pixel or find_max_pixel(_widest(facts), largest), options.background or background)
+    widest = _widest(facts)
+    max_pixel = options.max_pixel_for(widest, largest) or find_max_pixel(widest, largest)
+    return Rendering(max_pixel, options.background or background)
 
 
 def _attempt_all(

@@ -56,7 +56,7 @@ def read_splits(dataset: Dataset, data: DataConfig, seed: int) -> GivenSplits:
     for name in set(_LABELED) & given.keys():
         _check_labeled(given[name], dataset, name, path)
     _check_disjoint(given, data, path)
-    _check_places(given, dataset, path)
+    _check_places(given, dataset, data, path)
     if "labeled" in given and (data.label_ratio is not None or data.labels_per_class is not None):
         raise StudyError(
             f"`data.label_ratio` and `data.labels_per_class` must be omitted where data.splits={path} lists the "
@@ -117,9 +117,16 @@ def _from_csv(path: Path) -> dict[str, _Entries]:
 _READERS = {".npz": _from_npz, ".npy": _from_npy, ".json": _from_json, ".csv": _from_csv}
 
 
+def _are_plain(entries: _Entries) -> bool:
+    """Returns whether there are no lists or objects within a list."""
+    return isinstance(entries, np.ndarray) or not any(isinstance(entry, list | Mapping) for entry in entries)
+
+
 def _indices(entries: _Entries, dataset: Dataset, place: str) -> Indices:
     """Returns the sample indices, sorted, that a list gives by index or by name."""
-    values = np.asarray(entries)
+    values = np.asarray(entries) if _are_plain(entries) else np.empty((0, 0))
+    if values.ndim != 1:
+        raise StudyError(f"samples must be listed in a row for {place}, got lists within the list; save one list")
     if not len(values):
         return np.empty(0, dtype=np.int64)
     if values.dtype.kind in "US" or values.dtype == object:
@@ -180,16 +187,17 @@ def _check_disjoint(given: Mapping[str, Indices], data: DataConfig, path: Path) 
             )
 
 
-def _check_places(given: Mapping[str, Indices], dataset: Dataset, path: Path) -> None:
+def _check_places(given: Mapping[str, Indices], dataset: Dataset, data: DataConfig, path: Path) -> None:
     """Checks that listed training samples are not among the data set's own test or validation samples, and that with a
     target domain each split lies in its domain.
     """
     target = dataset.target_indices
     forbidden: list[tuple[str, Indices, str]] = []
     if dataset.test_indices is not None and "test" not in given:
-        forbidden += [(name, dataset.test_indices, "its own test samples") for name in ("labeled", "val")]
+        names = ("labeled", "val") if data.transductive else ("labeled", "val", "unlabeled")
+        forbidden += [(name, dataset.test_indices, "its own test samples") for name in names]
     if dataset.val_indices is not None and "val" not in given:
-        forbidden.append(("labeled", dataset.val_indices, "its own validation samples"))
+        forbidden += [(name, dataset.val_indices, "its own validation samples") for name in ("labeled", "unlabeled")]
     if target is not None:
         source = np.setdiff1d(np.arange(len(dataset.labels)), target)
         forbidden += [(name, target, "the samples of the target") for name in ("labeled", "val")]

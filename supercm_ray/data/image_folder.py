@@ -16,7 +16,7 @@ from supercm_ray.data.folders import data_root
 from supercm_ray.data.image_listing import Listing, list_folder
 from supercm_ray.data.images import Array, ImageFiles
 from supercm_ray.data.label_list import list_by_table
-from supercm_ray.data.samples import stack_images, stream_images
+from supercm_ray.data.samples import DigestedImage, stack_images, stream_images
 from supercm_ray.errors import StudyError
 
 
@@ -62,7 +62,7 @@ def _dataset(
     root: Path,
     listing: Listing,
     images: Array | ImageFiles,
-    found: DecodedImages[Array] | DecodedImages[int],
+    found: DecodedImages[Array] | DecodedImages[DigestedImage],
 ) -> Dataset:
     index = {name: k for k, name in enumerate(listing.class_names)}
     labels = np.array([UNLABELED if name is None else index[name] for name in listing.classes], dtype=np.int64)

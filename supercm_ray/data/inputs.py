@@ -16,7 +16,7 @@ from supercm_ray.config import PlaceConfig
 from supercm_ray.data.array_files import is_array_file, open_arrays
 from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of, with_columns
 from supercm_ray.data.dataset import UNLABELED, Dataset
-from supercm_ray.data.decoding import DecodingOptions, decode_alike
+from supercm_ray.data.decoding import DecodingOptions, decode_alike, with_decoding
 from supercm_ray.data.image_listing import is_image, list_images
 from supercm_ray.data.images import JoinedImages, Pixels, StreamedImages, in_shape
 from supercm_ray.data.reasons import listed
@@ -143,7 +143,7 @@ def _of_arrays(
     columns: tuple[str, ...],
 ) -> Dataset:
     own = data.options if isinstance(data.options, ArraysOptions) else ArraysOptions(file=path.name)
-    chosen = own.model_copy(update={"file": path.name, **options.model_dump()})
+    chosen = with_decoding(own.model_copy(update={"file": path.name}), options)
     with open_arrays(path) as opened:
         found = read_inputs_of(opened, path, data.name, with_columns(chosen, columns))
     names = found.names or tuple(f"{named}[{i}]" for i in found.indices)

@@ -31,7 +31,7 @@ def list_by_table(root: Path, table: str, file_key: str | None, label_key: str |
         keys = [key if key is not None else _column(opened, i, table) for i, key in enumerate((file_key, label_key))]
         for key in keys:
             check_key(key, opened, table)
-        names = [str(value) for value in np.asarray(opened.read(keys[0])).tolist()]
+        names = _file_names(opened, keys[0])
         labels = read_labels(opened.read(keys[1]), len(names), 0, f"`{keys[1]}` in {table}")
     numbers, classes, _ = join_labels([labels], 0, table)
     images, notes = list_images(root)
@@ -43,10 +43,18 @@ def list_by_table(root: Path, table: str, file_key: str | None, label_key: str |
             raise StudyError(f"every image must have one label in {table}, got several for {name!r}; leave one row")
     others = [path for path in images if path not in labeled]
     of_files = (*labeled.values(), *(None for _ in others))
+    used = tuple(name for name in classes if name in set(of_files))  # numbers are names here, and may leave gaps
     because = "" if any(of_files) else f"no image has a label in {table}"
     files = (*labeled, *others)
     parts: tuple[Part, ...] = tuple("train" for _ in files)
-    return Listing(files, of_files, parts, classes, because, notes + labels.notes)
+    return Listing(files, of_files, parts, used, because, notes + labels.notes)
+
+
+def _file_names(opened: ArrayFile, key: str) -> list[str]:
+    """Returns names of files; those of a csv file as they are written, such as 0001."""
+    if opened.raw_texts is not None:
+        return [text.strip() for text in opened.raw_texts(key)]
+    return [str(value) for value in np.asarray(opened.read(key)).tolist()]
 
 
 def _column(opened: ArrayFile, place: int, table: str) -> str:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from supercm_ray.config import FREE_TO_CHANGE, DataConfig, OptionsModel, PlaceConfig
 from supercm_ray.data.array_inputs import with_columns
-from supercm_ray.data.classes import check_classes
+from supercm_ray.data.classes import check_classes, check_kept_labels
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset
 from supercm_ray.data.decoding import decode_alike
-from supercm_ray.data.images import JoinedImages, Pixels, StreamedImages, in_shape
+from supercm_ray.data.images import JoinedImages, Pixels, SelectedImages, StreamedImages, in_shape
 from supercm_ray.errors import StudyError, nearest
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def load_dataset(data: DataConfig) -> Dataset:
     check_classes(joined)
     for key, place in further_sources(data).items():
         joined = _JOIN[key](joined, _load_beside(place, key, joined))
+    check_kept_labels(joined)
     for note in joined.notes:
         logger.warning("%s", note)
     return joined
@@ -47,6 +48,8 @@ def _load_beside(place: PlaceConfig, key: str, dataset: Dataset) -> Dataset:
     unless its options say otherwise. Images of a target domain are decoded as they ask for themselves.
     """
     options = with_columns(place.options, dataset.columns)
+    if key == "unlabeled" and hasattr(options, "without_labels"):
+        options = options.without_labels()
     try:
         if key != "target":
             options = decode_alike(options, dataset.decoding)
@@ -87,7 +90,10 @@ def _inherited(options: OptionsModel) -> frozenset[str]:
 
 def _what_is_read(place: PlaceConfig) -> dict[str, object]:
     """Returns the options that decide which samples there are, without those that decide how they are read."""
-    how = _inherited(place.options) | {path.split(".")[-1] for path in FREE_TO_CHANGE if path.startswith("data.")}
+    identifying: frozenset[str] = getattr(place.options, "identifying", frozenset())
+    how = (_inherited(place.options) - identifying) | {
+        path.split(".")[-1] for path in FREE_TO_CHANGE if path.startswith("data.")
+    }
     return place.options.model_dump(exclude=set(how))
 
 
@@ -122,13 +128,24 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
 
 
 def _add_unlabeled(dataset: Dataset, more: Dataset) -> Dataset:
-    """Appends samples without their labels; with a target domain, to it."""
+    """Appends samples without their labels and without its own test samples; with a target domain, to it."""
+    own = more.test_indices
+    if own is not None and len(own):
+        more = _kept(more, np.setdiff1d(np.arange(len(more.labels)), own))
+        more = replace(more, notes=(*more.notes, f"left out {len(own)} test samples of {more.name}"))
     labels = np.full(len(more.labels), UNLABELED, dtype=np.int64)
     return _of_target(_append(dataset, more, labels, "unlabeled"), len(more.labels))
 
 
 def _add_test(dataset: Dataset, test: Dataset) -> Dataset:
-    """Appends test samples, which take the place of the data set's own."""
+    """Appends test samples, which take the place of the data set's own; only its own test samples of a source that
+    keeps some.
+    """
+    own = test.test_indices
+    if own is not None and len(own):
+        left_out = len(test.labels) - len(own)
+        note = f"left out {left_out} samples of {test.name} that are not its test samples"
+        test = replace(_kept(test, own), notes=(*test.notes, note) if left_out else test.notes)
     unknown = np.flatnonzero(test.labels == UNLABELED)
     if len(unknown):
         because = test.unlabeled_because or f"{len(unknown)} have none, the first is sample {unknown[0]}"
@@ -171,7 +188,7 @@ def _sample_names(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _kept(dataset: Dataset, kept: Labels) -> Dataset:
-    """Returns the data set with these samples alone; its own test samples must not be among them."""
+    """Returns the data set with these samples alone, in ascending order, and no test samples of its own."""
     place = np.full(len(dataset.labels), -1)
     place[kept] = np.arange(len(kept))
     names = dataset.sample_names
@@ -181,13 +198,21 @@ def _kept(dataset: Dataset, kept: Labels) -> Dataset:
 
     return replace(
         dataset,
-        images=dataset.images[kept],
+        images=_images_of(dataset.images, kept),
         labels=dataset.labels[kept],
         sample_names=tuple(names[i] for i in kept) if names else (),
         test_indices=None,
         val_indices=moved(dataset.val_indices),
         target_indices=moved(dataset.target_indices),
     )
+
+
+def _images_of(images: Pixels | StreamedImages, kept: Labels) -> Pixels | StreamedImages:
+    """Returns the images of these samples, neither decoded nor, where they follow one another, copied."""
+    if isinstance(images, StreamedImages):
+        return SelectedImages(images, kept)
+    follow = len(kept) and kept[-1] - kept[0] + 1 == len(kept)
+    return images[kept[0] : kept[-1] + 1] if follow else images[kept]
 
 
 def _labels_in(dataset: Dataset, more: Dataset, key: str, *, lacking: bool) -> Labels:

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from supercm_ray.data.dataset import Dataset
+from supercm_ray.data.images import Digests, digests_of
 from supercm_ray.data.splits import Splits
 from supercm_ray.errors import StudyError
 
-Digests = npt.NDArray[np.void]
-_CHUNK = 1024
 _FEWEST_DISTINCT = 10
 """Fewest different samples of a test set for which it is refused if training has them all."""
 
 
 def sample_digests(dataset: Dataset) -> Digests:
-    """Returns a digest (N,) of each sample's input, equal for equal inputs."""
-    found = b"".join(hashlib.blake2b(sample, digest_size=16).digest() for sample in _samples(dataset))
-    return np.frombuffer(found, dtype="V16")
-
-
-def _samples(dataset: Dataset) -> Iterator[bytes]:
-    for begin in range(0, len(dataset.labels), _CHUNK):
-        for sample in np.ascontiguousarray(dataset.images[begin : begin + _CHUNK]):
-            yield sample.tobytes()
+    """Returns a digest (N,) of each sample's input, equal for equal inputs. Streamed images were digested when they
+    were checked.
+    """
+    return digests_of(dataset.images)
 
 
 def fingerprint(dataset: Dataset, digests: Digests, splits: Splits) -> str:

@@ -9,7 +9,7 @@ floats, the range up to the largest pixel. One range holds for all images, so th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -68,16 +68,22 @@ def has_contrast(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 
 
 def to_bytes(
-    images: npt.NDArray[np.generic], max_pixel: float | None, place: str
+    images: npt.NDArray[np.generic], max_pixel_for: Callable[[np.dtype[np.generic], float], float | None], place: str
 ) -> tuple[npt.NDArray[np.uint8], float, tuple[str, ...]]:
     """Converts images of numbers to 8 bits, and returns them with the value that became white, and notes. Pixels of 8
     bits that use their range are returned as they are.
+
+    Args:
+        images: the images.
+        max_pixel_for: gives the value that is to become white for the type of pixels and the largest of them, or None.
+        place: where the images stand, for messages.
 
     Raises:
         StudyError: for pixels that are negative or no numbers.
     """
     largest = _largest(images, place)
-    white = find_max_pixel(images.dtype, largest.max()) if max_pixel is None else max_pixel
+    given = max_pixel_for(images.dtype, float(largest.max()))
+    white = find_max_pixel(images.dtype, largest.max()) if given is None else given
     is_bytes = images.dtype == np.uint8
     white = min(white, 255.0) if is_bytes else white
     notes: tuple[str, ...] = ()

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.data.array_files import Member
-from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all
-from supercm_ray.data.images import Array, ImageFiles, Pixels
+from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all, decoding_of
+from supercm_ray.data.images import Array, ImageFiles, Pixels, digest, join_digests
 from supercm_ray.data.pixels import to_bytes
 from supercm_ray.data.vectors import to_vectors
 from supercm_ray.errors import StudyError
@@ -71,8 +72,8 @@ def from_array(inputs: Member, key: str, file: str, options: DecodingOptions, *,
         vectors, notes = to_vectors(inputs, place, l2_normalise=l2_normalise)
         return Inputs(vectors, len(inputs), indices, key, notes=notes)
     images = inputs[:, None] if inputs.ndim == 3 else _channels_first(inputs, place)
-    pixels, white, notes = to_bytes(images, options.max_pixel, place)
-    return Inputs(pixels, len(inputs), indices, key, decoding={"max_pixel": white}, notes=notes)
+    pixels, white, notes = to_bytes(images, options.max_pixel_for, place)
+    return Inputs(pixels, len(inputs), indices, key, decoding=decoding_of(inputs.dtype, white), notes=notes)
 
 
 def _channels_first(images: Member, place: str) -> Member:
@@ -121,18 +122,36 @@ def stack_images(
     return np.stack(images), found
 
 
+class DigestedImage(NamedTuple):
+    """What is kept of a streamed image that was checked: its channels and digest and, for a grey image, its digest with
+    three channels, which it has among images in colour.
+    """
+
+    channels: int
+    digest: bytes
+    digest_of_three: bytes
+
+    @classmethod
+    def of(cls, image: Array) -> DigestedImage:
+        """Digests a decoded image."""
+        return cls(len(image), digest(image), digest(np.repeat(image, 3, axis=0)) if len(image) == 1 else b"")
+
+
 def stream_images(
     files: Sequence[tuple[Path, str]], name: str, options: DecodingOptions
-) -> tuple[ImageFiles, DecodedImages[int]]:
-    """Decodes each image once as a check, and returns the images, which stay in their files; `image_size` is given.
+) -> tuple[ImageFiles, DecodedImages[DigestedImage]]:
+    """Decodes each image once, to check and digest it, and returns the images, which stay in their files; `image_size`
+    is given.
 
     Raises:
         StudyError: for images that cannot be decoded.
     """
     assert options.image_size is not None
-    found = decode_all(list(files), name, options, keep=len)
+    found = decode_all(list(files), name, options, keep=DigestedImage.of)
     kept = tuple(files[i][0] for i in found.indices)
-    return ImageFiles(kept, max(found.kept), options.image_size, options.stream_threads, found.rendering), found
+    channels = max(one.channels for one in found.kept)
+    digests = join_digests(one.digest if channels == one.channels else one.digest_of_three for one in found.kept)
+    return ImageFiles(kept, channels, options.image_size, options.stream_threads, found.rendering, digests), found
 
 
 def cut_images(inputs: Member, offsets: Member, key: str, offsets_key: str, file: str) -> list[tuple[BytesIO, str]]:

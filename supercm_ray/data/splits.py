@@ -95,15 +95,17 @@ def make_splits(
         seed: decides which training samples are labeled.
         test_indices: the test split of a data set that has one of its own.
         val_indices: its validation split, likewise.
-        given: splits that a file gives.
+        given: splits that a file gives. Where it gives the test split, test samples of the data set's own that it does
+            not list are in no split.
 
     Raises:
         StudyError: if a class would be left without a labeled, validation or test sample.
     """
     given = given or GivenSplits()
     indices = np.random.default_rng((data.split_seed, 0)).permutation(len(labels)).astype(np.int64)
+    indices = _without(indices, _left_out(test_indices, given))
     fixed = given.test if given.test is not None else test_indices
-    reserved = _joined(fixed, given.val, given.labeled)
+    reserved = _joined(fixed, given.val, given.labeled, given.unlabeled)
     known = indices[labels[indices] != UNLABELED]
     if fixed is None:
         free = _without(known, reserved)
@@ -116,6 +118,7 @@ def make_splits(
     unlabeled = _unlabeled(_without(indices, _joined(test, val)), labeled, data, given)
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
     names = ("labeled", "val") if fixed is not None or not data.test_fraction else ("labeled", "val", "test")
+    _check_own_val(val_indices, np.unique(labels[known]), labels, given)
     _check_every_class(splits, np.unique(labels[known]), labels, data, names, given)
     return splits
 
@@ -127,6 +130,7 @@ def _split_domains(dataset: Dataset, data: DataConfig, seed: int, given: GivenSp
     assert dataset.target_indices is not None
     labels = dataset.labels
     target = np.random.default_rng((data.split_seed, 2)).permutation(dataset.target_indices)
+    target = _without(target, _left_out(dataset.test_indices, given))
     test = _target_test(dataset, target, data, given)
     unlabeled = target if data.transductive else _without(target, test)
     if given.unlabeled is not None:
@@ -135,11 +139,14 @@ def _split_domains(dataset: Dataset, data: DataConfig, seed: int, given: GivenSp
     if not len(unlabeled) or (not len(test) and data.test_fraction and known):
         got = f"{len(test)} test and {len(unlabeled)} unlabeled samples of {len(target)}"
         raise StudyError(f"the target must have samples of both kinds for data.test_fraction, got {got}; change it")
-    indices = np.random.default_rng((data.split_seed, 0)).permutation(np.setdiff1d(np.arange(len(labels)), target))
+    indices = np.random.default_rng((data.split_seed, 0)).permutation(
+        np.setdiff1d(np.arange(len(labels)), dataset.target_indices)
+    )
     source = indices[labels[indices] != UNLABELED]
     val, train = _validation(source, labels, data, dataset.val_indices, given, len(source))
     labeled = _labeled(train, labels, data, seed, given)
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
+    _check_own_val(dataset.val_indices, np.unique(labels[source]), labels, given)
     _check_every_class(splits, np.unique(labels[source]), labels, data, ("labeled", "val"), given)
     return splits
 
@@ -174,15 +181,28 @@ def _validation(
     fixed = given.val if given.val is not None else own
     if fixed is not None:
         return fixed, _without(rest, fixed)
-    free = _without(rest, given.labeled)
+    free = _without(rest, _joined(given.labeled, given.unlabeled))
     num_val = data.num_val or round(data.val_fraction * num_known)
     if num_val >= len(free) + (given.labeled is not None):
         raise StudyError(
             f"samples with a label must be left to train on for data.{_val_field(data)}, got {num_val} of {len(free)} "
-            "samples with a label; lower it"
+            f"samples with a label; lower it{_or_list_val(data, given)}"
         )
     val, _ = _take(free, labels, _proportional_counts(labels[free], num_val))
     return val, _without(rest, val)
+
+
+def _or_list_val(data: DataConfig, given: GivenSplits) -> str:
+    """Returns what else helps where a file lists so many samples that none is left for validation."""
+    listed = given.labeled is not None or given.unlabeled is not None
+    return f", or list `val` in data.splits={data.splits}, or list fewer as unlabeled" if listed else ""
+
+
+def _left_out(test_indices: Indices | None, given: GivenSplits) -> Indices:
+    """Returns the test samples of the data set's own that are not listed where a file gives the test split."""
+    if test_indices is None or given.test is None:
+        return _NONE
+    return _without(test_indices, _joined(given.labeled, given.unlabeled, given.val, given.test))
 
 
 def _labeled(train: Indices, labels: Indices, data: DataConfig, seed: int, given: GivenSplits) -> Indices:
@@ -231,7 +251,7 @@ def _nested_counts(labels: npt.NDArray[np.int64], num_total: int) -> dict[int, i
 
 def _proportional_counts(labels: npt.NDArray[np.int64], num_total: int) -> dict[int, int]:
     """Divides `num_total` samples among the classes in proportion: largest remainders, small classes first in a tie."""
-    if num_total == 0:
+    if num_total == 0 or not len(labels):
         return {}
     classes, counts = np.unique(labels, return_counts=True)
     exact = counts * (num_total / len(labels))
@@ -274,6 +294,17 @@ def _check_every_class(
         raise StudyError(
             f"every class must have data.labels_per_class training samples, got labels_per_class="
             f"{data.labels_per_class}, with only {counts.min()} in class {classes[counts.argmin()]}; lower it"
+        )
+
+
+def _check_own_val(own: Indices | None, classes: Indices, labels: Indices, given: GivenSplits) -> None:
+    """Checks that each of these classes has a sample among the validation samples that the data set itself keeps."""
+    lacking = np.setdiff1d(classes, labels[_NONE if own is None else own])
+    if own is not None and given.val is None and len(lacking):
+        raise StudyError(
+            f"every class must have a sample among the validation samples of the data set's own, got {len(own)} for "
+            f"{len(classes)} classes and none for class {lacking[0]}; add one, or move all of them to the training "
+            "samples, of which data.val_fraction then takes some"
         )
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from supercm_ray.config import DataConfig
 from supercm_ray.data.dataset import Dataset
+from supercm_ray.data.images import StreamedImages
 from supercm_ray.data.splits import Splits
+from supercm_ray.data.vectors import moments
 
+_HIDDEN = 1e-2
+"""Spread of features below which the variance after a linear layer, about a third of its square, comes near the 1e-5
+that BatchNorm adds."""
 _ROUNDING = 8 * float(np.finfo(np.float32).eps)
 """Standard deviation, relative to the mean, up to which values of fp32 differ by their rounding alone."""
 
@@ -26,10 +32,30 @@ def standardised(dataset: Dataset, splits: Splits, data: DataConfig) -> Dataset:
     """
     if not is_standardised(dataset, data):
         return dataset
-    vectors_ND = np.asarray(dataset.images[splits.training], dtype=np.float64).reshape(len(splits.training), -1)
-    mean_D, std_D = vectors_ND.mean(axis=0), vectors_ND.std(axis=0)
+    mean_D, std_D = moments(_vectors(dataset), splits.training)
     std_D[std_D <= _ROUNDING * np.abs(mean_D)] = 1.0
     return replace(dataset, mean=tuple(mean_D.tolist()), std=tuple(std_D.tolist()))
+
+
+def spread_notes(dataset: Dataset, splits: Splits, data: DataConfig) -> tuple[str, ...]:
+    """Returns a note if vectors that are not standardised spread so little over the training samples that the eps of
+    BatchNorm hides what differs.
+    """
+    if not dataset.is_vectors or is_standardised(dataset, data):
+        return ()
+    _, std_D = moments(_vectors(dataset), splits.training)
+    spread = float(np.sqrt((std_D**2).mean()))
+    if spread >= _HIDDEN:
+        return ()
+    return (
+        f"features of {dataset.name} have a standard deviation of {spread:.2g} (root mean square), which the eps of "
+        "BatchNorm hides: set data.standardise=on, or multiply them",
+    )
+
+
+def _vectors(dataset: Dataset) -> npt.NDArray[np.float32]:
+    assert not isinstance(dataset.images, StreamedImages)
+    return np.asarray(dataset.images, dtype=np.float32)
 
 
 def is_standardised(dataset: Dataset, data: DataConfig) -> bool:

@@ -41,19 +41,30 @@ def _notes(inputs: npt.NDArray[np.generic], place: str) -> tuple[str, ...]:
     """Returns notes about features that are constant, or that vary too little to be seen in fp32."""
     if len(inputs) < 2:
         return ()
-    mean, std = _moments(inputs)
+    mean, std = moments(inputs, np.arange(len(inputs)))
     constant = np.flatnonzero((inputs == inputs[:1]).all(axis=0))
     lost = np.setdiff1d(np.flatnonzero(std < _RESOLVED * np.abs(mean)), constant)
+    faint = np.setdiff1d(np.flatnonzero(std < np.finfo(np.float32).tiny), constant)
+    lost = np.setdiff1d(lost, faint)
+    tiny = [f"feature {i} with standard deviation {std[i]:.3g}" for i in faint]
     examples = [f"feature {i} with mean {mean[i]:.6g} and standard deviation {std[i]:.3g}" for i in lost]
     return (
         *counted([f"feature {i}" for i in constant], f"{{}} features of {place} are constant"),
+        *counted(tiny, f"{{}} features of {place} vary by less than fp32 can hold: multiply them"),
         *counted(examples, f"{{}} features of {place} vary too little around their mean for fp32: subtract the mean"),
     )
 
 
-def _moments(inputs: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Computes mean and standard deviation of each feature in fp64, without an fp64 copy of all samples."""
-    parts = [slice(i, i + _CHUNK) for i in range(0, len(inputs), _CHUNK)]
-    mean = sum(inputs[part].astype(np.float64).sum(axis=0) for part in parts) / len(inputs)
-    squares = sum(((inputs[part].astype(np.float64) - mean) ** 2).sum(axis=0) for part in parts)
-    return np.asarray(mean), np.sqrt(np.asarray(squares) / len(inputs))
+def moments(
+    inputs: npt.NDArray[np.generic], samples: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Computes mean (D,) and standard deviation (D,) of each feature over these samples of vectors, (N, D) or (N, D, 1,
+    1), in fp64, without an fp64 copy of all of them.
+    """
+    parts = [samples[i : i + _CHUNK] for i in range(0, len(samples), _CHUNK)]
+    taken = [slice(part[0], part[-1] + 1) if part[-1] - part[0] + 1 == len(part) else part for part in parts]
+    exact = (inputs[part].astype(np.float64).reshape(-1, inputs.shape[1]) for part in taken)
+    mean = sum(values.sum(axis=0) for values in exact) / len(samples)
+    exact = (inputs[part].astype(np.float64).reshape(-1, inputs.shape[1]) for part in taken)
+    squares = sum(((values - mean) ** 2).sum(axis=0) for values in exact)
+    return np.asarray(mean), np.sqrt(np.asarray(squares) / len(samples))

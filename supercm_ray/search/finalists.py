@@ -64,12 +64,11 @@ class Row:
 def plan_finalists(study: Study, best: Mapping[Group, Mapping[str, Leaf]]) -> list[Finalist]:
     """Plans the final runs, on the seeds that follow the base's own, on which the best parameters were chosen."""
     arms: dict[str, Mapping[str, Leaf]] = {TUNED: {}, **({BASELINE: study.baseline} if study.baseline else {})}
-    seeds = [study.base.seed + 1 + i for i in range(study.num_seeds)]
     return [
         _finalist(study, group, arm, {**params, **overrides, "seed": seed})
         for group, params in best.items()
         for arm, overrides in arms.items()
-        for seed in seeds
+        for seed in study.finalist_seeds
     ]
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from supercm_ray.config import Config, Leaf, Study
@@ -16,6 +17,7 @@ from supercm_ray.data import (
     load_dataset,
     sample_digests,
     split_dataset,
+    spread_notes,
 )
 from supercm_ray.errors import StudyError
 from supercm_ray.models import build_classifier
@@ -24,9 +26,13 @@ logger = logging.getLogger(__name__)
 _BATCHES = tuple(f"training.{name}" for name in ("labeled_batch_size", "unlabeled_batch_size", "sync_batch_norm"))
 
 
-def load_checked(study: Study) -> Dataset:
+def load_checked(study: Study, *, all_seeds: bool = False) -> Dataset:
     """Loads the data set of a study and makes its splits at every end of the space, with and without the baseline. Its
     notes say which splits share samples, and are logged as warnings.
+
+    Args:
+        study: the study.
+        all_seeds: whether files of splits, where there is one for each seed, are also read for the seeds of finalists.
 
     Raises:
         StudyError: for data that cannot be read, a network that does not take them, a class that would lack a sample
@@ -40,6 +46,8 @@ def load_checked(study: Study) -> Dataset:
         for config in _variants(study, ("data.",)):
             _check_augmentation(config, dataset)
             split_dataset(dataset, config)
+        if all_seeds and "{seed}" in (study.base.data.splits or ""):
+            _check_seeds(study, dataset)
         for config in _variants(study, ("model.", "algorithm.name", *_BATCHES)):
             _check_batch_norm(config, dataset, study.budget.worker_range[1])
         return _without_overlap(dataset, study.base)
@@ -50,10 +58,29 @@ def load_checked(study: Study) -> Dataset:
 def _without_overlap(dataset: Dataset, config: Config) -> Dataset:
     """Returns the data set with its fingerprint, and notes on samples that several splits share."""
     digests, splits = sample_digests(dataset), split_dataset(dataset, config)
-    notes = check_overlap(dataset, splits, digests)
+    notes = (*check_overlap(dataset, splits, digests), *spread_notes(dataset, splits, config.data))
     for note in notes:
         logger.warning("%s", note)
     return replace(dataset, notes=(*dataset.notes, *notes), fingerprint=fingerprint(dataset, digests, splits))
+
+
+def _check_seeds(study: Study, dataset: Dataset) -> None:
+    """Checks the splits of every seed of a study, whose test samples must be the same."""
+    base = split_dataset(dataset, study.base)
+    for seed in study.finalist_seeds:
+        try:
+            splits = split_dataset(dataset, study.base.replace({"seed": seed}))
+        except StudyError as error:
+            last = study.finalist_seeds[-1]
+            raise StudyError(
+                f"{error} (of seed {seed}: finalists have the seeds up to {last}, see num_seeds)"
+            ) from error
+        if not np.array_equal(splits.test, base.test):
+            raise StudyError(
+                f"all seeds must have the same test samples for data.splits={study.base.data.splits}, got others for "
+                f"seed {seed} than for seed {study.base.seed}, some of which trials would train on; give data.test, or "
+                "list the same `test` in each"
+            )
 
 
 def _try_model(config: Config, dataset: Dataset) -> None:

@@ -77,7 +77,7 @@ def tune(
     if study.base.training.device == "cuda" and not study.budget.gpus_per_worker:
         raise no_gpu(study)
     tracker_names(study)
-    dataset = load_checked(study)
+    dataset = load_checked(study, all_seeds=True)
     folder = StudyFolder.open(results, study.name, study.identity())
     with folder.lock(), interruptible():
         check_storage(folder, "trials", study.base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from supercm_ray.tuning.continued import Continuation
 from supercm_ray.tuning.found_run import FoundRun, find_run
 from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.study import check_storage, no_gpu
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def train(
         with background(make_tracker(study, folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
+            if evaluate_test and not folder.data_summary().has_test:
+                logger.warning("there is no test split, so that no figure of a test is computed")
             if before is not None:
                 before.write_checkpoints(folder.storage(key, study.base.training.storage_path), study.base)
             run = Run(key, "train", labels={} if before is None else before.labels)

@@ -19,12 +19,27 @@ def compare_tuned(first: StudyView, second: StudyView) -> str:
     common = [place for place in ours if place in theirs]
     if not common:
         return "\n".join([*lines, "", "No group and arm stand in both tables."])
-    table = [["group", "arm", "A test %", "B test %", "B - A", "A gain", "B gain", "gain B - A"]]
+    alone = all(ours[place].test_accuracy is theirs[place].test_accuracy is None for place in common)
+    split = "val" if alone else "test"
+    table = [["group", "arm", f"A {split} %", f"B {split} %", "B - A", "A gain", "B gain", "gain B - A"]]
     for place in common:
         a, b = ours[place], theirs[place]
-        table.append([*place, *_pair(a.test_accuracy, b.test_accuracy), *_pair(gain(a), gain(b))])
+        alike = (a.test_accuracy is None) == (b.test_accuracy is None)
+        accuracies = (a.val_accuracy, b.val_accuracy) if alone else (a.test_accuracy, b.test_accuracy)
+        table.append([*place, *_pair(*accuracies), *_pair(gain(a), gain(b), alike=alike)])
     note = "In percent and points, mean ± std over seeds; gain: tuned minus baseline."
-    return "\n".join([*lines, "", aligned(table), note])
+    notes = [text for name, view in (("A", first), ("B", second)) for text in _about(name, view)]
+    return "\n".join([*lines, "", aligned(table), note, *notes])
+
+
+def _about(name: str, view: StudyView) -> list[str]:
+    """Returns sentences on how a study was tested, where it was not on samples held out."""
+    found = []
+    if all(row.test_accuracy is None for row in view.rows):
+        found.append(f"{name} has no test split: its gains are those on the validation split.")
+    if view.study.base.data.transductive:
+        found.append(f"{name} is transductive: its test samples are unlabeled training samples.")
+    return found
 
 
 def _place(view: StudyView, row: Row) -> tuple[str, str]:
@@ -32,8 +47,9 @@ def _place(view: StudyView, row: Row) -> tuple[str, str]:
     return ", ".join(f"{path}={value_text(value)}" for path, value in group) or "all", row.arm
 
 
-def _pair(one: MeanStd, other: MeanStd) -> list[str]:
-    difference = "–" if one is None or other is None else f"{100 * (other[0] - one[0]):+.1f}"
+def _pair(one: MeanStd, other: MeanStd, *, alike: bool = True) -> list[str]:
+    """Returns both values and their difference, which is left out unless they are of the same split."""
+    difference = "–" if one is None or other is None or not alike else f"{100 * (other[0] - one[0]):+.1f}"
     return [_text(one), _text(other), difference]
 
 
