@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ def test_two_tuned_studies(results: Path) -> None:
     assert "+6.0" in shown[1]
     assert "90.0 ± 1.4" in text
     assert "No group and arm" in compare_studies("one", "none", results=results)
+
+
+def test_validation_and_test_figures_are_not_compared(results: Path) -> None:
+    for view in StudyFolder.existing(results / "two").views():
+        run = StudyFolder.existing(results / "two").run(view.record.key)
+        run.write(dataclasses.replace(view.record, summary={}))
+    text = compare_studies("one", "two", results=results)
+    assert "B has no test split: its gains are those on the validation split." in text
+    (tuned,) = [line.split() for line in text.splitlines() if "data.label_ratio=0.05" in line and " tuned " in line]
+    assert tuned[-1] == "–"
+    alone = compare_studies("two", "two", results=results)
+    assert "A val %" in alone
+    assert "A has no test split" in alone
 
 
 def test_a_scaling_study_is_found_by_name_folder_and_file(results: Path) -> None:

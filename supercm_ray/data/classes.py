@@ -42,7 +42,7 @@ def check_classes(dataset: Dataset) -> None:
     if len(counts) < 2:
         raise StudyError(
             f"at least two classes must be told apart in {name}, got {len(counts)}; add samples of others"
-            + _of_minus_one(labels)
+            + _of_minus_one(dataset)
         )
     without_test = np.bincount(np.delete(labels, test)[np.delete(labels, test) >= 0], minlength=len(counts))
     if not without_test.all():
@@ -74,10 +74,12 @@ def _remedy_of_gap(dataset: Dataset, counts: npt.NDArray[np.int64]) -> str:
         return "add some, or take the class away"
     first = int(np.flatnonzero(counts)[0])
     if first and counts[first:].all():
-        return f"set data.options.first_label={dataset.class_names[first]}" + _of_minus_one(dataset.labels)
-    return f"number the classes without a gap{_of_minus_one(dataset.labels)}"
+        return f"set data.options.first_label={dataset.class_names[first]}" + _of_minus_one(dataset)
+    return f"number the classes without a gap{_of_minus_one(dataset)}"
 
 
-def _of_minus_one(labels: npt.NDArray[np.int64]) -> str:
+def _of_minus_one(dataset: Dataset) -> str:
     """Returns a hint for those who mean a class by -1."""
-    return "; -1 means unlabeled, so write another number if it is a class" if (labels < 0).any() else ""
+    if dataset.has_class_names or not (dataset.labels < 0).any():
+        return ""
+    return "; -1 means unlabeled, so write another number if it is a class"

@@ -284,10 +284,12 @@ def _check_every_class(
             raise StudyError(
                 f"every class must have a {name} sample in data.splits={data.splits}, got {found}; add one to that list"
             )
-        remedy = "lower" if name == "labeled" and field == fields["val"] else "raise"
+        remedy = "lower it" if name == "labeled" and field == fields["val"] else "raise it"
+        if field == "labels_per_class":  # of which any number asks for one
+            remedy = f"lower data.{fields['val']} or data.test_fraction, which leave none to train on"
         raise StudyError(
             f"every class must have a {name} sample for data.{field}, got {field}={getattr(data, field)}, which gives "
-            f"{found}; {remedy} it, or add samples of that class{_other_remedy(name, data)}"
+            f"{found}; {remedy}, or add samples of that class{_other_remedy(name, data)}"
         )
     if data.labels_per_class is not None and len(splits.labeled) < data.labels_per_class * len(classes):
         counts = np.bincount(labels[splits.labeled])[classes]
@@ -312,7 +314,9 @@ def _other_remedy(name: str, data: DataConfig) -> str:
     """Returns what else helps where few labels are known."""
     if name == "test":
         return ", or give a test set of its own (data.test), or none (data.test_fraction=0)"
-    return f", or set data.num_val to one or two a class (val_fraction={data.val_fraction})" if name == "val" else ""
+    if name == "val" and data.num_val is None:
+        return f", or set data.num_val to one or two a class (val_fraction={data.val_fraction})"
+    return ""
 
 
 def _no_unlabeled(data: DataConfig) -> str:

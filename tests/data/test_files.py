@@ -293,6 +293,8 @@ def test_features_that_fp32_cannot_resolve_are_noted(tmp_path: Path) -> None:
     notes = read("arrays", tmp_path, file="a.npz").notes
     assert notes[0] == "1 features of x in a.npz are constant, the first is feature 2"
     assert notes[1].startswith("1 features of x in a.npz vary too little around their mean for fp32: subtract the mean")
+    np.savez(tmp_path / "a.npz", x=features[:, :1] * 1e-42)
+    assert read("arrays", tmp_path, file="a.npz").notes[0].startswith("1 features of x in a.npz vary by less than fp32")
 
 
 @pytest.mark.parametrize("file", [*WRITERS, "a.csv", "a.parquet", "a.npy"])

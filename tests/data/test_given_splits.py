@@ -87,6 +87,9 @@ def test_splits_of_a_former_run_are_the_same(tmp_path: Path) -> None:
         ({**LISTS, "train": [1]}, {}, "got 'train'; known here"),
         ({**LISTS, "labeled": ["0.png", "90.png"]}, {}, "1 names must be those of samples .* '90.png'"),
         ({**LISTS, "labeled": [0.5]}, {}, "indices or names"),
+        ({**LISTS, "labeled": [[0, 1, 2, 5]]}, {}, "listed in a row .* lists within the list"),
+        ({**LISTS, "labeled": [{"name": "0.png"}]}, {}, "listed in a row"),
+        ({"labeled": LISTS["labeled"], "unlabeled": list(range(6, 60))}, {}, "or list `val` in data.splits"),
         ({**LISTS, "labeled": [0, 1]}, {}, "every class must have a labeled sample in data.splits"),
         (LISTS, {"label_ratio": 0.5}, "must be omitted where data.splits"),
     ],
@@ -105,6 +108,28 @@ def test_files_that_cannot_be_read_are_named(name: str, content: str, tmp_path: 
     (tmp_path / name).write_text(content)
     with pytest.raises(StudyError, match=rf"`data\.splits` must .*{name}"):
         split_dataset(DATASET, config(tmp_path / name))
+
+
+def test_listed_unlabeled_samples_stay_unlabeled(tmp_path: Path) -> None:
+    lists = {"labeled": [0, 1, 2], "unlabeled": list(range(12, 42))}
+    splits = split_dataset(DATASET, config(write(tmp_path / "lists.json", lists)))
+    assert splits.unlabeled.tolist() == lists["unlabeled"]
+    assert (len(splits.val), len(splits.test)) == (6, 12)
+
+
+def test_a_listed_test_leaves_out_others_of_its_own(tmp_path: Path) -> None:
+    chosen = config(write(tmp_path / "lists.json", {"test": [30, 31, 32]}))
+    for more in ({}, {"target_indices": np.arange(24, 80)}):
+        tested = dataclasses.replace(DATASET, test_indices=np.arange(30, 60), **more)
+        splits = split_dataset(tested, chosen)
+        assert splits.test.tolist() == [30, 31, 32]
+        used = np.concatenate([splits.labeled, splits.unlabeled, splits.val])
+        assert not np.isin(used, tested.test_indices).any()
+    listed = config(write(tmp_path / "lists.json", {"labeled": [0, 1, 2], "unlabeled": [29, 30]}))
+    with pytest.raises(
+        StudyError, match=r"unlabeled samples must not be among its own test samples .* the first is 30"
+    ):
+        split_dataset(dataclasses.replace(DATASET, test_indices=np.arange(30, 60)), listed)
 
 
 def test_training_samples_are_not_the_data_set_s_own_test(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from sources import read
+from sources import checked, config, metrics, read
 from test_files import WRITERS
 
 from supercm_ray.errors import StudyError
@@ -94,13 +95,40 @@ def check(expected: Expected | None, name: str, root: Path, may_refuse: bool = F
     assert dataset.images.shape[0] == expected.num_samples
     assert bool(dataset.unlabeled_because) == (expected.num_unlabeled == expected.num_samples)
     assert np.isfinite(dataset.images[np.arange(expected.num_samples)]).all()
+    if expected.num_unlabeled < expected.num_samples:
+        train(expected, name, root, **options)
+
+
+def train(expected: Expected, name: str, root: Path, **options: object) -> None:
+    """Trains two steps on what a reader accepted: every sample is in the split that its label allows, and the loss is
+    a number, or one line says what is missing.
+    """
+    few = {"labels_per_class": 1, "num_val": max(2, len(expected.names)), "test_fraction": 0.0}
+    data = {"name": name, "root": str(root), "options": options, **few}
+    steps = {"training.num_epochs": 1, "training.steps_per_epoch": 2, "training.labeled_batch_size": 4}
+    is_image = name == "image_folder"
+    model = {"model.name": "small_cnn" if is_image else "mlp", "model.options.channels": [2, 2] if is_image else [4]}
+    chosen = config(data, **steps, **model)
+    try:
+        dataset, splits = checked(chosen)
+    except StudyError as error:
+        assert "\n" not in str(error)
+        assert "; " in str(error)  # before the remedy
+        return
+    known = np.concatenate([splits.labeled, splits.val, splits.test])
+    everything = np.sort(np.concatenate([known, splits.unlabeled]))
+    assert np.array_equal(everything, np.arange(expected.num_samples))
+    assert int((dataset.labels < 0).sum()) == expected.num_unlabeled
+    assert (dataset.labels[known] >= 0).all()
+    assert np.array_equal(np.bincount(dataset.labels[splits.labeled]), np.ones(dataset.num_classes))
+    assert all(map(math.isfinite, metrics(chosen).values()))
 
 
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("file", WRITERS)
 def test_odd_arrays(file: str, seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng((seed, *file.encode()))
-    n = int(rng.integers(3, 12))
+    n = int(rng.integers(3, 24))
     (x, is_usable), (y, meaning) = inputs(rng, n), labels(rng, n)
     if len(y) != n and file.endswith("mat"):
         y = y[:, None]
@@ -123,7 +151,7 @@ def test_odd_arrays(file: str, seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_odd_tables(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng((seed, 1))
-    n = int(rng.integers(3, 12))
+    n = int(rng.integers(3, 24))
     y, expected = labels(rng, n)
     frame = pd.DataFrame(rng.normal(size=(n, 3)), columns=["a", "b", "c"])
     if y.ndim == 1 and len(y) == n:
@@ -179,7 +207,7 @@ def test_odd_folders(seed: int, tmp_path: Path) -> None:
     places = [["cat", "dog", "unlabeled"], ["cat", "dog"], ["."], ["cat", "_unlabeled"], ["train/cat", "train/dog"]]
     folders = places[rng.integers(len(places))]
     num, unlabeled, is_certain = 0, 0, True
-    for i in range(int(rng.integers(2, 7))):
+    for i in range(int(rng.integers(4, 14))):
         content, suffix = picture(rng)
         place = folders[i % len(folders)]
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
