@@ -1,7 +1,6 @@
 """Trackers, which copy the records to experiment tracking tools. Only `tracking.mlflow` imports MLflow."""
 
 from supercm_ray.tracking.background import BackgroundTracker, background
-from supercm_ray.tracking.messages import without_credentials
 from supercm_ray.tracking.provenance import Provenance, provenance
 from supercm_ray.tracking.tracker import TRACKERS, TrackedModel, Tracker, TrackerFactory
 from supercm_ray.tracking.trackers import make_tracker, tracker_names
@@ -17,5 +16,4 @@ __all__ = [
     "make_tracker",
     "provenance",
     "tracker_names",
-    "without_credentials",
 ]

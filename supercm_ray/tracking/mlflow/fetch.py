@@ -9,8 +9,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
-from supercm_ray.tracking.messages import reason_of, without_credentials
+from supercm_ray.tracking.messages import reason_of
 from supercm_ray.tracking.mlflow.model import WHOLE_MODEL
 from supercm_ray.tracking.mlflow.place import SQLITE, tracking_uri
 from supercm_ray.tracking.mlflow.tracker import MODEL_URI

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from supercm_ray.config import Study
+from supercm_ray.credentials import without_credentials
 from supercm_ray.records import RunRecord, RunView, Status, StudyFolder, now_ms
-from supercm_ray.tracking.messages import without_credentials
 from supercm_ray.tracking.mlflow.model import log_model
 from supercm_ray.tracking.mlflow.place import connect, tracking_uri
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
