@@ -21,7 +21,7 @@ _PATTERNS = (
     re.compile(rf"(?i)(?<=[?&;#])(?P<name>{_NAME}|sig|pass|key|auth)=(?P<secret>[^\s&]+?){_END}"),
     re.compile(rf"(?i)(?<![\w?&;#.%-])(?P<name>{_NAME})=(?P<secret>[^\s&]+?){_END}"),
 )
-_VARIABLE = re.compile(rf"(?i)(?:{_WORDS})(?!.*_(?:file|path|mode)$)")
+_VARIABLE = re.compile(rf"(?i)^(?!(?:old)?pwd$|.*_(?:file|path|mode)$).*(?:{_WORDS})")
 
 
 def has_credentials(text: str) -> bool:

@@ -14,11 +14,12 @@ import yaml
 from rich.console import Console
 
 from supercm_ray.cli.predicting import embed, predict
-from supercm_ray.config import Study, check_scaling, load_study, on_workers, scaling_of
+from supercm_ray.config import Study, load_for_training, load_study, on_workers
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 
 if TYPE_CHECKING:
     from supercm_ray.api import TuneResult
+    from supercm_ray.checks import Command
 
 app = typer.Typer(
     help="Tune SuperCM: find the clustering weight, the temperature, and how few labels a classifier needs.",
@@ -65,12 +66,11 @@ def validate(
     data: Annotated[
         bool, typer.Option("--data", help="Read the data too: check them, their splits and the network, and count.")
     ] = False,
+    results: Results = Path("results"),
 ) -> None:
     """Check a study file and the names in it, without starting Ray."""
     study = load_study(file, overrides or ())
-    if study.scaling is not None:
-        check_scaling(study, study.scaling)
-    _check_trackers(study)
+    _check(study, *_commands_for(study), results=results)
     if data:
         from supercm_ray import api  # seconds of imports, which only data need
 
@@ -117,8 +117,9 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train the base configuration once; the same command resumes an interrupted run."""
-    study = on_workers(load_study(file, overrides or ()), _num_workers(workers), gpu)
+    study = on_workers(load_for_training(file, overrides or ()), _num_workers(workers), gpu)
     if dry_run:
+        _check(study, "train", results=results, executor=executor, continue_from=continue_from)
         _print_yaml(study.base.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -153,6 +154,7 @@ def tune(
     """Search the space, run the finalists and write the report; the same command resumes an interrupted study."""
     study = load_study(file, overrides or ())
     if dry_run:
+        _check(study, "tune", results=results, executor=executor)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -222,9 +224,8 @@ def scale(
     }
     words = [f"scaling.{name}={value}" for name, value in given.items() if value is not None]
     study = on_workers(load_study(file, [*(overrides or ()), *words]), None, gpu)
-    check_scaling(study, scaling_of(study))
     if dry_run:
-        _check_trackers(study)
+        _check(study, "scale", results=results)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -278,10 +279,23 @@ def main() -> None:
         sys.exit(130)
 
 
-def _check_trackers(study: Study) -> None:
-    from supercm_ray.tracking import tracker_names  # seconds of imports
+def _check(
+    study: Study,
+    *commands: Command,
+    results: Path,
+    executor: str | None = None,
+    continue_from: str | None = None,
+) -> None:
+    from supercm_ray.checks import check_command  # seconds of imports
 
-    tracker_names(study)
+    for command in commands:
+        check_command(study, command, results=results, executor=executor, continue_from=continue_from)
+
+
+def _commands_for(study: Study) -> tuple[Command, ...]:
+    from supercm_ray.checks import commands_for  # seconds of imports
+
+    return commands_for(study)
 
 
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:
@@ -318,5 +332,5 @@ def _ways_in(result: TuneResult) -> list[str]:
         f"report   {result.report.html}",
         *([f"model    {result.model_uri}"] if result.model_uri else []),
         *_tracked(result.how_to_open),
-        f"Optuna   optuna-dashboard '{result.folder.optuna_url}'",
+        f"Optuna   optuna-dashboard {shlex.quote(result.folder.optuna_url)}",
     ]

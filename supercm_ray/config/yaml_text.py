@@ -38,10 +38,11 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[yaml.Node, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event, before = self.peek_event(), self._count
-        if getattr(event, "tag", None):
-            tag = shorten(event.tag.replace("tag:yaml.org,2002:", "!!"))
-            raise _problem(f"values have no tags, got `{tag}`; remove it, and put text in quotes", event)
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        before = self._count
+        if tag := getattr(event, "tag", None):
+            shown = shorten(tag.replace("tag:yaml.org,2002:", "!!"))
+            raise _problem(f"values have no tags, got `{shown}`; remove it, and put text in quotes", event)
         self._depth, self._count = self._depth + 1, before + 1
         if self._depth > MAX_DEPTH:
             raise _problem(f"more than {MAX_DEPTH} values are nested in one another", event)
@@ -69,7 +70,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _problem(text: str, event: yaml.Event) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=text, problem_mark=event.start_mark)
+    return yaml.MarkedYAMLError(problem=text, problem_mark=event.start_mark)  # type: ignore[arg-type]  # of either parser
 
 
 def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -116,9 +117,7 @@ def read_yaml(path: Path) -> dict[str, object]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         remedy = "save it as UTF-8, or give the path of a YAML file"
-        raise StudyError(
-            f"cannot read the study file {path}: it must be text in UTF-8, got {error}; {remedy}"
-        ) from error
+        raise StudyError(f"cannot read the study file {path}: it must be UTF-8 text, got {error}; {remedy}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StudyError(f"cannot read the study file {path}: {reason}; give the path of a YAML file") from error

@@ -9,6 +9,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote, unquote
+
+SQLITE = "sqlite:///"
+
+
+def sqlite_url(path: Path) -> str:
+    """Returns the URL of a SQLite file, whatever characters its path has."""
+    absolute = str(path.resolve())
+    return f"{SQLITE}file:{quote(absolute)}?uri=true" if "?" in absolute else f"{SQLITE}{absolute}"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Returns the file of a SQLite URL, None for the URL of something else."""
+    if not url.startswith(SQLITE):
+        return None
+    path, _, options = url.removeprefix(SQLITE).partition("?")
+    return Path(unquote(path.removeprefix("file:"))) if "uri=true" in options.split("&") else Path(path)
 
 
 def now_ms() -> int:

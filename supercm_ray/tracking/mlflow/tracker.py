@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,10 @@ class MlflowTracker:
     def how_to_open(self) -> str:
         """The server's address, or the command that serves the database."""
         shown = without_credentials(self.uri)
-        return f"open {shown}" if self.uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
+        if self.uri.startswith("http"):
+            return f"open {shown}"
+        hidden = shown != self.uri  # the shell knows what is not shown
+        return "mlflow ui --backend-store-uri " + ('"$MLFLOW_TRACKING_URI"' if hidden else shlex.quote(shown))
 
     def open_study(self) -> str:
         """Finds or creates the parent run and sets it running; runs written from now on are its children."""
