@@ -13,8 +13,10 @@ import typer
 import yaml
 from rich.console import Console
 
+from supercm_ray.cli.logs import hide_credentials
 from supercm_ray.cli.predicting import embed, predict
 from supercm_ray.config import Study, load_for_training, load_study, on_workers
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 
 if TYPE_CHECKING:
@@ -233,7 +235,7 @@ def scale(
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        command = shlex.join(["supercm-ray", *sys.argv[1:]])
+        command = without_credentials(shlex.join(["supercm-ray", *sys.argv[1:]]))
         result = api.scale(study, results=results, callback=view, command=command)
     console.print(f"\n{result.report.text}\n", markup=False)
     for line in [f"report   {result.report.html}", *_tracked(result.how_to_open)]:
@@ -266,6 +268,7 @@ def main() -> None:
     """Runs the command line; an error of this package is shown as one message, without a traceback,
     with its exit code.
     """
+    hide_credentials()
     sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
     try:
         app()

@@ -6,7 +6,6 @@ from supercm_ray.records.files import (
     now_ms,
     read_text,
     replaced_atomically,
-    sqlite_path,
     sqlite_url,
     write_atomically,
 )
@@ -50,7 +49,6 @@ __all__ = [
     "now_ms",
     "read_text",
     "replaced_atomically",
-    "sqlite_path",
     "sqlite_url",
     "write_atomically",
 ]

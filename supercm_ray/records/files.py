@@ -9,23 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote, unquote
-
-SQLITE = "sqlite:///"
 
 
 def sqlite_url(path: Path) -> str:
-    """Returns the URL of a SQLite file, whatever characters its path has."""
+    """Returns SQLAlchemy's URL of a SQLite file, whatever characters its path has."""
     absolute = str(path.resolve())
-    return f"{SQLITE}file:{quote(absolute)}?uri=true" if "?" in absolute else f"{SQLITE}{absolute}"
+    if not {"?", "%"} & set(absolute):
+        return f"sqlite:///{absolute}"
+    from sqlalchemy import URL  # which quotes them in the way that its version reads; a second of imports
 
-
-def sqlite_path(url: str) -> Path | None:
-    """Returns the file of a SQLite URL, None for the URL of something else."""
-    if not url.startswith(SQLITE):
-        return None
-    path, _, options = url.removeprefix(SQLITE).partition("?")
-    return Path(unquote(path.removeprefix("file:"))) if "uri=true" in options.split("&") else Path(path)
+    return URL.create("sqlite", database=absolute).render_as_string()
 
 
 def now_ms() -> int:

@@ -11,10 +11,9 @@ from mlflow.artifacts import download_artifacts
 
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
-from supercm_ray.records import sqlite_path
 from supercm_ray.tracking.messages import reason_of
 from supercm_ray.tracking.mlflow.model import WHOLE_MODEL
-from supercm_ray.tracking.mlflow.place import tracking_uri
+from supercm_ray.tracking.mlflow.place import SQLITE, tracking_uri
 from supercm_ray.tracking.mlflow.tracker import MODEL_URI
 
 
@@ -30,8 +29,7 @@ def fetch_model(address: str, into: Path) -> Path:
         TrackingError: if MLflow does not have it, or it is not a model of this package.
     """
     uri = tracking_uri()
-    database = sqlite_path(uri)
-    if database is not None and not database.exists():
+    if uri.startswith(SQLITE) and "?" not in uri and not Path(uri.removeprefix(SQLITE)).exists():
         raise TrackingError(
             f"MLflow must be reachable for {address}, got no database at {uri}; set MLFLOW_TRACKING_URI"
         )

@@ -14,15 +14,15 @@ from mlflow.exceptions import MlflowException
 
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
-from supercm_ray.records import sqlite_path, sqlite_url
 from supercm_ray.tracking.messages import reason_of
 
+SQLITE = "sqlite:///"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 
 
 def tracking_uri() -> str:
     """Returns MLFLOW_TRACKING_URI, or the URI of a database in the directory where the command was given."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_url(Path.cwd() / "mlflow.db")
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
 
 
 def experiment_name() -> str:
@@ -75,15 +75,15 @@ def _make_database(uri: str) -> None:
     """Creates the tables of a new SQLite file in one process alone, under a temporary name, so that neither concurrent
     commands nor a kill leave an incomplete database.
     """
-    path = sqlite_path(uri)
-    if path is None or "?" in uri or path.exists() or not path.parent.is_dir():
+    path = Path(uri.removeprefix(SQLITE))
+    if not uri.startswith(SQLITE) or "?" in uri or path.exists() or not path.parent.is_dir():
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with _locked(path.parent):
         if path.exists():
             return
         try:
-            MlflowClient(sqlite_url(partial)).search_experiments(max_results=1)
+            MlflowClient(f"{SQLITE}{partial}").search_experiments(max_results=1)
             partial.rename(path)
         finally:
             partial.unlink(missing_ok=True)
