@@ -14,12 +14,14 @@ _PARTS = re.compile(r"[./]")
 
 
 class SuperCMError(Exception):
-    """Base class of all errors that this package raises on purpose. Credentials in its messages are hidden."""
+    """Base class of all errors that this package raises on purpose. Their messages can be shown anywhere: credentials
+    are hidden, and parts of a file's name that are no text are replaced.
+    """
 
     exit_code = 1
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(without_credentials(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_shown(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class StudyError(SuperCMError):
@@ -65,6 +67,10 @@ class InterruptedStudyError(SuperCMError):
     """A study was stopped from outside; the same command resumes it."""
 
     exit_code = 130
+
+
+def _shown(text: str) -> str:
+    return without_credentials(text).encode(errors="replace").decode()
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from supercm_ray.config import load_study
@@ -24,8 +23,8 @@ def list_studies(files: Path, results: Path) -> list[str]:
 
 
 def _shown(name: str) -> str:
-    """Returns a file's name as it can be printed: bytes that are no UTF-8 and line breaks are replaced."""
-    return os.fsencode(name).decode(errors="replace").replace("\n", "?")
+    """Returns a file's name as it can be printed: what is no text, and line breaks, are replaced."""
+    return name.encode(errors="replace").decode().replace("\n", "?")
 
 
 def _begun(path: Path) -> str:

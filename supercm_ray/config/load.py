@@ -16,6 +16,7 @@ from supercm_ray.config.overrides import Override, apply_overrides, inner_model,
 from supercm_ray.config.run import Tree, set_leaves, to_json
 from supercm_ray.config.study import LONGEST_NAME, NAME, Study
 from supercm_ray.config.yaml_text import read_yaml, shorten
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import StudyError, nearest
 
 logger = logging.getLogger(__name__)
@@ -142,9 +143,7 @@ def _validate(tree: Tree, file: str) -> Study:
     try:
         study = Study.model_validate_json(to_json(tree))
     except ValidationError as error:
-        lines = _messages(error.errors(), tree, file)
-        more = [f"and {len(lines) - _MOST_LINES} more broken rules in {file}"] if len(lines) > _MOST_LINES else []
-        raise StudyError("\n".join([*lines[:_MOST_LINES], *more])) from error
+        raise StudyError("\n".join(_messages(error.errors(include_url=False), tree, file))) from error
     except StudyError as error:
         raise StudyError(f"{error} (in {file})") from error
     except (TypeError, ValueError, RecursionError) as error:
@@ -163,6 +162,8 @@ def _messages(details: Sequence[ErrorDetails], tree: Mapping[str, object], file:
     lines: dict[str, None] = {}
     for detail in details:
         loc = detail["loc"]
+        if len(lines) == _MOST_LINES:
+            return [*lines, f"and more broken rules in {file}"]
         if loc[:-1] in unions and loc[-1] in _PLAIN_TYPES:
             place, _, value = _locate(loc[:-1], tree)
             lines[f"`{place}` must be a boolean, a number or a text in {file}, got {_show(value)}"] = None
@@ -226,5 +227,5 @@ def _locate(loc: tuple[int | str, ...], tree: object) -> tuple[str, type[BaseMod
 
 
 def _show(value: object) -> str:
-    text = repr(value)
+    text = without_credentials(repr(value))
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import StudyError
 
 MAX_BYTES = 2**20
 """Largest size of a study file, in bytes."""
-MAX_VALUES = 20_000
+MAX_VALUES = 10_000
 """Largest number of values in a study file, each alias counted as what it stands for."""
 MAX_DEPTH = 50
 """Largest number of values that are nested in one another."""
@@ -101,8 +102,8 @@ def parse_yaml(text: str) -> object:
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = str(getattr(error, "problem", None) or error or type(error).__name__).splitlines()[0]
-        raise ValueError(place + problem) from error
+        told = [said for name in ("context", "problem") if (said := getattr(error, name, None))]
+        raise ValueError(place + (", ".join(told) or str(error) or type(error).__name__).splitlines()[0]) from error
 
 
 def read_yaml(path: Path) -> dict[str, object]:
@@ -134,5 +135,6 @@ def read_yaml(path: Path) -> dict[str, object]:
 
 
 def shorten(text: str) -> str:
-    """Returns a text as a message quotes it, cut off if it is long."""
+    """Returns a text as a message quotes it, without credentials and cut off if it is long."""
+    text = without_credentials(text)  # before it is cut off, while they can be told
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
