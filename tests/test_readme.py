@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from commands import supercm_ray
+from PIL import Image
 
 from supercm_ray.config import load_study
 
@@ -28,18 +30,36 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith("supercm-ray")]
 
 
+WITHOUT = {
+    "report": "a study must have been begun in results/digits",
+    "compare": "a study to compare is",
+    "predict": "a run or study must be a folder, or the name of one in results",
+    "embed": "got 'photos', which does not exist",
+}
+"""Commands that end here for want of a study or a file, and what they say."""
+
+
+def make_photos(folder: Path) -> None:
+    """Writes the study file of the first screen and the folders that it names, of tiny images."""
+    (folder / "photos.yaml").write_text(blocks("yaml")[0])
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        part = "unlabeled" if i < 10 else f"{'labeled' if i < 50 else 'test'}/{('cat', 'dog')[i % 2]}"
+        (folder / "photos" / part).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / "photos" / part / f"{i}.png")
+
+
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_each_command_is_understood(words: list[str], tmp_path: Path) -> None:
-    """What trains as a dry run, the report and the comparison without a study; the others as they stand."""
+    """What trains as a dry run, what needs a study or weights without them; the others as they stand."""
     extra = ["--dry-run"] if words[1] in ("train", "tune", "scale") else []
     (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
+    if "photos.yaml" in words:
+        make_photos(tmp_path)
     done = supercm_ray(tmp_path, *words[1:], *extra)
-    if words[1] == "report":
+    if words[1] in WITHOUT:
         assert done.returncode == 2
-        assert "a study must have been begun in results/digits" in done.stderr
-    elif words[1] == "compare":
-        assert done.returncode == 2
-        assert "a study to compare is" in done.stderr
+        assert WITHOUT[words[1]] in done.stderr
     else:
         assert done.returncode == 0, done.stderr
         assert done.stdout
@@ -54,8 +74,15 @@ def test_the_verbs_are_all_shown() -> None:
         "scale",
         "compare",
         "report",
+        "predict",
+        "embed",
         "schema",
     }
+
+
+def test_own_data_take_few_lines_on_the_first_screen() -> None:
+    assert len(blocks("yaml")[0].splitlines()) <= 12
+    assert README.index("## Your own data") < README.index("## What you can rely on")
 
 
 def test_the_plug_in_example_runs() -> None:
@@ -67,7 +94,7 @@ def test_the_plug_in_example_runs() -> None:
 
 
 def test_the_study_file_example_is_valid(tmp_path: Path) -> None:
-    (example,) = blocks("yaml")
+    _, example = blocks("yaml")
     (tmp_path / "example.yaml").write_text(example)
     assert load_study(tmp_path / "example.yaml").group_paths == ("data.label_ratio",)
     assert set(yaml.safe_load(example)) >= {"base", "space", "objective", "budget", "baseline"}

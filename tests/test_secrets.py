@@ -137,7 +137,7 @@ def test_a_study_in_an_odd_folder_leaves_no_secret(tmp_path: Path, empty_mlflow:
     fixed = ("training.num_epochs=1", "training.learning_rate=0.01", "data.label_ratio=0.1")
     done = place.here("tune", "digits.v2.yaml", "--executor", "in-process", *words, *fixed)
     assert done.returncode == 0, done.stderr
-    assert "model    models:/" in done.stdout
+    assert " models:/m-" in done.stdout
     assert SECRET not in done.stdout + done.stderr
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     commands = [line[1] for line in lines if line and line[0] in ("tracking", "Optuna")]

@@ -329,11 +329,14 @@ def _tracked(how_to_open: str) -> list[str]:
 
 def _ways_in(result: TuneResult) -> list[str]:
     trials = ", ".join(f"{count} {status}" for status, count in sorted(result.counts.items()))
-    return [
-        f"trials   {sum(result.counts.values())}: {trials}",
-        *(f"failed   {key}: {reason}" for key, reason in sorted(result.failed_finalists.items())),
-        f"report   {result.report.html}",
-        *([f"model    {result.model_uri}"] if result.model_uri else []),
-        *_tracked(result.how_to_open),
-        f"Optuna   optuna-dashboard {shlex.quote(result.folder.optuna_url)}",
+    lines = [
+        ("trials", f"{sum(result.counts.values())}: {trials}"),
+        *(("failed", f"{key}: {reason}") for key, reason in sorted(result.failed_finalists.items())),
+        ("report", result.report.html),
+        *([("predictions", result.predictions)] if result.predictions else []),
+        *([("model", result.model_uri)] if result.model_uri else []),
+        *(("tracking", line) for line in result.how_to_open.splitlines()),
+        ("Optuna", f"optuna-dashboard {shlex.quote(result.folder.optuna_url)}"),
     ]
+    width = max(len(name) for name, _ in lines)
+    return [f"{name:{width}} {text}" for name, text in lines]

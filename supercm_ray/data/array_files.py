@@ -107,8 +107,8 @@ def check_key(key: str, opened: ArrayFile, file: str) -> None:
     if key not in opened.names:
         kind = "column" if opened.is_table else "array"
         raise StudyError(
-            f"the {kind} `{key}` must stand in {file}, got {listed(sorted(opened.names))}; set data.options to one of "
-            "these"
+            f"the {kind} `{key}` must stand in {file}, got {listed(sorted(opened.names))}; rename one, or set "
+            "data.options to one of these"
         )
 
 

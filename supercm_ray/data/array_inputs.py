@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
+from supercm_ray.config import OptionsModel
 from supercm_ray.data.array_files import ArrayFile, Member, as_array, check_key
 from supercm_ray.data.decoding import DecodingOptions
 from supercm_ray.data.reasons import counted, listed
 from supercm_ray.data.samples import Inputs, cut_images, from_array, from_encoded
 from supercm_ray.errors import StudyError
+
+Options = TypeVar("Options", bound=OptionsModel)
 
 
 class ArraysOptions(DecodingOptions):
@@ -37,7 +41,8 @@ class ArraysOptions(DecodingOptions):
     input_key: str | tuple[str, ...] | None = None
     """Name of the array of inputs: images (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, of whole
     numbers or floats, vectors (N, D), or, with `offsets_key`, the concatenated bytes of encoded images. In a table: a
-    column, a pattern such as `pixel_*`, or a list of these; a single column of text names image files, relative to
+    column, a pattern such as `pixel_*`, or a list of these, which other
+    files ignore; a single column of text names image files, relative to
     the table's folder. None: in a table all columns of numbers but the labels and the unnamed row numbers that pandas
     writes; elsewhere the array `images`, or the only one besides the labels."""
     offsets_key: str | None = None
@@ -89,7 +94,7 @@ def _input_key(opened: ArrayFile, path: Path, options: ArraysOptions) -> str:
         check_key(options.input_key, opened, path.name)
         return options.input_key
     others = [name for name in opened.names if name not in (options.labels_name, options.offsets_key)]
-    if options.input_key is None and ("images" in others or len(others) == 1):
+    if "images" in others or len(others) == 1:
         return "images" if "images" in others else others[0]
     raise StudyError(
         f"`data.options.input_key` must name the array of inputs in {path.name}, got {options.input_key or 'nothing'}; "
@@ -97,7 +102,7 @@ def _input_key(opened: ArrayFile, path: Path, options: ArraysOptions) -> str:
     )
 
 
-def input_columns(opened: ArrayFile, options: ArraysOptions) -> tuple[str, ...]:
+def input_columns(opened: ArrayFile, file: str, options: ArraysOptions) -> tuple[str, ...]:
     """Returns the columns of a table that `input_key` names; by default all but the labels and pandas' row numbers.
 
     Raises:
@@ -110,13 +115,25 @@ def input_columns(opened: ArrayFile, options: ArraysOptions) -> tuple[str, ...]:
     for key in (options.input_key,) if isinstance(options.input_key, str) else options.input_key:
         matching = [key] if key in opened.names else [name for name in others if fnmatchcase(name, key)]
         if not matching:
-            check_key(key, opened, "the table")
+            check_key(key, opened, file)
         found += [name for name in matching if name not in found]
     return tuple(found)
 
 
+def with_columns(options: Options, columns: tuple[str, ...]) -> Options:
+    """Returns options by which a table is read with these columns in this order, as another was, whatever their order
+    in the file, unless the options name others.
+    """
+    if not isinstance(options, ArraysOptions) or not columns:
+        return options
+    named = options.input_key
+    patterns = ("*",) if named is None else (named,) if isinstance(named, str) else named
+    are_named = all(any(column == one or fnmatchcase(column, one) for one in patterns) for column in columns)
+    return options.model_copy(update={"input_key": columns}) if are_named else options
+
+
 def _from_table(opened: ArrayFile, path: Path, name: str, options: ArraysOptions) -> Inputs:
-    keys = input_columns(opened, options)
+    keys = input_columns(opened, path.name, options)
     columns = {key: np.asarray(opened.read(key)) for key in keys}
     texts = [key for key, column in columns.items() if column.dtype.kind not in "iufb"]
     if len(keys) == 1 and texts and columns[texts[0]].size:
@@ -128,15 +145,16 @@ def _from_table(opened: ArrayFile, path: Path, name: str, options: ArraysOptions
             f"`{texts[0]}`; mend it, or leave the column out of data.options.input_key"
         )
     left_out = counted([f"`{key}`" for key in texts], f"left out {{}} columns of {path.name} that hold no numbers")
-    numbers = [column for column in columns.values() if column.dtype.kind in "iufb"]
+    numbers = {name: column for name, column in columns.items() if column.dtype.kind in "iufb"}
     if not numbers:
         raise StudyError(
             f"a table must have a column of numbers for the inputs of {path.name}, got {listed(opened.names)}; save one"
             ", or name a column of image files in data.options.input_key"
         )
     key = f"{len(numbers)} columns" if len(numbers) > 1 else keys[0]
-    made = from_array(np.column_stack(numbers), key, path.name, options, l2_normalise=options.l2_normalise)
-    return Inputs(made.values, made.num_samples, made.indices, key, (), {}, left_out + made.notes)
+    values = np.column_stack(list(numbers.values()))
+    made = from_array(values, key, path.name, options, l2_normalise=options.l2_normalise)
+    return replace(made, columns=tuple(numbers), notes=left_out + made.notes)
 
 
 def _first_text(column: Member) -> tuple[int, object]:

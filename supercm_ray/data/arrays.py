@@ -11,7 +11,7 @@ import numpy as np
 
 from supercm_ray.config import PlaceConfig
 from supercm_ray.data.array_files import ArrayFile, as_array, open_arrays
-from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of
+from supercm_ray.data.array_inputs import ArraysOptions, read_inputs_of, with_columns
 from supercm_ray.data.dataset import DATASETS, Dataset, channel_statistics
 from supercm_ray.data.decoding import decode_alike
 from supercm_ray.data.folders import data_root
@@ -52,7 +52,8 @@ def _load_arrays(data: PlaceConfig, options: ArraysOptions) -> Dataset:
     parts = [_read_part(root, data.name, options)]
     if options.test_file is not None:
         of_test = options.model_copy(update={"file": options.test_file, "label_file": options.test_label_file})
-        parts.append(_read_part(root, data.name, decode_alike(of_test, parts[0].inputs.decoding)))
+        of_test = decode_alike(with_columns(of_test, parts[0].inputs.columns), parts[0].inputs.decoding)
+        parts.append(_read_part(root, data.name, of_test))
         _check_alike(parts, options)
     labels, names, are_own = join_labels([part.labels for part in parts], options.lowest_label, data.name)
     num_train = len(parts[0].inputs.values)
@@ -70,6 +71,7 @@ def _load_arrays(data: PlaceConfig, options: ArraysOptions) -> Dataset:
         sample_names=tuple(name for part in parts for name in part.inputs.names),
         unlabeled_because="" if (labels >= 0).any() else parts[0].unlabeled_because,
         notes=tuple(note for part in parts for note in (*part.inputs.notes, *part.labels.notes, *part.notes)),
+        columns=parts[0].inputs.columns,
         decoding=parts[0].inputs.decoding,
     )
 

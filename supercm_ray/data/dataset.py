@@ -37,6 +37,7 @@ class Dataset:
         sample_names: N names of the samples, such as paths relative to the root; empty if they have none.
         unlabeled_because: why no sample has a label; empty if some have one.
         notes: sentences about what was left out or is odd, each with a count and an example.
+        columns: names of the columns of a table that the inputs were read from, in order; empty for other files.
         decoding: the options by which further images are decoded like these; none for vectors.
         fingerprint: a digest of the samples, their labels and the splits of a study's base; empty until it is checked.
     """
@@ -55,6 +56,7 @@ class Dataset:
     sample_names: tuple[str, ...] = ()
     unlabeled_because: str = ""
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     decoding: Mapping[str, float | str] = field(default_factory=dict)
     fingerprint: str = ""
 

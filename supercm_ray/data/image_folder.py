@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +11,12 @@ from pydantic import Field
 
 from supercm_ray.config import PlaceConfig
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset
-from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all
+from supercm_ray.data.decoding import DecodedImages, DecodingOptions
 from supercm_ray.data.folders import data_root
 from supercm_ray.data.image_listing import Listing, list_folder
 from supercm_ray.data.images import Array, ImageFiles
 from supercm_ray.data.label_list import list_by_table
-from supercm_ray.data.samples import stack_images
+from supercm_ray.data.samples import stack_images, stream_images
 from supercm_ray.errors import StudyError
 
 
@@ -53,7 +52,7 @@ def _load_image_folder(data: PlaceConfig, options: ImageFolderOptions) -> Datase
         listing = list_folder(root)
     else:
         listing = list_by_table(root, options.labels_file, options.file_key, options.label_key)
-    take = _streamed if _is_streamed(options, len(listing.files)) else stack_images
+    take = stream_images if _is_streamed(options, len(listing.files)) else stack_images
     images, found = take([(path, str(path)) for path in listing.files], data.name, options)
     return _dataset(data.name, root, listing, images, found)
 
@@ -90,18 +89,7 @@ def _of_part(listing: Listing, kept: npt.NDArray[np.int64], part: str) -> npt.ND
     return found if len(found) else None
 
 
-def _streamed(
-    files: Sequence[tuple[Path, str]], name: str, options: ImageFolderOptions
-) -> tuple[ImageFiles, DecodedImages[int]]:
-    """Decodes each image once as a check, and returns the images, which stay in their files."""
-    assert options.image_size is not None
-    sources: list[tuple[Source, str]] = list(files)
-    found = decode_all(sources, name, options, keep=len)
-    kept = tuple(files[i][0] for i in found.indices)
-    return ImageFiles(kept, max(found.kept), options.image_size, options.stream_threads, found.rendering), found
-
-
 def _is_streamed(options: ImageFolderOptions, num_images: int) -> bool:
     assert options.image_size is not None
-    size_gib = num_images * 3 * options.image_size**2 / 2**30
-    return options.stream == "on" or (options.stream == "auto" and size_gib > options.memory_gib)
+    size = num_images * 3 * options.image_size**2
+    return options.stream == "on" or (options.stream == "auto" and size > options.memory_gib * 2**30)

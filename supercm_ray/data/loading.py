@@ -5,13 +5,13 @@ further unlabeled samples and the test samples.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.config import FREE_TO_CHANGE, DataConfig, OptionsModel, PlaceConfig
+from supercm_ray.data.array_inputs import with_columns
 from supercm_ray.data.classes import check_classes
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset
 from supercm_ray.data.decoding import decode_alike
@@ -31,9 +31,8 @@ def load_dataset(data: DataConfig) -> Dataset:
     """
     joined = _load(data)
     check_classes(joined)
-    decoding = joined.decoding
     for key, place in further_sources(data).items():
-        joined = _JOIN[key](joined, _load_beside(place, key, {} if key == "target" else decoding))
+        joined = _JOIN[key](joined, _load_beside(place, key, joined))
     for note in joined.notes:
         logger.warning("%s", note)
     return joined
@@ -43,10 +42,15 @@ def _load(place: PlaceConfig) -> Dataset:
     return DATASETS.find(place.name).make(place, place.options)
 
 
-def _load_beside(place: PlaceConfig, key: str, decoding: Mapping[str, float | str]) -> Dataset:
-    """Loads the further source with this key of the data section, decoded by these options unless it sets its own."""
+def _load_beside(place: PlaceConfig, key: str, dataset: Dataset) -> Dataset:
+    """Loads the further source with this key of the data section: the same columns of tables, and images decoded alike,
+    unless its options say otherwise. Images of a target domain are decoded as they ask for themselves.
+    """
+    options = with_columns(place.options, dataset.columns)
     try:
-        return _load(place.model_copy(update={"options": decode_alike(place.options, decoding)}))
+        if key != "target":
+            options = decode_alike(options, dataset.decoding)
+        return _load(place.model_copy(update={"options": options}))
     except StudyError as error:
         raise StudyError(f"{error} (of data.{key})") from error
 
@@ -112,6 +116,8 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
         test_indices=None if target.test_indices is None else target.test_indices + first,
         target_indices=np.arange(first, first + num_target),
         unlabeled_because="",
+        columns=source.columns or target.columns,
+        decoding=target.decoding,
     )
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.data.array_files import Member
 from supercm_ray.data.decoding import DecodedImages, DecodingOptions, Source, decode_all
-from supercm_ray.data.images import Array, Pixels
+from supercm_ray.data.images import Array, ImageFiles, Pixels
 from supercm_ray.data.pixels import to_bytes
 from supercm_ray.data.vectors import to_vectors
 from supercm_ray.errors import StudyError
@@ -30,6 +31,7 @@ class Inputs:
         indices: (N,) the positions in the file of those that were not left out.
         key: the name of the array or column, for messages.
         names: N names of samples, or none.
+        columns: names of the columns of numbers of a table, in the order of the values; or none.
         decoding: the options that the data decided.
         notes: sentences about what was left out or is odd.
     """
@@ -39,6 +41,7 @@ class Inputs:
     indices: Indices
     key: str
     names: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     decoding: Mapping[str, float | str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -69,7 +72,7 @@ def from_array(inputs: Member, key: str, file: str, options: DecodingOptions, *,
         return Inputs(vectors, len(inputs), indices, key, notes=notes)
     images = inputs[:, None] if inputs.ndim == 3 else _channels_first(inputs, place)
     pixels, white, notes = to_bytes(images, options.max_pixel, place)
-    return Inputs(pixels, len(inputs), indices, key, (), {"max_pixel": white}, notes)
+    return Inputs(pixels, len(inputs), indices, key, decoding={"max_pixel": white}, notes=notes)
 
 
 def _channels_first(images: Member, place: str) -> Member:
@@ -96,7 +99,7 @@ def from_encoded(
         raise StudyError(f"at least one image must be there for {key} of {name}, got none; add some")
     images, found = stack_images(sources, name, options)
     names = tuple(sources[i][1] for i in found.indices) if are_names else ()
-    return Inputs(images, len(sources), found.indices, key, names, found.decoding, found.notes)
+    return Inputs(images, len(sources), found.indices, key, names, decoding=found.decoding, notes=found.notes)
 
 
 def stack_images(
@@ -116,6 +119,20 @@ def stack_images(
             f"all images must have one size for {name}, got {len(shapes)} sizes; set data.options.image_size"
         )
     return np.stack(images), found
+
+
+def stream_images(
+    files: Sequence[tuple[Path, str]], name: str, options: DecodingOptions
+) -> tuple[ImageFiles, DecodedImages[int]]:
+    """Decodes each image once as a check, and returns the images, which stay in their files; `image_size` is given.
+
+    Raises:
+        StudyError: for images that cannot be decoded.
+    """
+    assert options.image_size is not None
+    found = decode_all(list(files), name, options, keep=len)
+    kept = tuple(files[i][0] for i in found.indices)
+    return ImageFiles(kept, max(found.kept), options.image_size, options.stream_threads, found.rendering), found
 
 
 def cut_images(inputs: Member, offsets: Member, key: str, offsets_key: str, file: str) -> list[tuple[BytesIO, str]]:

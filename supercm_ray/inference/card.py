@@ -32,6 +32,8 @@ class ModelCard(Frozen):
     """Type of the inputs: pixels from 0 to 255, or values of vectors."""
     decoding: dict[str, float | str] = Field(default_factory=dict)
     """How the images of the data set were decoded, where the data decided it."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table that the samples of the data set were read from, in order."""
     class_names: tuple[str, ...]
     """Names of the classes, by class index."""
     versions: dict[str, str]
@@ -85,6 +87,7 @@ def describe(config: Config, dataset: Dataset, run: str) -> ModelCard:
         shape=dataset.shape,
         dtype="uint8" if dataset.images.dtype == np.uint8 else "float32",
         decoding=dict(getattr(dataset, "decoding", {})),
+        columns=dataset.columns,
         class_names=dataset.class_names,
         versions={"supercm-ray": _version(), "torch": str(torch.__version__)},
     )
@@ -114,7 +117,9 @@ def read_card(path: Path) -> ModelCard:
         raise StudyError(
             f"a model must be described in {path}, got no such file; train the run again with this version"
         ) from error
-    except (OSError, ValidationError, SuperCMError) as error:
+    except SuperCMError as error:  # such as a plug-in that cannot be imported here
+        raise StudyError(f"{error} (in {path})") from error
+    except (OSError, ValidationError) as error:
         reason = str(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]

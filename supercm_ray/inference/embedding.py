@@ -6,11 +6,12 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from supercm_ray.data import Dataset, as_floats
@@ -23,6 +24,7 @@ from supercm_ray.inference.predictions import Floats
 from supercm_ray.inference.shards import Shards
 from supercm_ray.inference.sources import read_sources, study_of
 from supercm_ray.models import PUBLISHED
+from supercm_ray.records import replaced_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ def embed_dataset(
     progress: Progress,
 ) -> Embedded:
     """Computes the features of all samples of a data set, in its order, and writes them to an npz file with the arrays
-    `features`, `labels`, `names` and `class_names`. Goes on where a call that was killed ended.
+    `features`, `labels` (names of classes), `names` and `class_names`. Goes on where a call that was killed ended.
 
     Args:
         dataset: the data set.
@@ -76,7 +78,7 @@ def embed_dataset(
     progress(shards.num_rows, num_samples)
     _compute(dataset, backbone.to(device), shards, batch_size, device, progress)
     others = {
-        "labels": dataset.labels,
+        "labels": _labels(dataset),
         "names": np.array(sample_names(dataset), dtype=np.str_),
         "class_names": np.array(dataset.class_names, dtype=np.str_),
     }
@@ -103,7 +105,9 @@ def _compute(
     waiting: list[Floats] = []
     indices = torch.split(torch.arange(done, num_samples), batch_size)
     for images in taken_batches(dataset, indices):
-        waiting.append(backbone(as_floats(images.to(device))).float().cpu().numpy())
+        features = backbone(as_floats(images.to(device))).float().cpu()
+        _check_finite(features, sample_names(dataset)[done:])
+        waiting.append(features.numpy())
         done += len(images)
         progress(done, num_samples)
         if time.monotonic() - began >= SECONDS_PER_SHARD or done == num_samples:
@@ -111,9 +115,18 @@ def _compute(
             waiting, began = [], time.monotonic()
 
 
+def _check_finite(features: torch.Tensor, names: Sequence[str]) -> None:
+    broken = torch.nonzero(~features.isfinite().all(dim=1))
+    if len(broken):
+        raise StudyError(
+            f"features must be finite numbers, got others for sample {names[int(broken[0])]}; check the weights that "
+            "--weights names, and the inputs"
+        )
+
+
 def _fingerprint(dataset: Dataset) -> str:
     """Returns the SHA-256 of a data set: of its pixels, or of the names, sizes and times of its files."""
-    digest = hashlib.sha256(json.dumps([dataset.name, dataset.images.shape]).encode())
+    digest = hashlib.sha256(json.dumps([dataset.name, dataset.images.shape, dict(dataset.decoding)]).encode())
     if isinstance(dataset.images, StreamedImages):
         files: tuple[Path, ...] = getattr(dataset.images, "files", ())
         facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
@@ -125,6 +138,15 @@ def _fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
+def _labels(dataset: Dataset) -> npt.NDArray[np.generic]:
+    """Returns the names of the samples' classes, empty where unknown, so that studies on the features have them; or
+    their numbers if the classes have no names.
+    """
+    if not dataset.has_class_names or not dataset.class_names:
+        return dataset.labels
+    return np.array([*dataset.class_names, ""], dtype=np.str_)[dataset.labels]  # -1 takes the last
+
+
 def _write_splits(dataset: Dataset, output: Path) -> Path | None:
     """Writes the data set's own test and validation samples to a file that `data.splits` takes."""
     val = getattr(dataset, "val_indices", None)
@@ -133,7 +155,8 @@ def _write_splits(dataset: Dataset, output: Path) -> Path | None:
     if not given:
         return None
     path = output.with_name(f"{output.stem}_splits.npz")
-    np.savez(path, **given)  # type: ignore[arg-type]  # its one flag is all that is typed
+    with replaced_atomically(path) as partial, partial.open("wb") as file:
+        np.savez(file, **given)  # type: ignore[arg-type]  # its one flag is all that is typed
     return path
 
 

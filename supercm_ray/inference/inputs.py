@@ -38,18 +38,17 @@ def as_dataset(card: ModelCard, inputs: Inputs) -> Dataset:
     else:
         paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
         files = [Path(path).expanduser() for path in paths]
-        dataset = read_inputs(card.place, files, shape=card.shape, decoding=card.decoding)
+        dataset = read_inputs(card.place, files, shape=card.shape, decoding=card.decoding, columns=card.columns)
         log_notes(dataset)
     _check(card, dataset)
     return dataset
 
 
-def batches(card: ModelCard, dataset: Dataset, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """Yields the samples of a data set in order and in the model's shape, (B, C, H, W) in fp32 on the device. Streamed
+def batches(card: ModelCard, dataset: Dataset, parts: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Yields the samples of each batch of indices in the model's shape, (B, C, H, W) in fp32 on the device. Streamed
     images are decoded ahead of time.
     """
-    indices = torch.split(torch.arange(len(dataset.labels)), batch_size)
-    for taken in taken_batches(dataset, indices):
+    for taken in taken_batches(dataset, parts):
         images = taken if card.takes_vectors else torch.from_numpy(in_shape(taken.numpy(), card.shape))
         yield as_floats(images.to(device))
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -78,18 +80,22 @@ class Model:
         """Returns the features (N, D) of samples; arguments and errors are those of `predict`."""
         return self.predict(inputs, batch_size=batch_size).features
 
-    def predict_batches(self, inputs: Inputs, *, batch_size: int = 256) -> Iterator[Predictions]:
-        """Yields the predictions of one batch after the other; arguments and errors are those of `predict`."""
+    def predict_batches(
+        self, inputs: Inputs, *, batch_size: int = 256, indices: npt.NDArray[np.int64] | None = None
+    ) -> Iterator[Predictions]:
+        """Yields the predictions of one batch after the other; arguments and errors are those of `predict`. With
+        `indices`, those of these samples alone, in this order.
+        """
         dataset = as_dataset(self.card, inputs)
-        names, begun = sample_names(dataset), 0
-        for images in batches(self.card, dataset, batch_size, self.centroids.device):
+        parts = torch.split(torch.as_tensor(np.arange(len(dataset.labels)) if indices is None else indices), batch_size)
+        names = sample_names(dataset)
+        for part, images in zip(parts, batches(self.card, dataset, parts, self.centroids.device), strict=True):
             with torch.no_grad():
                 features, _, probabilities = self.network(images)
             distances = torch.cdist(features, self.centroids, compute_mode="donot_use_mm_for_euclid_dist")
             distances = distances.masked_fill(~self.seen, torch.nan)
             columns = (values.float().cpu().numpy() for values in (probabilities, distances, features))
-            yield Predictions(self.class_names, tuple(names[begun : begun + len(images)]), *columns)
-            begun += len(images)
+            yield Predictions(self.class_names, tuple(names[i] for i in part.tolist()), *columns)
 
     def save(self, folder: str | Path) -> None:
         """Writes the model to a folder, as the files `model.json` and `weights.pt`, which load without pickle.

@@ -8,6 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from supercm_ray.data import Dataset
 from supercm_ray.inference.inputs import as_dataset
 from supercm_ray.inference.model import Model
 from supercm_ray.inference.predictions import Predictions
@@ -28,6 +32,13 @@ class PredictResult:
 
     counts: dict[str, int]
     first: Predictions
+
+
+def predict_to_file(model: Model, dataset: Dataset, path: Path, indices: npt.NDArray[np.int64]) -> None:
+    """Writes predictions for these samples of a data set to a csv or parquet file."""
+    with prediction_file(path) as add:
+        for predictions in model.predict_batches(dataset, indices=indices):
+            add(predictions)
 
 
 def predict_files(

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def _npz(path: Path, dataset: Dataset, num_features: int) -> Iterator[Sink]:
 @contextmanager
 def _csv(path: Path) -> Iterator[Sink]:
     begun = False
-    with replaced_atomically(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with replaced_atomically(path) as partial, _as_text(partial) as file:
         writer = csv.writer(file, lineterminator="\n")
 
         def add(predictions: Predictions) -> None:
@@ -84,6 +84,11 @@ def _csv(path: Path) -> Iterator[Sink]:
             writer.writerows(zip(*(map(_shown, column) for column in columns.values()), strict=True))
 
         yield add
+
+
+def _as_text(path: Path) -> TextIO:
+    """Opens a file to write, in which names of files keep bytes that are no UTF-8."""
+    return path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def _shown(value: object) -> object:

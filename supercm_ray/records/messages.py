@@ -45,13 +45,14 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of a run on the test split after its last epoch. N samples, D features, K classes.
+    """The predictions of a run on the test split, if there is one, after its last epoch. N samples, D features, K
+    classes.
 
     Attributes:
         epoch: the last epoch, from 1.
         metrics: numbers by name, such as `test/accuracy`.
-        arrays: confusion (K, K), features (N, D), labels (N,), predictions (N,), centroids (K, D), seen (K,), and
-            val_confusion (K, K), that of the validation split.
+        arrays: val_confusion (K, K), that of the validation split; with a test split also confusion (K, K), features
+            (N, D), labels (N,), predictions (N,), centroids (K, D) and seen (K,).
     """
 
     epoch: int

@@ -108,7 +108,9 @@ class RunFolder:
 
     @property
     def test_predictions(self) -> Path:
-        """Path of the file with a finalist's predictions on the test split."""
+        """Path of the file with a finalist's predictions on the test split, and its confusion on the validation
+        split.
+        """
         return self.path / "test_predictions.npz"
 
     def save_test_predictions(self, arrays: Arrays) -> None:

@@ -8,6 +8,7 @@
         trials/0000/             one folder for each trial: run.json, metrics.jsonl, checkpoint.pt, splits.npz
         finalists/<name>/        one folder for each finalist: the same files, and test_predictions.npz
         report.html, table.json, plots/
+        predictions.csv          where there is no test split: those of the best finalist for unlabeled samples
 
 Files are replaced atomically or appended by the line, so that a kill at any moment loses at most an unfinished line.
 """

@@ -28,7 +28,7 @@ from supercm_ray.scaling.node import this_node
 from supercm_ray.scaling.step_profile import StepProfile, profile_steps
 from supercm_ray.scaling.stopwatch import device_time_s
 from supercm_ray.training.job import prepare_process
-from supercm_ray.training.loop import epoch_batches, own_random_numbers, train_step
+from supercm_ray.training.loop import calibrate, epoch_batches, own_random_numbers, train_step
 from supercm_ray.training.state import TrainState
 
 
@@ -70,7 +70,9 @@ def time_job(job: TimingJob) -> Iterator[TimingMessage]:
     """
     device = prepare_process(job.config)
     state = TrainState.create(job.config, job.dataset, device, len(job.splits.unlabeled))
-    batches = endless_batches(state, DeviceData.of(job.dataset, job.splits, device))
+    data = DeviceData.of(job.dataset, job.splits, device)
+    calibrate(state, data)
+    batches = endless_batches(state, data)
     yield TimingStarted()
     time_steps(state, batches, job.warmup_steps)
     started, cpu_started_s = time.perf_counter(), time.process_time()

@@ -28,7 +28,7 @@ class Job:
     Attributes:
         storage: the folder or URI of its checkpoints; the first worker reads and writes them.
         best_by: the metric and its direction by which the best checkpoint is kept; None keeps the last alone.
-        evaluate_test: whether the run reads the test split after its last epoch; without effect if it has none.
+        evaluate_test: whether the run reads the test split, if there is one, after its last epoch.
     """
 
     config: Config
@@ -50,8 +50,8 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
     On several workers each runs this; the first reads and writes the checkpoints, and all yield the same.
 
     Yields:
-        The metrics of every epoch from the first, those before the checkpoint from its history; then, where the test
-        split is evaluated, the predictions on it.
+        The metrics of every epoch from the first, those before the checkpoint from its history; then, under
+        `evaluate_test`, the predictions.
 
     Raises:
         CheckpointError: if the checkpoint is broken or another run's, or cannot be written.
@@ -67,8 +67,8 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
             yield EpochMetrics(
                 int(metrics["epoch"]), {name: value for name, value in metrics.items() if name != "epoch"}
             )
-        if job.evaluate_test and len(job.splits.test):
-            yield _evaluate_test(state, data)
+        if job.evaluate_test:
+            yield _predictions(state, data)
     finally:
         checkpointer.close()
 
@@ -133,10 +133,13 @@ class _Checkpointer:
             self._store.close()
 
 
-def _evaluate_test(state: TrainState, data: DeviceData) -> Predictions:
-    val, test = (evaluate(state.ema_model, data, indices) for indices in (data.val, data.test))
-    arrays = {
-        "val_confusion": val.confusion,
+def _predictions(state: TrainState, data: DeviceData) -> Predictions:
+    """Evaluates the validation split and, if there is one, the test split."""
+    arrays = {"val_confusion": evaluate(state.ema_model, data, data.val).confusion}
+    if not len(data.test):
+        return Predictions(state.epoch, {}, {name: values.cpu().numpy() for name, values in arrays.items()})
+    test = evaluate(state.ema_model, data, data.test)
+    arrays |= {
         "confusion": test.confusion,
         "features": test.features,
         "labels": test.labels,

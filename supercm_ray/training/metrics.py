@@ -25,5 +25,6 @@ def calibration_error(confidence_N: npt.NDArray[np.floating], correct_N: npt.NDA
     confidence, the probability of the predicted class, within a sample's bin, one of 15 of equal width in [0, 1].
     Source: Guo et al. 2017, "On calibration of modern neural networks" (arXiv 1706.04599).
     """
+    confidence_N = confidence_N.clip(0.0, 1.0)  # which rounding may exceed
     gaps, _ = np.histogram(confidence_N, bins=_NUM_BINS, range=(0.0, 1.0), weights=correct_N - confidence_N)
     return float(np.abs(gaps).sum() / len(confidence_N))

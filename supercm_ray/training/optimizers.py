@@ -55,26 +55,24 @@ def _sgd(groups: list[Group], options: SgdOptions) -> Optimizer:
 
 
 def build_optimizer(trained: nn.Module, backbone: nn.Module, training: TrainingConfig) -> Optimizer:
-    """Creates the optimizer of all parameters of `trained` that require a gradient.
+    """Creates the optimizer of all parameters of `trained` that require a gradient. Their groups, and so their numbers,
+    do not depend on rates or decays, so that a run can go on with others.
 
     Args:
         trained: the module that holds all trained parameters.
         backbone: the module within it that has a learning rate of its own.
         training: the configuration of the optimizer, its learning rate and weight decay.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     of_backbone = set(backbone.parameters())
     for parameter in trained.parameters():
         if parameter.requires_grad:
-            factor = training.backbone_learning_rate_factor if parameter in of_backbone else 1.0
-            decays = training.decay_norms_and_biases or parameter.ndim > 1
-            groups.setdefault((factor, training.weight_decay if decays else 0.0), []).append(parameter)
-    made: list[Group] = [
-        {"params": parameters, "lr": training.learning_rate * factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
-    ]
-    for group in made:
-        group["initial_lr"] = group["lr"]
+            groups.setdefault((parameter in of_backbone, parameter.ndim > 1), []).append(parameter)
+    made: list[Group] = []
+    for (is_backbones, is_matrix), parameters in groups.items():
+        rate = training.learning_rate * (training.backbone_learning_rate_factor if is_backbones else 1.0)
+        decay = training.weight_decay if is_matrix or training.decay_norms_and_biases else 0.0
+        made.append({"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay})
     return OPTIMIZERS.find(training.optimizer.name).make(made, training.optimizer.options)
 
 
@@ -93,8 +91,9 @@ def clip_gradients(optimizer: Optimizer, max_norm: float) -> None:
 
 def load_moments(optimizer: Optimizer, moments: dict[int, Any], *, begun: bool) -> None:
     """Restores what the optimizer remembers of each parameter, such as Adam's moments; its settings stay those of the
-    configuration. Each tensor, which may have been saved with another `channels_last`, gets the memory layout of its
-    parameter, since fused optimizers read both in memory order.
+    configuration. A parameter that has had no gradient, as in a part of the network that is not used, has none. Each
+    tensor, which may have been saved with another `channels_last`, gets the memory layout of its parameter, since fused
+    optimizers read both in memory order.
 
     Args:
         optimizer: a new optimizer.
@@ -105,10 +104,10 @@ def load_moments(optimizer: Optimizer, moments: dict[int, Any], *, begun: bool) 
         ValueError: for tensors that this optimizer does not leave.
     """
     templates = _first_moments(optimizer) if begun else optimizer.state_dict()["state"]
-    if set(moments) != set(templates):
+    if not set(moments) <= set(templates) or bool(moments) != bool(templates):
         raise ValueError(f"it has moments of {len(moments)} parameters, not of {len(templates)}")
-    for number, template in templates.items():
-        if _kinds(moments[number]) != _kinds(template):
+    for number, values in moments.items():
+        if _kinds(values) != _kinds(templates[number]):
             raise ValueError(f"the moments of parameter {number} do not fit it")
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, values in optimizer.state.items():

@@ -18,7 +18,7 @@ from supercm_ray.tuning.found_run import CONTINUED_FROM, FoundRun
 
 logger = logging.getLogger(__name__)
 
-_FIXED_TRAINING = ("training.steps_per_epoch",)
+_FIXED_TRAINING = ("training.steps_per_epoch", "training.optimizer.")
 _SHOWN = 3
 
 
@@ -42,7 +42,7 @@ class Continuation:
         """Checks that the study can go on from the run, as far as that needs no data.
 
         Raises:
-            StudyError: if the study has other data, another model or algorithm, or not more epochs.
+            StudyError: if the study has other data, another model, algorithm or optimizer, or not more epochs.
         """
         _check_same(self.former, study.base)
         done, wanted = self.former.run.num_epochs(), study.base.training.num_epochs
@@ -101,16 +101,16 @@ def _check_same(former: FoundRun, config: Config) -> None:
     differing = [path for path in sorted({*there, *here}) if there.get(path) != here.get(path) and not _is_free(path)]
     if differing:
         got = ", ".join(f"{path}={here.get(path)} for {there.get(path)}" for path in differing[:_SHOWN])
+        wanted = " ".join(f"{path}={there[path]}" for path in differing[:_SHOWN] if path in there)
         more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         raise StudyError(
-            f"data, model, algorithm, seed and {_FIXED_TRAINING[0]} must be those of {former.name} to continue it, got "
-            f"{got}{more}; give {' '.join(f'{path}={there.get(path)}' for path in differing[:_SHOWN])}, or train anew "
-            "without --continue"
+            f"data, model, algorithm, seed, optimizer and training.steps_per_epoch must be those of {former.name} to "
+            f"continue it, got {got}{more}; give {wanted or 'those alone'}, or train anew without --continue"
         )
 
 
 def _is_free(path: str) -> bool:
-    return path in FREE_TO_CHANGE or (path.startswith("training.") and path not in _FIXED_TRAINING)
+    return path in FREE_TO_CHANGE or (path.startswith("training.") and not path.startswith(_FIXED_TRAINING))
 
 
 def _equal(one: Splits, other: Splits) -> bool:

@@ -33,6 +33,7 @@ from supercm_ray.tracking import BackgroundTracker, background, make_tracker
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.model import tracked_model
+from supercm_ray.tuning.own_predictions import write_predictions
 from supercm_ray.tuning.report import Report, build_report
 
 
@@ -46,6 +47,8 @@ class TuneResult:
         failed_finalists: the reason of each finalist that failed, by key.
         folder: the study's folder.
         report: the report's text and files.
+        predictions: the best finalist's predictions for the unlabeled training samples, a csv file; None if there is a
+            test split.
         tracking_uri: address at which its runs are tracked; empty if it is not tracked, as are the two below.
         run_id: the tracker's id of the parent run.
         model_uri: the tracker's URI of the best model, chosen by validation.
@@ -58,6 +61,7 @@ class TuneResult:
     failed_finalists: dict[str, str]
     folder: StudyFolder
     report: Report
+    predictions: Path | None
     tracking_uri: str = field(repr=False)  # which may have credentials
     run_id: str
     model_uri: str
@@ -87,12 +91,13 @@ def tune(
                         run_search(recorder, executor)
                         run_finalists(recorder, executor)
                 made = build_report(study, folder, plots=plots)
+                predictions = write_predictions(folder, made.best_run, dataset)
                 model_uri = _log_result(tracker, made, folder, dataset)
                 tracker.close_study("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
     failed = {record.key: record.reason for record in folder.runs("finalist") if record.status == "failed"}
     places = (tracker.uri, run_id, model_uri, tracker.how_to_open)
-    return TuneResult(study, made.rows, dict(counts), failed, folder, made, *places)
+    return TuneResult(study, made.rows, dict(counts), failed, folder, made, predictions, *places)
 
 
 def report(study: Study, folder: StudyFolder) -> Report:

@@ -14,7 +14,8 @@ from PIL import Image
 from pydantic import Field
 
 from supercm_ray.config import OptionsModel, PlaceConfig
-from supercm_ray.data import DATASETS, Dataset, channel_statistics, check_classes
+from supercm_ray.data import DATASETS, Dataset, channel_statistics
+from supercm_ray.data.classes import check_classes
 from supercm_ray.errors import StudyError
 from supercm_ray.testing.dataset import DatasetContract
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sources import save
 
 from supercm_ray.config import Config, DataConfig, PlaceConfig
-from supercm_ray.data import UNLABELED, Dataset, join_domains, load_dataset, split_dataset
-from supercm_ray.data.loading import place_beside
+from supercm_ray.data import UNLABELED, Dataset, join_domains, load_dataset, read_inputs, split_dataset
+from supercm_ray.data.loading import further_sources, place_beside
 from supercm_ray.errors import StudyError
 
 REAL = Path(os.environ.get("SUPERCM_DATA", ""))
@@ -250,3 +251,24 @@ def test_settings_that_leave_a_split_empty_are_named() -> None:
     few = dataclasses.replace(pair, target_indices=pair.target_indices[:3])
     with pytest.raises(StudyError, match=r"data\.test_fraction, got 0 test and 3 unlabeled samples of 3"):
         split_dataset(few, Config(data=PAIR.model_copy(update={"test_fraction": 0.1})))
+
+
+def test_new_images_of_the_target_are_decoded_as_the_target_was(tmp_path: Path) -> None:
+    """A source of 8 bits, a target of 10 bits in 16."""
+    for i in range(8):
+        image = np.random.default_rng(i).integers(0, 256, (8, 8))
+        for folder, saved in (("source", image.astype(np.uint8)), ("target", (4 * image).astype(np.uint16))):
+            save(saved, tmp_path / folder / "ab"[i % 2] / f"{i}.png")
+    data = DataConfig.model_validate(
+        {
+            "name": "image_folder",
+            "root": str(tmp_path / "source"),
+            "options": {"image_size": 8},
+            "target": {"name": "image_folder", "root": str(tmp_path / "target")},
+        }
+    )
+    pair = load_dataset(data)
+    place = further_sources(data)["target"]
+    new = read_inputs(place, [tmp_path / "target"], shape=pair.shape, decoding=pair.decoding)
+    assert np.array_equal(new.images, pair.images[pair.target_indices])
+    assert new.images.std() > 50

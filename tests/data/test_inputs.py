@@ -9,7 +9,8 @@ import pytest
 from sources import noise, save
 
 from supercm_ray.config import PlaceConfig
-from supercm_ray.data import read_inputs
+from supercm_ray.data import inputs, read_inputs
+from supercm_ray.data.images import StreamedImages
 from supercm_ray.errors import StudyError
 
 FOLDER = PlaceConfig(name="image_folder", options={"image_size": 8})
@@ -34,6 +35,19 @@ def test_images_take_shape_and_range_of_the_data(tmp_path: Path) -> None:
     save(noise(8, 8).astype(np.uint16), tmp_path / "b.png")
     (dark,) = read_inputs(FOLDER, [tmp_path / "b.png"], decoding={"max_pixel": 1023.0}).images
     assert dark.max() <= 64
+
+
+def test_large_folders_are_decoded_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(3):
+        save(noise(10, 12, 3, seed=i).astype(np.uint8), tmp_path / f"{i}.png")
+    wanted = read_inputs(FOLDER, [tmp_path])
+    monkeypatch.setattr(inputs, "IN_MEMORY", 3 * 3 * 8 * 8 - 1)
+    found = read_inputs(FOLDER, [tmp_path])
+    assert isinstance(found.images, StreamedImages)
+    assert np.array_equal(found.images[:], wanted.images)
+    assert found.sample_names == wanted.sample_names
+    np.savez(tmp_path / "x.npz", images=wanted.images)
+    assert read_inputs(FOLDER, [tmp_path, tmp_path / "x.npz"]).shape == wanted.shape
 
 
 def test_labels_of_tables_are_no_inputs(tmp_path: Path) -> None:
@@ -66,3 +80,25 @@ def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         read_inputs(TABLE, [tmp_path / "new.csv", tmp_path / "more.csv"])
     with pytest.raises(StudyError, match="at least one file"):
         read_inputs(TABLE, [])
+
+
+def test_columns_of_tables_are_known_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("x,b,kind,a\n9,2,7,1\n9,4,,3\n")
+    found = read_inputs(TABLE, [tmp_path / "new.csv"], columns=("a", "b"))
+    assert found.images[:, :, 0, 0].tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(
+        StudyError, match=r"the column `c` must stand in new\.csv, got `a`, `b`, `kind`, `x`; rename one"
+    ):
+        read_inputs(TABLE, [tmp_path / "new.csv"], columns=("a", "c"))
+    np.savez(tmp_path / "x.npz", x=noise(5, 2))
+    assert len(read_inputs(TABLE, [tmp_path / "x.npz"], columns=("a", "b")).labels) == 5
+
+
+def test_inputs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        save(noise(8, 8), tmp_path / folder / "1.png")
+        (tmp_path / folder / "t.csv").write_text("x,y\n1,2\n")
+    paths = [tmp_path / "a", tmp_path / "b"]
+    assert read_inputs(FOLDER, paths).sample_names == tuple(str(path / "1.png") for path in paths)
+    tables = [path / "t.csv" for path in paths]
+    assert read_inputs(TABLE, tables).sample_names == tuple(f"{path}[0]" for path in tables)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,3 +127,17 @@ def test_masking_keeps_transductive_inputs() -> None:
     assert (masked.labels[[1, 2]] == UNLABELED).all()
     assert not masked.images[1].any()
     assert np.array_equal(masked.images[2], dataset.images[2])
+
+
+@pytest.mark.parametrize("options", [{}, {"input_key": "f*"}], ids=["all columns", "a pattern"])
+def test_further_tables_are_read_by_the_names_of_columns(tmp_path: Path, options: dict[str, object]) -> None:
+    rows = [f"{i},{100 + i},{'ab'[i % 2]}" for i in range(8)]
+    (tmp_path / "train.csv").write_text("\n".join(["f1,f2,labels", *rows]))
+    (tmp_path / "other.csv").write_text("f2,labels,f1\n200,a,50\n201,b,51\n")
+    place = {"name": "arrays", "options": {"file": "other.csv"}}
+    for further in ({"test": place}, {"unlabeled": place}, {"options": {"test_file": "other.csv"}}, {"target": place}):
+        given = {"name": "arrays", "root": str(tmp_path), **further}
+        given["options"] = {"file": "train.csv", **options, **further.get("options", {})}
+        dataset = load_dataset(DataConfig.model_validate(given))
+        assert dataset.images[-2:, :, 0, 0].tolist() == [[50, 200], [51, 201]], further
+        assert dataset.columns == ("f1", "f2")

@@ -17,8 +17,9 @@ from studies import STUDY, Place
 
 import supercm_ray
 from supercm_ray.config import DataConfig, load_study
-from supercm_ray.data import DATASETS, UNLABELED, load_dataset
+from supercm_ray.data import DATASETS, UNLABELED, Dataset, load_dataset
 from supercm_ray.search import BASELINE, TUNED
+from supercm_ray.tuning.own_predictions import write_predictions
 
 Finished = tuple[Place, str]
 
@@ -269,18 +270,17 @@ def test_mlflow_lies_where_the_command_was_given(finished: Finished) -> None:
 
 
 @pytest.fixture
-def unlabeled_target() -> Iterator[None]:
+def unlabeled_target() -> Iterator[Dataset]:
     """A data set of blurred digits that nobody labeled."""
     half = load_dataset(DataConfig(name="digits_odd_blurred"))
     unknown = np.full(len(half.labels), UNLABELED)
     dataset = dataclasses.replace(half, labels=unknown, class_names=(), unlabeled_because="nobody labeled it")
     DATASETS.add("unlabeled_target", lambda place, options: dataset)
-    yield
+    yield dataset
     DATASETS.remove("unlabeled_target")
 
 
-@pytest.mark.usefixtures("unlabeled_target")
-def test_a_target_without_labels_is_searched_and_reported(place: Place) -> None:
+def test_a_target_without_labels_is_searched_and_reported(place: Place, unlabeled_target: Dataset) -> None:
     data = {"name": "digits_even", "num_val": 60, "target": {"name": "unlabeled_target"}}
     place.write(
         base={**STUDY["base"], "data": data},
@@ -301,7 +301,23 @@ def test_a_target_without_labels_is_searched_and_reported(place: Place) -> None:
     assert len(views) == 5
     assert not any(name.startswith("test/") for view in views for name in view.record.summary)
     assert not any("oracle/accuracy" in metrics for view in views for metrics in view.history)
-    assert "There is no test split" in (place.folder.path / "report.html").read_text()
+    page = (place.folder.path / "report.html").read_text()
+    assert "There is no test split" in page
+    assert "predictions.csv has the best run" in page
+    shown = json.loads((place.folder.path / "table.json").read_text())["classes_of_best_run"]
+    assert sum(one["num_samples"]["val"] for one in shown) == 60
+    assert not any("test" in one["recall"] for one in shown)
+    predicted = place.folder.path / "predictions.csv"
+    assert re.search(r"^predictions results/tiny/predictions\.csv$", output, flags=re.MULTILINE)
+    rows = predicted.read_text().splitlines()
+    assert len(rows) == 1 + len(unlabeled_target.labels)
+    before, best = predicted.stat(), json.loads(place.folder.read("predictions.json"))["run"]
+    dataset = load_dataset(DataConfig.model_validate(data))
+    assert write_predictions(place.folder, best, dataset) == predicted
+    assert predicted.stat().st_mtime_ns == before.st_mtime_ns  # nothing has changed
+    predicted.unlink()
+    assert write_predictions(place.folder, best, dataset) == predicted
+    assert predicted.read_text().splitlines() == rows
 
 
 def test_a_study_is_not_continued_on_changed_data(place: Place) -> None:

@@ -13,7 +13,6 @@ import supercm_ray as package
 from supercm_ray.config import DataConfig, ModelConfig
 from supercm_ray.data import Dataset, load_dataset
 from supercm_ray.inference import embedding
-from supercm_ray.inference.sources import _ARRAYS_FILE
 from supercm_ray.models import SmallCNN, build_backbone
 
 STUDY = """\
@@ -47,7 +46,7 @@ def test_features_are_data_of_a_study(weights: Path, tmp_path: Path) -> None:
     done = embed(tmp_path, "--weights", "w.pt")
     assert (done.returncode, done.stderr) == (0, "")
     source = load_dataset(DataConfig(name="digits_even", label_ratio=0.1))
-    options = {_ARRAYS_FILE: "f.npz", "input_key": "features", "label_key": "labels"}
+    options = {"file": "f.npz", "input_key": "features", "label_key": "labels"}
     arrays = load_dataset(DataConfig(name="arrays", root=str(tmp_path), options=options, label_ratio=0.1))
     assert np.array_equal(arrays.labels, source.labels)
     assert np.allclose(arrays.images[:, :, 0, 0], computed(weights, source), atol=1e-5)
@@ -101,7 +100,7 @@ def test_target_and_own_splits_get_files_of_their_own(tmp_path: Path, digits: Da
     for name, part in (("train", slice(half)), ("test", slice(half, None))):
         np.savez(tmp_path / f"{name}.npz", images=digits.images[part, 0], labels=digits.labels[part])
     (tmp_path / "a.yaml").write_text(
-        f"base: {{data: {{name: arrays, root: {tmp_path}, options: {{{_ARRAYS_FILE}: train.npz, test_file: test.npz}}, "
+        f"base: {{data: {{name: arrays, root: {tmp_path}, options: {{file: train.npz, test_file: test.npz}}, "
         "label_ratio: 0.5, target: {name: digits_odd_blurred}}}"
     )
     made = package.embed(tmp_path / "a.yaml", model="small_cnn", weights="none", output=tmp_path / "f.npz")
@@ -120,8 +119,18 @@ def test_images_are_scaled_for_the_backbone(images: Path) -> None:
     )
     assert made[0].num_samples == 7
     with np.load(images / "f.npz") as saved:
-        assert saved["labels"].tolist() == [0, 0, 0, 1, 1, 1, 1]
+        assert saved["labels"].tolist() == [*"aaabbbb"]
         assert saved["features"].shape == (7, made[0].num_features)
+
+
+def test_features_that_are_no_numbers_are_refused(weights: Path, tmp_path: Path) -> None:
+    state = SmallCNN((1, 8, 8), (4, 8)).state_dict()
+    state["layers.0.weight"][0] = torch.nan
+    torch.save(state, weights)
+    done = embed(tmp_path, "--weights", "w.pt")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "features must be finite numbers, got others for sample 0; check the weights" in done.stderr
+    assert not (tmp_path / "f.npz").exists()
 
 
 def test_what_cannot_be_embedded_is_one_line(weights: Path, tmp_path: Path) -> None:

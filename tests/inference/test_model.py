@@ -18,7 +18,6 @@ from supercm_ray.data import Dataset
 from supercm_ray.data.images import in_shape
 from supercm_ray.errors import StorageError, StudyError
 from supercm_ray.inference import Model
-from supercm_ray.inference.sources import _ARRAYS_FILE
 from supercm_ray.models import SmallCNN
 
 from .conftest import TINY
@@ -114,6 +113,8 @@ def test_what_is_no_model_is_one_line(model: Model, run: Path, results: Path, tm
     refused(study, "the last checkpoint of tiny-00000000/train/tiny must be readable", StorageError)
     _renamed(other, small_cnn="smal_cnn")
     refused(other, r"must describe a model of this version, got config.*a known backbone")
+    _renamed(other, smal_cnn="small_cnn", **{'"plugins": [': '"plugins": ["nothing"'})
+    refused(other, r"got 'nothing': .* give the command in the module's directory.* \(in .*model.json\)$")
     (other / "model.json").unlink()
     refused(other, "a model must be described in .*; train the run again")
     model.save(tmp_path / "saved")
@@ -135,7 +136,7 @@ def test_vectors_are_prepared_as_in_training(tmp_path: Path) -> None:
     labels = np.arange(90) % 3
     vectors = 5 * rng.normal(size=(90, 4)) + 9 * np.eye(4)[labels]
     np.savez(tmp_path / "v.npz", images=vectors, labels=labels)
-    options = {_ARRAYS_FILE: "v.npz", "l2_normalise": True}
+    options = {"file": "v.npz", "l2_normalise": True}
     data = DataConfig(name="arrays", root=str(tmp_path), options=options, labels_per_class=5, shift_pixels=0)
     config = TINY.replace({"model.name": "mlp", "model.options.channels": (8,)})
     study = Study(name="vectors", base=config.model_copy(update={"data": data}), tracking=("none",))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from commands import supercm_ray
+from PIL import Image
 
+from supercm_ray.data import inputs
 from supercm_ray.inference import Model
 
 
@@ -49,6 +52,16 @@ def test_parquet_holds_the_same(given, images: Path, model: Model, tmp_path: Pat
     assert np.allclose(features.filter(regex="f[0-9]+"), wanted.features, atol=1e-5)
 
 
+def test_a_large_folder_is_streamed_with_the_same_result(
+    given, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open(images / "3.png").convert("RGB").save(images / "3.png")
+    assert given("images", "--output", "a.csv", "--batch-size", "3").returncode == 0
+    monkeypatch.setattr(inputs, "IN_MEMORY", 0)
+    assert given("images", "--output", "b.csv", "--batch-size", "3").returncode == 0
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+
+
 def test_without_a_file_a_table_and_counts_are_shown(given, images: Path, model: Model) -> None:
     done = given("images")
     predicted = model.predict(images).predicted
@@ -83,3 +96,9 @@ def test_a_failure_leaves_the_former_file(given, images: Path, tmp_path: Path, m
     assert given("images", "--output", "a.csv", "--batch-size", "2").returncode == 130
     assert (tmp_path / "a.csv").read_text() == "former"
     assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "images"}
+
+
+def test_names_of_files_may_be_no_text(given, images: Path, tmp_path: Path) -> None:
+    (images / "0.png").rename(images / os.fsdecode(b"caf\xe9.png"))
+    assert given("images", "--output", "a.csv").returncode == 0
+    assert b"caf\xe9.png," in (tmp_path / "a.csv").read_bytes()

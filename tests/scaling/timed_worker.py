@@ -70,6 +70,8 @@ def parity() -> list[dict[str, Tensor]]:
     data = DeviceData.of(dataset, make_splits(dataset.labels, BASE.data, BASE.seed), device)
     trained, timed, profiled = (TrainState.create(BASE, dataset, device) for _ in range(3))
     list(fit(trained, data))
+    for state in (timed, profiled):
+        loop.calibrate(state, data)
     time_steps(timed, endless_batches(timed, data), 8)
     batches = endless_batches(profiled, data)
     time_steps(profiled, batches, 5)

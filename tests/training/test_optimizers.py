@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from comparing import differences
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from supercm_ray.config import load_study
 from supercm_ray.data import Dataset, draw_batch
 from supercm_ray.errors import CheckpointError, StudyError
+from supercm_ray.models import BACKBONES
+from supercm_ray.models.backbones import SmallCNN
 from supercm_ray.training import OPTIMIZERS, TrainState, deserialize, fit, serialize, train_step
 
 SGD = {"training.optimizer.name": "sgd", "training.optimizer.options.momentum": 0.9}
@@ -84,6 +86,21 @@ def test_groups_have_their_own_rates_and_decays(start) -> None:
     ratios = {group["lr"] / group["initial_lr"] for group in state.optimizer.param_groups}
     assert len(ratios) == 1
     assert ratios.pop() < 0.9
+
+
+def test_numbers_of_parameters_do_not_depend_on_rates_and_decays(start) -> None:
+    """So that `train --continue` may change these."""
+    changed = {
+        "training.backbone_learning_rate_factor": 0.1,
+        "training.weight_decay": 0.02,
+        "training.decay_norms_and_biases": False,
+    }
+    shapes = []
+    for settings in (BOTTLENECK, {**BOTTLENECK, **changed}):
+        state, _ = start(settings)
+        names = {id(parameter): name for name, parameter in state.step_loss.named_parameters()}
+        shapes.append([names[id(p)] for group in state.optimizer.param_groups for p in group["params"]])
+    assert shapes[0] == shapes[1]
 
 
 def test_the_gradient_is_clipped_by_the_norm_of_all_parameters(start) -> None:
@@ -156,6 +173,30 @@ def test_a_plug_in_s_optimizer_resumes_too(start, digits: Dataset, adagrad: None
     resumed = deserialize(serialize(half), "here", half.config, digits, torch.device("cpu"))
     list(fit(resumed, data))
     assert differences(resumed, whole) == []
+
+
+class WithUnusedHead(SmallCNN):
+    """A network as people have it: its own head is still there."""
+
+    def __init__(self, shape: tuple[int, int, int], options: object) -> None:
+        super().__init__(shape, (4, 8))
+        self.fc = nn.Linear(8, 10)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, {}])
+def test_a_network_with_unused_parameters_resumes(start, digits: Dataset, optimizer: dict[str, Any]) -> None:
+    BACKBONES.add("with_unused_head", WithUnusedHead)
+    try:
+        settings = {"model.name": "with_unused_head", **optimizer}
+        whole, data = start(settings)
+        half, _ = start(settings)
+        list(fit(whole, data))
+        list(islice(fit(half, data), 1))
+        resumed = deserialize(serialize(half), "here", half.config, digits, torch.device("cpu"))
+        list(fit(resumed, data))
+        assert differences(resumed, whole) == []
+    finally:
+        BACKBONES.remove("with_unused_head")
 
 
 @pytest.mark.parametrize(

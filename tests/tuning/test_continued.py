@@ -99,6 +99,7 @@ def test_the_same_call_resumes_it(results: Path) -> None:
         ({"seed": 3, "training.num_epochs": 4}, "got seed=3 for 0; give seed=0, or train anew"),
         ({"model.options.channels": (4, 9), "training.num_epochs": 4}, r"got model.options.channels=\(4, 9\) for"),
         ({"training.steps_per_epoch": 5, "training.num_epochs": 4}, "training.steps_per_epoch=5 for 3"),
+        ({"training.optimizer.name": "sgd", "training.num_epochs": 4}, "give training.optimizer.name=adamw, or train"),
     ],
 )
 def test_other_data_or_models_are_refused(overrides: dict[str, object], expected: str, first: Path) -> None:
@@ -106,6 +107,12 @@ def test_other_data_or_models_are_refused(overrides: dict[str, object], expected
         train(first, overrides, continue_from="tiny")
     assert "\n" not in str(error.value)
     assert len(list((first / "train").iterdir())) == 1
+
+
+def test_rates_and_decays_may_change(results: Path) -> None:
+    changed = {"training.weight_decay": 0.1, "training.decay_norms_and_biases": False, "training.clip_grad_norm": 1.0}
+    made = train(results, {"training.num_epochs": 3, **changed}, continue_from="tiny")
+    assert [metrics["epoch"] for metrics in run_of(made).history()] == [1, 2, 3]
 
 
 def test_a_run_that_has_not_finished_is_refused(results: Path) -> None:

@@ -101,7 +101,7 @@ def test_embedding_names_the_centroids_seen() -> None:
 def test_confusion_of_any_size(num_classes: int) -> None:
     found = predictions(num_classes=num_classes, num_samples=4 * num_classes)
     names = [f"class $_{k}^$" for k in range(num_classes)]
-    figure = prediction_plots.confusion(found, names)
+    figure = prediction_plots.confusion(found.confusion, names)
     assert len(figure.axes[0].texts) == (num_classes**2 if num_classes <= 25 else 0)
     assert "<svg" in to_svg(figure)
     assert "<svg" in to_svg(prediction_plots.embedding(found, names))

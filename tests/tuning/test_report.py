@@ -320,3 +320,8 @@ def test_lost_predictions_cost_their_plots_only(study: Study, copied: StudyFolde
     assert report.best_run == best
     assert {path.stem for path in report.plots} == PLOTS - {"confusion", "embedding"}
     assert "test_predictions.npz" in page(report)
+
+
+def test_every_table_scrolls_on_a_narrow_screen(finished: tuple[StudyFolder, Report]) -> None:
+    text = page(finished[1])
+    assert text.count("<table") == len(re.findall(r'<div class="scroll"[^>]*>\s*<table', text)) > 3

@@ -7,14 +7,16 @@ from supercm_ray.records import DataSummary
 from supercm_ray.tuning.report.classes import majority
 
 
-def about_data(study: Study, summary: DataSummary) -> tuple[str, ...]:
-    """Returns the sentences: how many samples of each kind there are, whether there is a test split and an oracle, and
-    the notes of the data.
+def about_data(study: Study, summary: DataSummary, *, has_result: bool = False) -> tuple[str, ...]:
+    """Returns the sentences: how many samples of each kind there are, whether there is a test split and an oracle, what
+    stands in its place if a tuned finalist has finished, and the notes of the data.
     """
     largest = majority(summary.val_class_counts, summary.class_names)
     unbalanced = [largest.sentence] if largest and largest.sentence else []
     notes = (f"{note[:1].upper()}{note[1:]}." for note in summary.notes)
-    return (*_counts(summary), *unbalanced, *_about_test(study, summary), *notes)
+    is_predicted = has_result and not summary.has_test and summary.counts.get("unlabeled", 0) > 0
+    predicted = ["predictions.csv has the best run's predictions for the unlabeled samples."] if is_predicted else []
+    return (*_counts(summary), *unbalanced, *_about_test(study, summary), *predicted, *notes)
 
 
 def _counts(summary: DataSummary) -> list[str]:

@@ -79,4 +79,6 @@ def _finalists_in(table_json: Path) -> int:
 def _text(data: ReportData) -> str:
     labels = data.training_labels
     parts = [table_text(data.study, data.rows, labels), headline(data.study, data.rows, labels)]
-    return "\n\n".join([*parts, "\n".join(about_data(data.study, data.data))]).rstrip()
+    return "\n\n".join(
+        [*parts, "\n".join(about_data(data.study, data.data, has_result=data.best is not None))]
+    ).rstrip()

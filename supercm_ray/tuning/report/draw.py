@@ -49,9 +49,10 @@ def _of_search(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
     group_paths = " and ".join(data.study.group_paths)
     if data.rows or any(view.metrics for view in data.trials):
         title = f"Accuracy against {group_paths}" if group_paths else "Accuracy of both arms"
+        split, other = ("test", "another split, and one seed") if data.data.has_test else ("validation", "one seed")
         caption = (
-            "With bars: mean and standard deviation over fresh seeds on the test split. Faint dots: each trial's last "
-            "accuracy on the validation split, those stopped early included; that is another split, and one seed."
+            f"With bars: mean and standard deviation over fresh seeds on the {split} split. Faint dots: each trial's "
+            f"last accuracy on the validation split, those stopped early included; that is {other}."
         )
         yield "frontier", title, caption, frontier(data)
     if data.trials:
@@ -84,13 +85,17 @@ def _of_predictions(data: ReportData) -> Iterator[tuple[str, str, str, Figure]]:
     group = data.study.group(data.best.record.overrides)
     place = f"seed {data.best.record.params['seed']}" + (f", {group_text(data.study, group)}" if group else "")
     best = f"the best run by validation ({place})"
-    caption = f"Test samples of {best}: counts in the cells, colored by their fraction of the true class."
+    split, counts = list(data.predictions.confusions.items())[-1]
+    samples = {"val": "Validation", "test": "Test"}[split]
+    caption = f"{samples} samples of {best}: counts in the cells, colored by their fraction of the true class."
     yield (
         "confusion",
         "Which classes are mistaken",
         caption,
-        prediction_plots.confusion(data.predictions, data.class_names),
+        prediction_plots.confusion(counts, data.class_names),
     )
+    if not data.predictions.has_test:
+        return
     caption = (
         f"Features of the test samples of {best} on their first two principal components, with the centroids at the "
         "end of training. A ring marks a sample whose predicted class is wrong."

@@ -38,7 +38,7 @@ def render(data: ReportData, plots: Sequence[Drawn]) -> str:
         headings=(*study.group_paths, *HEADINGS[:3], "params", *HEADINGS[3:]),
         num_group_paths=len(study.group_paths),
         rows=[_row(data, row) for row in data.rows],
-        sentences=about_data(study, data.data),
+        sentences=about_data(study, data.data, has_result=data.best is not None),
         metrics=_shown(data.rows),
         splits=list(data.recalls[0].recall) if data.recalls else [],
         baseline=[f"{path} = {value_text(value)}" for path, value in study.baseline.items()],

@@ -1,4 +1,4 @@
-"""Plots of the best run's predictions on the test split; each function draws one."""
+"""Plots of the best run's predictions; each function draws one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ _MAX_CLASSES_WITH_COUNTS = 25
 
 
 @styled
-def confusion(predicted: StoredPredictions, class_names: Sequence[str]) -> Figure:
-    """Draws counts of true against predicted classes, colored by their fraction of the true class."""
-    counts = predicted.confusion
+def confusion(counts: Array, class_names: Sequence[str]) -> Figure:
+    """Draws counts (K, K) of true against predicted classes, colored by their fraction of the true class."""
     num_classes = len(counts)
     side = min(9.0, max(4.2, 1.6 + 0.46 * num_classes))
     figure, axes = new_axes(side + 0.8, side)

@@ -22,7 +22,10 @@ def table_tree(data: ReportData) -> dict[str, object]:
         "trials": data.statuses,
         "importances": data.importances,
         "incomplete": list(data.incomplete),
-        "data": {"counts": dict(data.data.counts), "sentences": list(about_data(data.study, data.data))},
+        "data": {
+            "counts": dict(data.data.counts),
+            "sentences": list(about_data(data.study, data.data, has_result=data.best is not None)),
+        },
         "val_majority": asdict(data.majority) if data.majority else None,
         "classes_of_best_run": [asdict(one) for one in data.recalls],
         "rows": [_row(data, row) for row in data.rows],

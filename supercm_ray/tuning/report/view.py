@@ -17,9 +17,14 @@ from supercm_ray.tuning.report.classes import ClassRecall, Majority, majority, r
 from supercm_ray.tuning.report.incomplete import incomplete
 
 
+def _no_counts() -> npt.NDArray[np.int64]:
+    return np.zeros((0, 0), np.int64)
+
+
 @dataclass(frozen=True)
 class StoredPredictions:
-    """The predictions of a finalist on the test split: N samples, D features, K classes.
+    """The predictions of a finalist on the test split: N samples, D features, K classes. All is empty where there is no
+    test split, except for `val_confusion`.
 
     Attributes:
         confusion: (K, K) counts by true class (rows) and predicted class.
@@ -30,19 +35,27 @@ class StoredPredictions:
         seen: (K,) whether a centroid has been set.
     """
 
-    confusion: npt.NDArray[np.int64]
-    features: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    predictions: npt.NDArray[np.int64]
-    centroids: npt.NDArray[np.float32]
-    seen: npt.NDArray[np.bool_]
-    val_confusion: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    confusion: npt.NDArray[np.int64] = field(default_factory=_no_counts)
+    features: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    predictions: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    centroids: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    seen: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    val_confusion: npt.NDArray[np.int64] = field(default_factory=_no_counts)
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there are predictions on the test split."""
+        return len(self.confusion) > 0
 
     @property
     def confusions(self) -> dict[str, npt.NDArray[np.int64]]:
-        """The confusions by split."""
-        val = {"val": self.val_confusion} if len(self.val_confusion) else {}
-        return {**val, "test": self.confusion}
+        """The confusions by split: `val`, `test` or both."""
+        found = {"val": self.val_confusion, "test": self.confusion}
+        return {split: confusion for split, confusion in found.items() if len(confusion)}
+
+
+_OF_TEST = {one.name for one in fields(StoredPredictions)} - {"val_confusion"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class ReportData:
         importances: importance of each searched path; empty if there are too few trials.
         training_labels: for each group the number of labels trained on, those for validation excluded.
         best: the tuned run chosen by validation.
-        predictions: its predictions on the test split.
+        predictions: what it predicted on the splits that it was evaluated on.
         class_names: names by class index.
         data: the description of the study's data.
         majority: the largest class of the validation split, if known.
@@ -149,6 +162,8 @@ def _read_predictions(folder: StudyFolder, best: RunView | None) -> StoredPredic
     try:
         with np.load(folder.run(best.record.key).test_predictions, allow_pickle=False) as arrays:
             known = [one.name for one in fields(StoredPredictions) if one.name in arrays]
+            if set(known) not in ({"val_confusion"}, _OF_TEST, _OF_TEST | {"val_confusion"}):
+                return None
             return StoredPredictions(**{name: arrays[name] for name in known})
     except (OSError, ValueError, TypeError, zipfile.BadZipFile):
         return None
@@ -156,6 +171,6 @@ def _read_predictions(folder: StudyFolder, best: RunView | None) -> StoredPredic
 
 def _class_names(view: StudyView, predictions: StoredPredictions | None) -> tuple[str, ...]:
     """Returns the data set's names of classes, or numbers if it has no names that fit."""
-    num_classes = len(predictions.confusion) if predictions else 0
+    num_classes = len(next(iter(predictions.confusions.values()))) if predictions else 0
     names = view.data.class_names
     return names if len(names) == num_classes else tuple(map(str, range(num_classes)))
