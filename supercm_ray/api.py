@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from supercm_ray.checks import check_command
 from supercm_ray.comparison import compare_studies
 from supercm_ray.config import Config, ScalingConfig, Study, import_plugins, load_study
 from supercm_ray.data import split_dataset
@@ -77,6 +78,7 @@ def tune(
         SuperCMError: if no trial has used its full budget.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
+    check_command(study, "tune", results=results, executor=executor)
     return _tune(study, _executor(executor), results=results, callback=callback, plots=plots)
 
 
@@ -116,10 +118,11 @@ def train(
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     study = placed(study, num_workers, use_gpu)
-    default = "in-process" if study.budget.worker_range == (1, 1) else "ray"
+    executor = executor or ("in-process" if study.budget.worker_range == (1, 1) else "ray")
+    check_command(study, "train", results=results, executor=executor, continue_from=continue_from)
     return _train(
         study,
-        _executor(executor or default),
+        _executor(executor),
         results=results,
         evaluate_test=evaluate_test,
         callback=callback,
@@ -180,7 +183,10 @@ def scale(
         WorkersError: if the workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes, and measures nothing twice.
     """
-    return _scale(study, scaling, results=results, callback=callback, plots=plots, command=command)
+    if scaling is not None:
+        study = study.model_copy(update={"scaling": scaling})
+    check_command(study, "scale", results=results)
+    return _scale(study, results=results, callback=callback, plots=plots, command=command)
 
 
 def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:

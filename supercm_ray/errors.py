@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+from supercm_ray.credentials import without_credentials
+
+_NEAR = 0.7  # likeness of two names, from 0 to 1, from which one may stand for the other
+_SHOWN = 10
+_PARTS = re.compile(r"[./]")
 
 
 class SuperCMError(Exception):
-    """Base class of all errors that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose. Their messages can be shown anywhere: credentials
+    are hidden, and parts of a file's name that are no text are replaced.
+    """
 
     exit_code = 1
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_shown(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class StudyError(SuperCMError):
@@ -39,7 +51,7 @@ class WorkersError(SuperCMError):
 
     def __init__(self, message: str, worker_traceback: str = "") -> None:
         super().__init__(message, worker_traceback)
-        self.worker_traceback = worker_traceback
+        self.worker_traceback = str(self.args[1])
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -57,10 +69,47 @@ class InterruptedStudyError(SuperCMError):
     exit_code = 130
 
 
+def _shown(text: str) -> str:
+    return without_credentials(text).encode(errors="replace").decode()
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns the remedy for an unknown name: the nearest known one, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return "known here: " + (", ".join(f"`{n}`" for n in names) or "nothing")
+    """Returns the remedy for an unknown name: the nearest known one, or some of those known in the same place."""
+    names = sorted(set(known))
+    above = [other for other in names if name.startswith(f"{other}.")]
+    if above:
+        return f"did you mean `{max(above, key=len)}`?"
+    likeness, close = max(((_likeness(name, other), other) for other in names), default=(0.0, ""))
+    if likeness >= _NEAR:
+        return f"did you mean `{close}`?"
+    here = _beside(name, names)
+    listed = ", ".join(f"`{one}`" for one in here[:_SHOWN]) or "nothing"
+    return f"known here: {listed}" + (f" and {len(here) - _SHOWN} more" if len(here) > _SHOWN else "")
+
+
+def _likeness(name: str, other: str) -> float:
+    """Returns how like two names are, from 0 to 1: that of their least like parts, counted from the last one. A part
+    that begins the other is like it; parts at the front may be missing from `name`.
+    """
+    mine, theirs = _PARTS.split(name), _PARTS.split(other)
+    if len(mine) > len(theirs):
+        return 0.0
+    return min(_likeness_of_parts(*pair) for pair in zip(reversed(mine), reversed(theirs), strict=False))
+
+
+def _likeness_of_parts(part: str, other: str) -> float:
+    if len(part) > 2 and other.startswith(part):
+        return max(_NEAR, len(part) / len(other))
+    matcher = difflib.SequenceMatcher(None, part, other)
+    return matcher.ratio() if matcher.quick_ratio() >= _NEAR else 0.0
+
+
+def _beside(name: str, names: list[str]) -> list[str]:
+    """Returns the names below `name`, or below the first section around it that there is; without any the sections."""
+    parent = name
+    while parent:
+        found = [other for other in names if other.startswith(f"{parent}.")]
+        if found:
+            return found
+        parent = parent.rpartition(".")[0]
+    return list(dict.fromkeys(other.partition(".")[0] for other in names)) if len(names) > _SHOWN else names

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1] / "supercm_ray"
 MODULES = sorted(path.relative_to(ROOT.parent) for path in ROOT.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "config", "records"},
+    {"credentials", "errors", "config", "records"},
     {"core"},
     {"data"},
     {"models"},

@@ -13,12 +13,15 @@ import typer
 import yaml
 from rich.console import Console
 
+from supercm_ray.cli.logs import hide_credentials
 from supercm_ray.cli.predicting import embed, predict
-from supercm_ray.config import Study, check_scaling, load_study, on_workers, scaling_of
+from supercm_ray.config import Study, load_for_training, load_study, on_workers
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 
 if TYPE_CHECKING:
     from supercm_ray.api import TuneResult
+    from supercm_ray.checks import Command
 
 app = typer.Typer(
     help="Tune SuperCM: find the clustering weight, the temperature, and how few labels a classifier needs.",
@@ -65,12 +68,11 @@ def validate(
     data: Annotated[
         bool, typer.Option("--data", help="Read the data too: check them, their splits and the network, and count.")
     ] = False,
+    results: Results = Path("results"),
 ) -> None:
     """Check a study file and the names in it, without starting Ray."""
     study = load_study(file, overrides or ())
-    if study.scaling is not None:
-        check_scaling(study, study.scaling)
-    _check_trackers(study)
+    _check(study, *_commands_for(study), results=results)
     if data:
         from supercm_ray import api  # seconds of imports, which only data need
 
@@ -117,8 +119,9 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train the base configuration once; the same command resumes an interrupted run."""
-    study = on_workers(load_study(file, overrides or ()), _num_workers(workers), gpu)
+    study = on_workers(load_for_training(file, overrides or ()), _num_workers(workers), gpu)
     if dry_run:
+        _check(study, "train", results=results, executor=executor, continue_from=continue_from)
         _print_yaml(study.base.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -153,6 +156,7 @@ def tune(
     """Search the space, run the finalists and write the report; the same command resumes an interrupted study."""
     study = load_study(file, overrides or ())
     if dry_run:
+        _check(study, "tune", results=results, executor=executor)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -222,9 +226,8 @@ def scale(
     }
     words = [f"scaling.{name}={value}" for name, value in given.items() if value is not None]
     study = on_workers(load_study(file, [*(overrides or ()), *words]), None, gpu)
-    check_scaling(study, scaling_of(study))
     if dry_run:
-        _check_trackers(study)
+        _check(study, "scale", results=results)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -232,7 +235,7 @@ def scale(
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        command = shlex.join(["supercm-ray", *sys.argv[1:]])
+        command = without_credentials(shlex.join(["supercm-ray", *sys.argv[1:]]))
         result = api.scale(study, results=results, callback=view, command=command)
     console.print(f"\n{result.report.text}\n", markup=False)
     for line in [f"report   {result.report.html}", *_tracked(result.how_to_open)]:
@@ -265,6 +268,7 @@ def main() -> None:
     """Runs the command line; an error of this package is shown as one message, without a traceback,
     with its exit code.
     """
+    hide_credentials()
     sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
     try:
         app()
@@ -278,10 +282,23 @@ def main() -> None:
         sys.exit(130)
 
 
-def _check_trackers(study: Study) -> None:
-    from supercm_ray.tracking import tracker_names  # seconds of imports
+def _check(
+    study: Study,
+    *commands: Command,
+    results: Path,
+    executor: str | None = None,
+    continue_from: str | None = None,
+) -> None:
+    from supercm_ray.checks import check_command  # seconds of imports
 
-    tracker_names(study)
+    for command in commands:
+        check_command(study, command, results=results, executor=executor, continue_from=continue_from)
+
+
+def _commands_for(study: Study) -> tuple[Command, ...]:
+    from supercm_ray.checks import commands_for  # seconds of imports
+
+    return commands_for(study)
 
 
 def _num_workers(text: str | None) -> int | tuple[int, int] | None:
@@ -319,7 +336,7 @@ def _ways_in(result: TuneResult) -> list[str]:
         *([("predictions", result.predictions)] if result.predictions else []),
         *([("model", result.model_uri)] if result.model_uri else []),
         *(("tracking", line) for line in result.how_to_open.splitlines()),
-        ("Optuna", f"optuna-dashboard '{result.folder.optuna_url}'"),
+        ("Optuna", f"optuna-dashboard {shlex.quote(result.folder.optuna_url)}"),
     ]
     width = max(len(name) for name, _ in lines)
     return [f"{name:{width}} {text}" for name, text in lines]

@@ -13,13 +13,18 @@ from supercm_ray.search import StudyView
 def list_studies(files: Path, results: Path) -> list[str]:
     """Returns a line for each study file in a folder and for each study in `results`, under a heading each."""
     lines = [f"study files in {files}/"]
-    for path in sorted(files.glob("*.yaml")):
-        lines.append(f"  {path.name:24} {_describe(path)}")
+    for path in sorted(path for path in files.glob("*.yaml") if path.is_file()):
+        lines.append(f"  {_shown(path.name):24} {_describe(path)}")
     lines.append(f"studies begun in {results}/")
     for path in sorted(results.glob("*/study.yaml")):
         lines.append(f"  {path.parent.name:24} {_begun(path)}")
     measured = sorted(results.glob("scale/*/measurements.json"))
     return [*lines, *([f"scaling studies begun in {results}/scale/"] if measured else []), *map(_measured, measured)]
+
+
+def _shown(name: str) -> str:
+    """Returns a file's name as it can be printed: what is no text, and line breaks, are replaced."""
+    return name.encode(errors="replace").decode().replace("\n", "?")
 
 
 def _begun(path: Path) -> str:

@@ -1,7 +1,7 @@
 """What a study file may say, and reading it."""
 
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
-from supercm_ray.config.load import change_study, load_study, on_workers
+from supercm_ray.config.load import change_study, load_for_training, load_study, on_workers
 from supercm_ray.config.plugins import import_plugins
 from supercm_ray.config.registry import Entry, Frozen, OptionsModel, Registry, parse_options, rule_error
 from supercm_ray.config.run import (
@@ -74,6 +74,7 @@ __all__ = [
     "flatten",
     "import_plugins",
     "is_option",
+    "load_for_training",
     "load_study",
     "on_workers",
     "parse_options",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from supercm_ray.config.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from supercm_ray.config.run import Config, Tree, flatten, is_option, set_leaf, set_leaves, to_json
-from supercm_ray.config.study import Study
+from supercm_ray.config.overrides import Override, apply_overrides, inner_model, training_part
+from supercm_ray.config.run import Tree, set_leaves, to_json
+from supercm_ray.config.study import LONGEST_NAME, NAME, Study
+from supercm_ray.config.yaml_text import read_yaml, shorten
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import StudyError, nearest
+
+logger = logging.getLogger(__name__)
+_MOST_LINES = 20
 
 _MODELS_BY_TYPE: dict[str, type[BaseModel]] = {
     "float": FloatDistribution,
@@ -24,65 +29,81 @@ _MODELS_BY_TYPE: dict[str, type[BaseModel]] = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads `1e-3` as a number, `on` and a date as text, and refuses a key given twice."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML defines it as a plain mapping)
-        first: [
-            (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float", ":int", ":bool"))
-        ]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                problem = f"the key `{key}` is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
-    """Reads a whole number as decimal: `010` is ten. (`1:30` does not match and is text.)"""
-    return int(str(loader.construct_scalar(node)))
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d+$"), list("-+0123456789"))
-_Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
-
-
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Reads a study file and checks everything that can be checked without data or a cluster.
 
     Args:
         path: a YAML file.
-        overrides: `key=value` pairs. A key is a leaf of `base` (`algorithm.temperature`) or of the study
-            (`budget.num_trials`); a value is YAML.
+        overrides: `key=value` pairs. A key is a leaf of `base` (`algorithm.temperature`), which is then no longer
+            searched, or of the study (`budget.num_trials`), or the place of a distribution or of one of its keys
+            (`space.algorithm.temperature`), null to remove it; a value is YAML.
 
     Raises:
         StudyError: for anything wrong, each broken rule on a line of its own.
     """
-    path = Path(path)
-    tree = _read(path)
-    tree.setdefault("name", path.stem)
+    study, notes = _load(Path(path), overrides, searching=True)
+    for note in notes:
+        logger.warning("%s", note)
+    return study
+
+
+def load_for_training(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Reads a study file whose base alone is to be trained: keys that an override sets stay searched, and if what only
+    a search uses breaks a rule, it is left out with a warning.
+
+    Args:
+        path: a YAML file.
+        overrides: as for `load_study`.
+
+    Raises:
+        StudyError: for anything wrong with what training uses, each broken rule on a line of its own.
+    """
+    try:
+        return _load(Path(path), overrides, searching=False)[0]
+    except StudyError as error:
+        used = [override for override in overrides if not Override.parse(override).is_search_only]
+        study, _ = _load(Path(path), used, searching=False, part=training_part)
+        reason = str(error).splitlines()[0]
+        logger.warning("only the base is trained, and what a search would refuse is left out: %s", reason)
+        return study
+
+
+def _load(
+    path: Path, given: Sequence[str], *, searching: bool, part: Callable[[Tree], Tree] = dict
+) -> tuple[Study, list[str]]:
+    """Reads a study file and changes it by overrides.
+
+    Args:
+        path: a YAML file.
+        given: `key=value` pairs.
+        searching: whether a key of the base that an override sets is no longer searched.
+        part: returns the part of a file that is used; by default all of it.
+
+    Returns:
+        The study, and sentences about what overrides changed besides.
+    """
+    tree = part(read_yaml(path))
+    overrides = [Override.parse(text) for text in given]
+    names = [override.value for override in overrides if override.key == "name"]
+    tree["name"] = names[-1] if names else tree.get("name") or _name_of(path)
     study = _validate(tree, path.name)
     if not overrides:
-        return study
+        return study, []
     tree = json.loads(study.model_dump_json())
-    for override in sorted(overrides, key=lambda override: is_option(override.partition("=")[0])):
-        _override(tree, override, path.name)
-    return _validate(tree, f"{path.name} with {' '.join(overrides)}")
+    notes = apply_overrides(tree, overrides, path.name, searching=searching)
+    return _validate(part(tree), f"{path.name} with {shorten(' '.join(given))}"), notes
+
+
+def _name_of(path: Path) -> str:
+    """Returns the study's name that a file's name gives."""
+    if re.fullmatch(NAME, path.stem) is None or len(path.stem) > LONGEST_NAME:
+        suggested = re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9_.-]+", "-", path.stem).strip("-")[:LONGEST_NAME] or "study"
+        raise StudyError(
+            f"a study's name must be up to {LONGEST_NAME} letters, digits, `_`, `.` and `-`, the first a letter or "
+            f"digit, got {path.stem!r} from the name of the file {path.name}; give it the key `name`, such as "
+            f"`name: {suggested}`"
+        )
+    return path.stem
 
 
 def change_study(study: Study, values: Mapping[str, object], by: str) -> Study:
@@ -118,70 +139,11 @@ def on_workers(study: Study, num_workers: int | tuple[int, int] | None, use_gpu:
     return change_study(study, values, f"num_workers={num_workers}, use_gpu={use_gpu}") if values else study
 
 
-def _read(path: Path) -> Tree:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StudyError(f"cannot read the study file {path}: {reason}; give the path of a YAML file") from error
-    try:
-        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
-        raise StudyError(f"not valid YAML in {path.name}{place}: {problem}") from error
-    if not isinstance(tree, dict):
-        got = "an empty file" if tree is None else type(tree).__name__
-        raise StudyError(f"a mapping with the key `base` must stand in {path.name}, got {got}")
-    return {str(key): value for key, value in tree.items()}
-
-
-def _override(tree: Tree, override: str, file: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise StudyError(f"an override must be `key=value`, got {override!r}")
-    try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise StudyError(f"the value of an override must be YAML, got {override!r}") from error
-    target = f"base.{key}" if key.split(".")[0] in Config.model_fields else key
-    section = _open_section(tree, target)
-    try:
-        set_leaf(tree, target, value)
-    except (KeyError, TypeError) as error:
-        fixed = {"space", "enqueued_trials", "baseline", "objective"}
-        known = [name.removeprefix("base.") for name, _ in flatten(tree) if name.split(".")[0] not in fixed]
-        known += section
-        raise StudyError(
-            f"unknown key `{key}` on the command line for {file}, got {text!r}; {nearest(key, known)}"
-        ) from error
-
-
-def _open_section(tree: Tree, path: str) -> list[str]:
-    """Adds the optional section that a path leads into, such as `scaling`, if the study has none, and a place for the
-    leaf. Returns the paths of the fields that the section does not set yet.
-    """
-    model: type[BaseModel] = Study
-    *parents, last = path.split(".")
-    for name in parents:
-        inner = _inner_model(model, name) if name in model.model_fields else None
-        if inner is None:
-            return []
-        if tree.get(name) is None:
-            tree[name] = {}
-        tree, model = tree[name], inner
-    free = [".".join([*parents, name]) for name in model.model_fields if name not in tree]
-    if last in model.model_fields:
-        tree.setdefault(last, None)
-    return free
-
-
 def _validate(tree: Tree, file: str) -> Study:
     try:
         study = Study.model_validate_json(to_json(tree))
     except ValidationError as error:
-        raise StudyError("\n".join(_messages(error.errors(), tree, file))) from error
+        raise StudyError("\n".join(_messages(error.errors(include_url=False), tree, file))) from error
     except StudyError as error:
         raise StudyError(f"{error} (in {file})") from error
     except (TypeError, ValueError, RecursionError) as error:
@@ -200,6 +162,8 @@ def _messages(details: Sequence[ErrorDetails], tree: Mapping[str, object], file:
     lines: dict[str, None] = {}
     for detail in details:
         loc = detail["loc"]
+        if len(lines) == _MOST_LINES:
+            return [*lines, f"and more broken rules in {file}"]
         if loc[:-1] in unions and loc[-1] in _PLAIN_TYPES:
             place, _, value = _locate(loc[:-1], tree)
             lines[f"`{place}` must be a boolean, a number or a text in {file}, got {_show(value)}"] = None
@@ -258,18 +222,10 @@ def _locate(loc: tuple[int | str, ...], tree: object) -> tuple[str, type[BaseMod
         elif part in _MODELS_BY_TYPE:
             model = _MODELS_BY_TYPE[part]
         if i < len(loc) - 1 and isinstance(part, str) and part in model.model_fields:
-            model = _inner_model(model, part) or model
+            model = inner_model(model, part) or model
     return place, model, value
 
 
-def _inner_model(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    annotation = model.model_fields[name].annotation
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
 def _show(value: object) -> str:
-    text = repr(value)
+    text = without_credentials(repr(value))
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -24,6 +24,7 @@ from supercm_ray.config.registry import (
     rule_error,
 )
 from supercm_ray.config.training import TrainingConfig
+from supercm_ray.credentials import has_credentials
 
 Leaf = bool | int | float | str | None | tuple[int, ...] | tuple[str, ...]
 Tree: TypeAlias = dict[str, Any]
@@ -251,6 +252,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Config:
+        self._check_credentials()
         name, needs = self.algorithm.name, self.algorithm.requires
         if needs and self.training.unlabeled_batch_size == 0:  # every need is about unlabeled samples
             got = f"unlabeled_batch_size=0 with algorithm.name={name}"
@@ -265,6 +267,15 @@ class Config(Frozen):
             path = "training.backbone_learning_rate_factor"
             raise rule_error(rule, got, path=path, remedy="leave it at 1, or set model.frozen=false")
         return self
+
+    def _check_credentials(self) -> None:
+        """Checks that no text has credentials in it, since every text is kept in records and shown."""
+        for path, value in self.leaves().items():
+            texts = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(text, str) and has_credentials(text) for text in texts):
+                remedy = "leave them out, and give them by environment variables or a credentials file"
+                rule = "an address without credentials, which would be kept in records"
+                raise rule_error(rule, "one with some", path=path, remedy=remedy)
 
     def leaves(self) -> dict[str, Leaf]:
         """Returns the value of every leaf by its dotted path."""

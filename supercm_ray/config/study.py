@@ -31,6 +31,7 @@ from supercm_ray.config.run import AUGMENTATION, FREE_TO_CHANGE, Config, Leaf, f
 from supercm_ray.config.scaling import ScalingConfig
 from supercm_ray.errors import nearest
 
+NAME, LONGEST_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", 100
 _VARIED_DATA = ("label_ratio", "labels_per_class", *AUGMENTATION)
 
 
@@ -143,9 +144,9 @@ def _as_names(value: object) -> object:
 class Study(Frozen):
     """A study file: a base configuration and, optionally, what to search, compare and measure."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
+    name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
     """Name of the study, of its results folder and of the trackers' parent run; by default the file's name without
-    `.yaml`. Up to 100 letters, digits, `_`, `.` and `-`."""
+    `.yaml`. Up to 100 letters, digits, `_`, `.` and `-`, the first a letter or digit."""
     base: Config
     """The configuration that `train` runs and that trials vary."""
     space: dict[str, Distribution] = Field(default_factory=dict)

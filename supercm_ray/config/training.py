@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -94,10 +93,6 @@ class TrainingConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
-        if self.storage_path is not None and "@" in urlsplit(self.storage_path).netloc:
-            remedy = "leave them out, and give them by environment variables or a credentials file"
-            rule = "a URI without credentials, which would be kept in records"
-            raise rule_error(rule, "a URI with some", path="storage_path", remedy=remedy)
         num_steps = self.num_epochs * self.steps_per_epoch
         if self.warmup_steps >= num_steps:
             got = f"warmup_steps={self.warmup_steps} with {num_steps} steps"

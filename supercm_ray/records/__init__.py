@@ -2,7 +2,13 @@
 
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
 from supercm_ray.records.data_summary import DataSummary
-from supercm_ray.records.files import now_ms, read_text, replaced_atomically, write_atomically
+from supercm_ray.records.files import (
+    now_ms,
+    read_text,
+    replaced_atomically,
+    sqlite_url,
+    write_atomically,
+)
 from supercm_ray.records.messages import (
     Arrays,
     EpochMetrics,
@@ -43,5 +49,6 @@ __all__ = [
     "now_ms",
     "read_text",
     "replaced_atomically",
+    "sqlite_url",
     "write_atomically",
 ]

@@ -11,6 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+def sqlite_url(path: Path) -> str:
+    """Returns SQLAlchemy's URL of a SQLite file, whatever characters its path has."""
+    absolute = str(path.resolve())
+    if not {"?", "%"} & set(absolute):
+        return f"sqlite:///{absolute}"
+    from sqlalchemy import URL  # which quotes them in the way that its version reads; a second of imports
+
+    return URL.create("sqlite", database=absolute).render_as_string()
+
+
 def now_ms() -> int:
     """Returns the time in milliseconds since 1970, as MLflow counts it."""
     return int(time.time() * 1000)

@@ -12,6 +12,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from supercm_ray.credentials import without_credentials
+
 Arrays: TypeAlias = dict[str, npt.NDArray[np.generic]]
 
 
@@ -69,13 +71,16 @@ class RunFailed:
 
     Attributes:
         epoch: the last epoch done, from 1; 0 if there is none.
-        reason: one line.
+        reason: one line, in which credentials are hidden.
         by_process: whether its process failed, and not its computation, so that it may be run again.
     """
 
     epoch: int
     reason: str
     by_process: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", without_credentials(self.reason))
 
     @property
     def order(self) -> int:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from supercm_ray.config import Leaf
+from supercm_ray.credentials import without_credentials
 from supercm_ray.records.files import now_ms, read_text, write_atomically
 from supercm_ray.records.messages import Arrays
 
@@ -124,8 +125,8 @@ class RunFolder:
         return self.path / "traceback.txt"
 
     def save_traceback(self, text: str) -> None:
-        """Replaces the file `traceback`."""
-        write_atomically(self.traceback, text + "\n")
+        """Replaces the file `traceback`. Credentials in it are hidden."""
+        write_atomically(self.traceback, without_credentials(text) + "\n")
 
     @property
     def card(self) -> Path:

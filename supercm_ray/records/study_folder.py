@@ -25,7 +25,7 @@ from pathlib import Path
 
 from supercm_ray.errors import StudyError
 from supercm_ray.records.data_summary import DataSummary
-from supercm_ray.records.files import read_text, write_atomically, write_first
+from supercm_ray.records.files import read_text, sqlite_url, write_atomically, write_first
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
 
 
@@ -45,17 +45,24 @@ class StudyFolder:
             StudyError: if the folder holds a study with another base, space or objective.
         """
         path = results / name
-        text = read_text(path / "study.json")
-        if not text:
+        if not (path / "study.json").is_file():
             path.mkdir(parents=True, exist_ok=True)
-            text = write_first(path / "study.json", json.dumps({"study_id": os.urandom(8).hex(), "identity": identity}))
-        folder = cls(path, **json.loads(text))
-        if folder.identity != identity:
+            write_first(path / "study.json", json.dumps({"study_id": os.urandom(8).hex(), "identity": identity}))
+        cls.check_identity(path, identity)
+        return cls.existing(path)
+
+    @classmethod
+    def check_identity(cls, path: Path, identity: str) -> None:
+        """Checks that a folder has this study or none, without creating anything.
+
+        Raises:
+            StudyError: if it has another one.
+        """
+        if (path / "study.json").is_file() and cls.existing(path).identity != identity:
             raise StudyError(
                 f"the study must be the one that {path} was begun with, got another base, space, objective, sampler, "
                 "scheduler, enqueued_trials or baseline; give it another `name`, or move that folder away"
             )
-        return folder
 
     @classmethod
     def existing(cls, path: Path) -> StudyFolder:
@@ -74,7 +81,7 @@ class StudyFolder:
     @property
     def optuna_url(self) -> str:
         """URL of Optuna's storage of the study."""
-        return f"sqlite:///{self.path.resolve() / 'optuna.db'}"
+        return sqlite_url(self.path / "optuna.db")
 
     def data_summary(self) -> DataSummary:
         """Reads the description of the study's data; an empty one if it was not stored."""

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import ray
 
 from supercm_ray.config import Budget
+from supercm_ray.credentials import has_credentials
 from supercm_ray.errors import StudyError, SuperCMError
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.runtime.ray_version import check_ray_version
@@ -38,7 +39,7 @@ def ray_session() -> Iterator[None]:
 
     Without RAY_ADDRESS a cluster of this machine is started on loopback, protected by a token of its own that exists
     in the environment of its processes alone. It ends with this process, however that ends. Ray's processes inherit
-    none of MLflow's variables, such as credentials.
+    none of MLflow's variables, nor a password of PostgreSQL or an address with credentials, other than of a proxy.
 
     Raises:
         StudyError: if the installed version of Ray is not supported.
@@ -57,7 +58,7 @@ def ray_session() -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
     place: dict[str, object] = {"runtime_env": {"env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
     try:
-        with _without_mlflow_variables(), nullcontext() if address else _loopback_node():
+        with _without_trackers_variables(), nullcontext() if address else _loopback_node():
             ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **place)
     except Exception as error:  # Ray raises a bare one where a process of its own is late
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -84,12 +85,22 @@ def _check_reachable(address: str) -> None:
 
 
 @contextmanager
-def _without_mlflow_variables() -> Iterator[None]:
-    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MLFLOW_")}
+def _without_trackers_variables() -> Iterator[None]:
+    names = [name for name, value in os.environ.items() if _is_for_trackers(name, value)]
+    kept = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:
         os.environ.update(kept)
+
+
+def _is_for_trackers(name: str, value: str) -> bool:
+    """Returns whether a variable is of no use but to trackers, which workers do not call: what workers read object
+    stores with is not.
+    """
+    if name.startswith("MLFLOW_") or name == "PGPASSWORD":
+        return True
+    return has_credentials(value) and "://" in value and not name.lower().endswith("_proxy")
 
 
 def _loopback_node() -> AbstractContextManager[None]:

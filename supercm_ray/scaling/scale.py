@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from supercm_ray.config import ScalingConfig, Study, check_scaling, scaling_of
+from supercm_ray.config import Study, scaling_of
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
@@ -20,7 +20,7 @@ from supercm_ray.scaling.measurements_file import MeasurementsFile
 from supercm_ray.scaling.plan import identity
 from supercm_ray.scaling.report import ScalingReport, build_scaling_report
 from supercm_ray.scaling.workers import ray_session
-from supercm_ray.tracking import BackgroundTracker, background, make_tracker, provenance, tracker_names
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker, provenance
 from supercm_ray.training.preflight import load_checked
 
 
@@ -40,25 +40,24 @@ class ScaleResult:
     measurements: Measurements
     report: ScalingReport
     folder: StudyFolder
-    tracking_uri: str
+    tracking_uri: str = field(repr=False)  # which may have credentials
     run_id: str
     how_to_open: str
 
 
 def scale(
     study: Study,
-    scaling: ScalingConfig | None = None,
     *,
     results: Path,
     callback: Callback | None = None,
     plots: bool = True,
     command: str = "",
 ) -> ScaleResult:
-    """Makes the measurements that a study's scaling section asks for and that are missing, and reports.
+    """Makes the measurements that a study's scaling section asks for and that are missing, and reports (see
+    `supercm_ray.scale`, which checks the study).
 
     Args:
         study: the result of `load_study`. Its base is timed and trained; its space is searched.
-        scaling: what to measure, instead of the study's own section.
         results: the results folder; the scaling study has a folder of its own in `scale` there.
         callback: called with the progress.
         plots: whether to draw the report's plots.
@@ -69,10 +68,7 @@ def scale(
         WorkersError: if the workers failed again and again.
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
-    scaling = scaling or scaling_of(study)
-    study = study.model_copy(update={"scaling": scaling})
-    check_scaling(study, scaling)
-    tracker_names(study)
+    scaling = scaling_of(study)
     dataset = load_checked(study)
     key = identity(study, scaling)
     folder = StudyFolder.open(results / "scale", f"{study.name}-{scaling.mode}-{key[:8]}", key)

@@ -1,10 +1,9 @@
 """Trackers, which copy the records to experiment tracking tools. Only `tracking.mlflow` imports MLflow."""
 
 from supercm_ray.tracking.background import BackgroundTracker, background
-from supercm_ray.tracking.messages import without_credentials
 from supercm_ray.tracking.provenance import Provenance, provenance
 from supercm_ray.tracking.tracker import TRACKERS, TrackedModel, Tracker, TrackerFactory
-from supercm_ray.tracking.trackers import make_tracker, tracker_names
+from supercm_ray.tracking.trackers import check_trackers, make_tracker, tracker_names
 
 __all__ = [
     "TRACKERS",
@@ -14,8 +13,8 @@ __all__ = [
     "Tracker",
     "TrackerFactory",
     "background",
+    "check_trackers",
     "make_tracker",
     "provenance",
     "tracker_names",
-    "without_credentials",
 ]

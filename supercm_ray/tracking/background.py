@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
 from supercm_ray.records import Status
-from supercm_ray.tracking.messages import reason_of, without_credentials
+from supercm_ray.tracking.messages import reason_of
 from supercm_ray.tracking.tracker import TrackedModel, Tracker
 
 logger = logging.getLogger(__name__)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-
-def without_credentials(text: str) -> str:
-    """Returns the text with the user and password of any URL in it hidden."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+from supercm_ray.credentials import without_credentials
 
 
 def reason_of(error: BaseException) -> str:

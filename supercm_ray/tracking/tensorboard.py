@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class TensorBoardTracker:
         """Stores the study's folder, whose runs are written."""
         self._folder = folder
         self.uri = str(folder.path.resolve())
-        self.how_to_open = f"tensorboard --logdir '{self.uri}'"
+        self.how_to_open = f"tensorboard --logdir {shlex.quote(self.uri)}"
         self._writers: dict[str, SummaryWriter] = {}
         self._written: dict[str, int] = {}
         self._ended: dict[str, RunRecord] = {}

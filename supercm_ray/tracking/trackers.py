@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 from supercm_ray.config import Study, import_plugins
 from supercm_ray.errors import StudyError, SuperCMError, TrackingError, nearest
@@ -13,10 +15,12 @@ from supercm_ray.tracking.null import NullTracker
 from supercm_ray.tracking.tracker import TRACKERS, Tracker
 
 VARIABLE = "SUPERCM_TRACKING"
+_MISREAD = re.compile(r"\?|%[0-9A-Fa-f]{2}|'.*\"|\".*'", re.DOTALL)  # what MLflow 3 misreads in the path of its files
 
 
 @TRACKERS.register("mlflow")
 def _mlflow(study: Study, folder: StudyFolder) -> Tracker:
+    check_mlflow_folder()
     from supercm_ray.tracking.mlflow import MlflowTracker
 
     return MlflowTracker(study, folder)
@@ -37,6 +41,31 @@ def _tensorboard(study: Study, folder: StudyFolder) -> Tracker:
 @TRACKERS.register("none")
 def _none(study: Study, folder: StudyFolder) -> Tracker:
     return NullTracker()
+
+
+def check_mlflow_folder() -> None:
+    """Checks that MLflow can store its files in the working directory, if it is to.
+
+    Raises:
+        TrackingError: if the directory's path has characters that it misreads.
+    """
+    found = _MISREAD.search(str(Path.cwd()))
+    if found and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise TrackingError(
+            f"the working directory must have a path that MLflow can read for its mlflow.db, got {found[0]!r} in "
+            f"{str(Path.cwd())!r}; give the command in another one, set MLFLOW_TRACKING_URI, or set {VARIABLE}=none"
+        )
+
+
+def check_trackers(study: Study) -> None:
+    """Checks that a study's trackers exist and can store their files, as far as that can be known without them.
+
+    Raises:
+        StudyError: for a name that is not registered.
+        TrackingError: for a tracker that cannot be used.
+    """
+    if "mlflow" in tracker_names(study):
+        check_mlflow_folder()
 
 
 def tracker_names(study: Study) -> tuple[str, ...]:

@@ -38,8 +38,8 @@ class Continuation:
         """The labels of the new run's record."""
         return {CONTINUED_FROM: self.former.name, "test_was_read_before": self._has_read_test}
 
-    def check(self, study: Study, dataset: Dataset) -> None:
-        """Checks that the study can go on from the run, and warns if that run has read the test split.
+    def check_config(self, study: Study) -> None:
+        """Checks that the study can go on from the run, as far as that needs no data.
 
         Raises:
             StudyError: if the study has other data, another model, algorithm or optimizer, or not more epochs.
@@ -51,6 +51,13 @@ class Continuation:
                 f"`training.num_epochs` must be above the {done} epochs of {self.former.name} to continue it, got "
                 f"{wanted}; raise it"
             )
+
+    def check_splits(self, study: Study, dataset: Dataset) -> None:
+        """Checks that the study has the run's splits, and warns if that run has read the test split.
+
+        Raises:
+            StudyError: if the splits are others.
+        """
         if not _equal(Splits.load(self.former.run.splits), split_dataset(dataset, study.base)):
             raise StudyError(
                 f"the data must be those that {self.former.name} was trained on, got other splits of "

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -29,7 +29,7 @@ from supercm_ray.execution.phases import (
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import CheckpointStore, StudyFolder, write_atomically
 from supercm_ray.search import Row
-from supercm_ray.tracking import BackgroundTracker, background, make_tracker, tracker_names
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.model import tracked_model
@@ -62,7 +62,7 @@ class TuneResult:
     folder: StudyFolder
     report: Report
     predictions: Path | None
-    tracking_uri: str
+    tracking_uri: str = field(repr=False)  # which may have credentials
     run_id: str
     model_uri: str
     how_to_open: str
@@ -71,12 +71,7 @@ class TuneResult:
 def tune(
     study: Study, executor: Executor, *, results: Path, callback: Callback | None = None, plots: bool = True
 ) -> TuneResult:
-    """Searches a study's space, runs the finalists, and reports (see `supercm_ray.tune`)."""
-    if not study.space:
-        raise StudyError(f"a study to tune must search something, got an empty `space` in {study.source}; use train")
-    if study.base.training.device == "cuda" and not study.budget.gpus_per_worker:
-        raise no_gpu(study)
-    tracker_names(study)
+    """Searches a study's space, runs the finalists, and reports (see `supercm_ray.tune`, which checks the study)."""
     dataset = load_checked(study, all_seeds=True)
     folder = StudyFolder.open(results, study.name, study.identity())
     with folder.lock(), interruptible():
@@ -129,14 +124,6 @@ def _alone(folder: StudyFolder) -> Iterator[bool]:
             yield False
         else:
             yield True
-
-
-def no_gpu(study: Study) -> StudyError:
-    """Returns the error of a study that trains on a GPU and reserves none for its workers."""
-    return StudyError(
-        "each worker must be given a GPU, budget.gpus_per_worker above 0, for base.training.device=cuda in "
-        f"{study.source}, got 0; set it, or take `auto`"
-    )
 
 
 def check_storage(folder: StudyFolder, key: str, config: Config) -> None:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from supercm_ray.config import Config, Study, on_workers
-from supercm_ray.errors import InterruptedStudyError, StudyError
+from supercm_ray.errors import InterruptedStudyError
 from supercm_ray.execution.attempts import job_of
 from supercm_ray.execution.executor import Executor, Run
 from supercm_ray.execution.interruption import check_interrupt, interruptible
 from supercm_ray.execution.phases import describe_data
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder
-from supercm_ray.tracking import background, make_tracker, tracker_names
+from supercm_ray.tracking import background, make_tracker
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.continued import Continuation
 from supercm_ray.tuning.found_run import FoundRun, find_run
 from supercm_ray.tuning.model import tracked_model
-from supercm_ray.tuning.study import check_storage, no_gpu
+from supercm_ray.tuning.study import check_storage
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +40,7 @@ class TrainResult:
 
     metrics: dict[str, float]
     checkpoint: str
-    tracking_uri: str
+    tracking_uri: str = field(repr=False)  # which may have credentials
     run_id: str
     model_uri: str
     how_to_open: str
@@ -57,12 +55,11 @@ def train(
     callback: Callback | None = None,
     continue_from: str | Path | None = None,
 ) -> TrainResult:
-    """Runs a base configuration once (see `supercm_ray.train`)."""
-    tracker_names(study)
+    """Runs a base configuration once (see `supercm_ray.train`, which checks the study)."""
     before = None if continue_from is None else Continuation(find_run(continue_from, results, begun_anew=True))
     dataset = load_checked(study)
     if before is not None:
-        before.check(study, dataset)
+        before.check_splits(study, dataset)
     identity = study.identity() if before is None else before.identity(study)
     folder = StudyFolder.open(results / "train", f"{study.name}-{identity[:8]}", identity)
     key = f"train/{study.name}"
@@ -88,19 +85,10 @@ def placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use
     """Returns the study with the workers and GPUs that a caller asks for.
 
     Raises:
-        StudyError: if the workers cannot share the study's batches evenly, or this process is to train on a GPU and has
-            none.
+        StudyError: if the workers cannot share the study's batches evenly.
     """
     study = Study(name="config", base=study) if isinstance(study, Config) else study
-    study = on_workers(study, num_workers, use_gpu)
-    alone = study.budget.worker_range == (1, 1)
-    if alone and study.base.training.device == "cuda" and not torch.cuda.is_available():
-        raise StudyError(
-            f"a GPU must be visible to this process for training.device=cuda in {study.source}, got none; take `auto`"
-        )
-    if not alone and study.base.training.device == "cuda" and not study.budget.gpus_per_worker:
-        raise no_gpu(study)
-    return study
+    return on_workers(study, num_workers, use_gpu)
 
 
 def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test: bool) -> RunRecord:

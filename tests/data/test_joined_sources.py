@@ -56,9 +56,7 @@ def test_columns_that_are_missing_or_too_many(table: pd.DataFrame, tmp_path: Pat
     dataset, _ = checked(config(arrays(tmp_path, "a.csv", unlabeled=beside("b.csv"))))
     np.testing.assert_allclose(dataset.images[60:, :, 0, 0], vectors(9, 2)[0], rtol=1e-6)
     more.drop(columns="c").to_csv(tmp_path / "b.csv", index=False)
-    assert "`c`" in stopped(
-        config(arrays(tmp_path, "a.csv", unlabeled=beside("b.csv")))
-    )
+    assert "`c`" in stopped(config(arrays(tmp_path, "a.csv", unlabeled=beside("b.csv"))))
 
 
 def test_new_tables_take_the_order_of_the_model(table: pd.DataFrame, tmp_path: Path) -> None:

@@ -216,4 +216,4 @@ def test_several_workers_are_refused_with_the_remedy(place: Place, short: Study)
     study = short.model_copy(update={"budget": short.budget.model_copy(update={"num_workers": 2})})
     with pytest.raises(StudyError, match=r"got budget\.num_workers=2; set it to 1, or take the executor `ray`"):
         tune(study, executor="in-process")
-    assert not place.folder.runs()
+    assert not (place.path / "results").exists()

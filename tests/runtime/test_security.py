@@ -14,7 +14,12 @@ from .processes import below, listening_addresses, trial_runners
 
 
 def test_ray_listens_on_loopback_and_its_processes_hold_no_credentials(place: Place) -> None:
-    place.more = {"MLFLOW_TRACKING_PASSWORD": "topsecret-pw", "MLFLOW_TRACKING_TOKEN": "topsecret-token"}
+    place.more = {
+        "MLFLOW_TRACKING_PASSWORD": "topsecret-pw",
+        "MLFLOW_TRACKING_TOKEN": "topsecret-token",
+        "DATABASE_URL": "postgresql://user:topsecret-url@host/db",
+        "PGPASSWORD": "topsecret-postgresql",
+    }
     process = place.start("tune", "tiny.yaml", "training.steps_per_epoch=40", "training.num_epochs=20")
     place.wait_for(process, "trials/*/metrics.jsonl", 2)
     addresses = listening_addresses(process.pid)

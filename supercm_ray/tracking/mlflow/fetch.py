@@ -9,8 +9,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
-from supercm_ray.tracking.messages import reason_of, without_credentials
+from supercm_ray.tracking.messages import reason_of
 from supercm_ray.tracking.mlflow.model import WHOLE_MODEL
 from supercm_ray.tracking.mlflow.place import SQLITE, tracking_uri
 from supercm_ray.tracking.mlflow.tracker import MODEL_URI
@@ -28,7 +29,7 @@ def fetch_model(address: str, into: Path) -> Path:
         TrackingError: if MLflow does not have it, or it is not a model of this package.
     """
     uri = tracking_uri()
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    if uri.startswith(SQLITE) and "?" not in uri and not Path(uri.removeprefix(SQLITE)).exists():
         raise TrackingError(
             f"MLflow must be reachable for {address}, got no database at {uri}; set MLFLOW_TRACKING_URI"
         )

@@ -12,11 +12,12 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
-from supercm_ray.tracking.messages import reason_of, without_credentials
+from supercm_ray.tracking.messages import reason_of
 
-EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 SQLITE = "sqlite:///"
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 
 
 def tracking_uri() -> str:

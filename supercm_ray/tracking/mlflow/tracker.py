@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from supercm_ray.config import Study
+from supercm_ray.credentials import without_credentials
 from supercm_ray.records import RunRecord, RunView, Status, StudyFolder, now_ms
-from supercm_ray.tracking.messages import without_credentials
 from supercm_ray.tracking.mlflow.model import log_model
 from supercm_ray.tracking.mlflow.place import connect, tracking_uri
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
@@ -41,7 +42,10 @@ class MlflowTracker:
     def how_to_open(self) -> str:
         """The server's address, or the command that serves the database."""
         shown = without_credentials(self.uri)
-        return f"open {shown}" if self.uri.startswith("http") else f"mlflow ui --backend-store-uri '{shown}'"
+        if self.uri.startswith("http"):
+            return f"open {shown}"
+        hidden = shown != self.uri  # the shell knows what is not shown
+        return "mlflow ui --backend-store-uri " + ('"$MLFLOW_TRACKING_URI"' if hidden else shlex.quote(shown))
 
     def open_study(self) -> str:
         """Finds or creates the parent run and sets it running; runs written from now on are its children."""
