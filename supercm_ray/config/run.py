@@ -62,12 +62,13 @@ class DataConfig(PlaceConfig):
 
     unlabeled: PlaceConfig | None = None
     """Data set of further unlabeled samples, whose labels are not read and may be absent; test samples that it keeps
-    itself are left out. Images are scaled to the size of those of `data.name`; `root` and options such as `image_size` that are omitted here are those of `data.name`."""
+    itself are left out. Images are scaled to the size of those of `data.name`; `root` and options such as `image_size`
+    that are omitted here are those of `data.name`."""
     test: PlaceConfig | None = None
-    """Data set of the test samples, all labeled, with classes of `data.name`, of which some may be absent; of one that
-    keeps test samples itself, those alone. It replaces
-    test samples that `data.name` keeps itself or that `test_fraction` would take; with a `target`, those of the target.
-    `root` and options such as `image_size` that are omitted here are those of `data.name`."""
+    """Data set of the test samples, all labeled, with classes of `data.name`, of which some may be absent; of a data
+    set that keeps test samples itself, those alone. It replaces test samples that `data.name` keeps itself or that
+    `test_fraction` would take; with a `target`, those of the target. `root` and options such as `image_size` that are
+    omitted here are those of `data.name`."""
     target: PlaceConfig | None = None
     """Data set of the target domain, for domain adaptation. Unlabeled and test samples then come from this data set,
     labeled and validation samples from the source, which is the data set `data.name`. The target needs no labels: those
