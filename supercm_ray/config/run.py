@@ -62,12 +62,14 @@ class DataConfig(PlaceConfig):
     """The data set, its split into labeled, unlabeled, validation and test samples, and the augmentation."""
 
     unlabeled: PlaceConfig | None = None
-    """Data set of further unlabeled samples, whose labels are not read and may be absent. Images are scaled to the size
-    of those of `data.name`; `root` and options such as `image_size` that are omitted here are those of `data.name`."""
+    """Data set of further unlabeled samples, whose labels are not read and may be absent; test samples that it keeps
+    itself are left out. Images are scaled to the size of those of `data.name`; `root` and options such as `image_size`
+    that are omitted here are those of `data.name`."""
     test: PlaceConfig | None = None
-    """Data set of the test samples, all labeled, with classes of `data.name`, of which some may be absent. It replaces
-    test samples that `data.name` keeps itself or that `test_fraction` would take; with a `target`, those of the target.
-    `root` and options such as `image_size` that are omitted here are those of `data.name`."""
+    """Data set of the test samples, all labeled, with classes of `data.name`, of which some may be absent; of a data
+    set that keeps test samples itself, those alone. It replaces test samples that `data.name` keeps itself or that
+    `test_fraction` would take; with a `target`, those of the target. `root` and options such as `image_size` that are
+    omitted here are those of `data.name`."""
     target: PlaceConfig | None = None
     """Data set of the target domain, for domain adaptation. Unlabeled and test samples then come from this data set,
     labeled and validation samples from the source, which is the data set `data.name`. The target needs no labels: those
@@ -81,7 +83,8 @@ class DataConfig(PlaceConfig):
     """Path of a file that says which samples are `labeled`, `unlabeled`, `val` and `test`, by index or by file name:
     npz (arrays of these names, such as the splits.npz of a former run), json (an object of lists), csv (columns `split`
     and `index` or `name`), or npy (indices of the labeled samples). `{seed}` in it stands for the seed of the run. A
-    split that the file omits is made as without the file, of the samples that are left."""
+    split that the file omits is made as without the file, of the samples that are left. Where `test` is listed, test
+    samples that the data set keeps itself and the file does not list are left out."""
     label_ratio: float | None = Field(None, gt=0, le=1)
     """Fraction of the training samples with a known label whose labels are used, above 0 up to 1, which uses all. Set
     either this or `labels_per_class`, or neither to use all known labels."""
@@ -89,7 +92,8 @@ class DataConfig(PlaceConfig):
     """Number of labeled samples of each class, from 1. Set either this or `label_ratio`, or neither to use all known
     labels."""
     labeled_in_unlabeled: bool = False
-    """Whether the labeled samples are also among the unlabeled ones, without their labels."""
+    """Whether the labeled samples are also among the unlabeled ones, without their labels. Not with a `target`, whose
+    samples are the unlabeled ones."""
     val_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of the samples with a known label used for validation, between 0 and 1; samples of a given test set do
     not count. Their labels count towards the label budget. Without effect for a data set that has validation samples of

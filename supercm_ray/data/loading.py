@@ -112,7 +112,7 @@ def join_domains(source: Dataset, target: Dataset) -> Dataset:
         source = replace(source, notes=(*source.notes, left))
     first, num_target = len(source.labels), len(target.labels)
     labels = _labels_in(source, target, "target", lacking=bool((target.labels == UNLABELED).any()))
-    joined = _append(source, target, labels, "target")
+    joined = _append(_noting_numbers(source, target, "target"), target, labels, "target")
     return replace(
         joined,
         name=f"{source.name} to {target.name}",
@@ -153,7 +153,8 @@ def _add_test(dataset: Dataset, test: Dataset) -> Dataset:
     if dataset.test_indices is not None:
         dataset = _kept(dataset, np.setdiff1d(np.arange(len(dataset.labels)), dataset.test_indices))
     first = len(dataset.labels)
-    joined = _append(dataset, test, _labels_in(dataset, test, "test", lacking=True), "test")
+    labels = _labels_in(dataset, test, "test", lacking=True)
+    joined = _append(_noting_numbers(dataset, test, "test"), test, labels, "test")
     return replace(_of_target(joined, len(test.labels)), test_indices=np.arange(first, len(joined.labels)))
 
 
@@ -240,6 +241,23 @@ def _labels_in(dataset: Dataset, more: Dataset, key: str, *, lacking: bool) -> L
         return more.labels
     place = np.array([names.index(name) for name in others] + [UNLABELED], dtype=np.int64)
     return place[more.labels]
+
+
+def _noting_numbers(dataset: Dataset, more: Dataset, key: str) -> Dataset:
+    """Returns the data set with a note if classes are matched by number although one side names them."""
+    named, plain = (dataset, more) if dataset.has_class_names else (more, dataset)
+    names, numbers = named.class_names, plain.class_names
+    if (
+        plain.has_class_names
+        or not named.has_class_names
+        or not names
+        or not numbers
+        or names[: len(numbers)] == numbers
+    ):
+        return dataset
+    pairs = ", ".join(f"{number} is {name}" for number, name in zip(numbers[:3], names, strict=False))
+    note = f"classes of data.{key} are matched by their order, since {plain.name} has numbers for them: {pairs}"
+    return replace(dataset, notes=(*dataset.notes, note))
 
 
 def _other_classes(dataset: Dataset, more: Dataset, key: str, *, named: bool) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 
 from supercm_ray.data.dataset import Dataset
 from supercm_ray.data.images import Digests, digests_of
 from supercm_ray.data.splits import Splits
 from supercm_ray.errors import StudyError
 
+_Numbers = npt.NDArray[np.intp]
+"""For each sample a number that identical samples share."""
 _FEWEST_DISTINCT = 10
 """Fewest different samples of a test set for which it is refused if training has them all."""
 
@@ -43,15 +46,17 @@ def check_overlap(dataset: Dataset, splits: Splits, digests: Digests) -> tuple[s
     Raises:
         StudyError: if a test set that was given consists of training samples, or source and target of the same samples.
     """
-    _check_domains(dataset, digests)
-    _check_test(dataset, splits, digests)
+    same = np.unique(digests, return_inverse=True)[1]
+    _check_domains(dataset, same)
+    _check_test(dataset, splits, same)
     notes = []
     for name, other in (("test", "training"), ("val", "training"), ("test", "val")):
         mine, theirs = getattr(splits, name), getattr(splits, other)
-        shared = mine[np.isin(digests[mine], digests[np.setdiff1d(theirs, mine)])]
+        theirs = np.setdiff1d(theirs, mine)
+        shared = mine[np.isin(same[mine], same[theirs])]
         if not len(shared):
             continue
-        twin = theirs[digests[theirs] == digests[shared[0]]][0]
+        twin = theirs[same[theirs] == same[shared[0]]][0]
         words = "validation" if name == "val" else name
         others = "validation" if other == "val" else other
         notes.append(
@@ -61,30 +66,30 @@ def check_overlap(dataset: Dataset, splits: Splits, digests: Digests) -> tuple[s
     return tuple(notes)
 
 
-def _check_test(dataset: Dataset, splits: Splits, digests: Digests) -> None:
+def _check_test(dataset: Dataset, splits: Splits, same: _Numbers) -> None:
     """Checks that a test set of its own does not consist of samples used for training and validation, if it has enough
     different ones for this to be no chance.
     """
     test = splits.test
     used = np.setdiff1d(np.union1d(splits.training, splits.val), test)
-    distinct = np.unique(digests[test])
+    distinct = np.unique(same[test])
     if dataset.test_indices is None or len(distinct) < min(_FEWEST_DISTINCT, len(test)):
         return
-    if len(test) and len(used) and np.isin(distinct, digests[used]).all():
-        twin = used[digests[used] == digests[test[0]]][0]
+    if len(test) and len(used) and np.isin(distinct, same[used]).all():
+        twin = used[same[used] == same[test[0]]][0]
         raise StudyError(
             f"the test samples must not be training or validation samples for data.name={dataset.name}, got all "
             f"{len(test)} of them identical to such (sample {test[0]} to {twin}); name another test set"
         )
 
 
-def _check_domains(dataset: Dataset, digests: Digests) -> None:
+def _check_domains(dataset: Dataset, same: _Numbers) -> None:
     """Checks that source and target are not the same samples."""
     target = dataset.target_indices
     if target is None:
         return
-    source = np.setdiff1d(np.arange(len(digests)), target)
-    smaller, larger = sorted((np.unique(digests[source]), np.unique(digests[target])), key=len)
+    source = np.setdiff1d(np.arange(len(same)), target)
+    smaller, larger = sorted((np.unique(same[source]), np.unique(same[target])), key=len)
     if len(smaller) >= _FEWEST_DISTINCT and np.isin(smaller, larger).all():
         raise StudyError(
             f"source and target must hold different samples for data.target, got all {len(smaller)} different samples "

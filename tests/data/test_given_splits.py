@@ -126,9 +126,7 @@ def test_a_listed_test_leaves_out_others_of_its_own(tmp_path: Path) -> None:
         used = np.concatenate([splits.labeled, splits.unlabeled, splits.val])
         assert not np.isin(used, tested.test_indices).any()
     listed = config(write(tmp_path / "lists.json", {"labeled": [0, 1, 2], "unlabeled": [29, 30]}))
-    with pytest.raises(
-        StudyError, match=r"unlabeled samples must not be among its own test samples .* the first is 30"
-    ):
+    with pytest.raises(StudyError, match=r"unlabeled samples must not be among its own test samples .* first is 30"):
         split_dataset(dataclasses.replace(DATASET, test_indices=np.arange(30, 60)), listed)
 
 

@@ -112,6 +112,18 @@ def test_test_samples_of_a_target_need_labels(tmp_path: Path) -> None:
     assert splits.counts["test"] == 60
 
 
+def test_classes_that_are_matched_by_their_order_are_said(tmp_path: Path) -> None:
+    for seed, (file, names) in enumerate({"a.npz": np.array(["cat", "dog", "owl"]), "b.npz": np.arange(3)}.items()):
+        inputs, labels = vectors(60, seed)
+        np.savez(tmp_path / file, images=inputs, labels=names[labels])
+    said = "has numbers for them: 0 is cat, 1 is dog, 2 is owl"
+    for first, other in (("a.npz", "b.npz"), ("b.npz", "a.npz")):
+        for key in ("test", "target"):
+            dataset, _ = checked(config(arrays(tmp_path, first, **{key: beside(other)})))
+            assert [note.startswith(f"classes of data.{key}") and said in note for note in dataset.notes] == [True]
+            assert np.array_equal(dataset.labels[60:], np.arange(60) % 3)
+
+
 def test_pixels_of_other_types_keep_their_range(tmp_path: Path) -> None:
     images = noise(60, 5, 5)
     kinds = {
