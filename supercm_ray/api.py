@@ -14,7 +14,7 @@ from supercm_ray.execution.recorder import Callback
 from supercm_ray.inference import Embedded, Model, Predictions, PredictResult
 from supercm_ray.inference import embed as _embed
 from supercm_ray.inference import predict_files as _predict_files
-from supercm_ray.records import StudyFolder
+from supercm_ray.records import StudyFolder, read_study
 from supercm_ray.scaling.scale import ScaleResult
 from supercm_ray.scaling.scale import scale as _scale
 from supercm_ray.training import choose_device
@@ -153,7 +153,7 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
     path = Path(study)
     name = load_study(path).name if path.suffix in (".yaml", ".yml") else str(study)
     folder = StudyFolder.existing(results / name)
-    return _report(load_study(folder.path / "study.yaml"), folder)
+    return _report(read_study(folder.path), folder)
 
 
 def scale(

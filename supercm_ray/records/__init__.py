@@ -2,7 +2,20 @@
 
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
 from supercm_ray.records.data_summary import DataSummary
-from supercm_ray.records.files import now_ms, read_text, replaced_atomically, write_atomically
+from supercm_ray.records.files import (
+    check_writable,
+    damaged,
+    now_ms,
+    read_arrays,
+    read_text,
+    read_tree,
+    reading,
+    reason_of,
+    replaced_atomically,
+    write_arrays,
+    write_atomically,
+    writing,
+)
 from supercm_ray.records.messages import (
     Arrays,
     EpochMetrics,
@@ -16,6 +29,7 @@ from supercm_ray.records.messages import (
     TimingStarted,
 )
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
+from supercm_ray.records.study_file import read_study, write_study
 from supercm_ray.records.study_folder import StudyFolder
 
 __all__ = [
@@ -40,8 +54,18 @@ __all__ = [
     "StudyFolder",
     "TimingMessage",
     "TimingStarted",
+    "check_writable",
+    "damaged",
     "now_ms",
+    "read_arrays",
+    "read_study",
     "read_text",
+    "read_tree",
+    "reading",
+    "reason_of",
     "replaced_atomically",
+    "write_arrays",
     "write_atomically",
+    "write_study",
+    "writing",
 ]

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from supercm_ray.config import ScalingConfig, Study, check_scaling, scaling_of
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import StudyFolder, write_atomically
+from supercm_ray.records import StudyFolder, write_study
 from supercm_ray.scaling.analysis import analyse
 from supercm_ray.scaling.measure import ScalingRun
 from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance
@@ -77,7 +75,7 @@ def scale(
     key = identity(study, scaling)
     folder = StudyFolder.open(results / "scale", f"{study.name}-{scaling.mode}-{key[:8]}", key)
     with folder.lock(), interruptible():
-        write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        write_study(folder.path, study)
         named = study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"})
         with background(make_tracker(named, folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)

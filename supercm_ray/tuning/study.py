@@ -9,8 +9,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from supercm_ray.config import Config, Study
 from supercm_ray.data import Dataset
 from supercm_ray.errors import StudyError
@@ -27,8 +25,8 @@ from supercm_ray.execution.phases import (
     run_search,
 )
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import CheckpointStore, StudyFolder, write_atomically
-from supercm_ray.search import Row
+from supercm_ray.records import CheckpointStore, StudyFolder, write_study
+from supercm_ray.search import Row, StudyView, load_plan, save_plan
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker, tracker_names
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.found_run import FoundRun
@@ -77,7 +75,8 @@ def tune(
     folder = StudyFolder.open(results, study.name, study.identity())
     with folder.lock(), interruptible():
         check_storage(folder, "trials", study.base)
-        write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        write_study(folder.path, study)
+        StudyView.read(study, folder)  # what is damaged is told before anything is started
         with background(make_tracker(study, folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
@@ -87,6 +86,8 @@ def tune(
                 if not has_work(view):
                     reconcile_optuna(view)
                     check_planned(view)
+                    if load_plan(folder) is None:
+                        save_plan(folder, view.planned)
                 else:
                     with executor.session(study.budget), closing_on_error(recorder, tracker.close_study):
                         run_search(recorder, executor)

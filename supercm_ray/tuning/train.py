@@ -64,6 +64,7 @@ def train(
     folder = StudyFolder.open(results / "train", f"{study.name}-{identity[:8]}", identity)
     key = f"train/{study.name}"
     with folder.lock(), interruptible():
+        folder.run(key).view()  # what is damaged is told before anything is started
         with background(make_tracker(study, folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
@@ -108,6 +109,7 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
     check_storage(recorder.folder, run.key, study.base)
     if not finished:
         recorder.begin(run)
+    recorder.splits(run)
     try:
         _run(recorder, executor, run, evaluate_test and not (former and former.summary))
     except BaseException as error:
