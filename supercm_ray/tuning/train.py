@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from supercm_ray.config import Config, Study, on_workers
-from supercm_ray.errors import InterruptedStudyError, StudyError
+from supercm_ray.errors import InterruptedStudyError, StorageError, StudyError, SuperCMError
 from supercm_ray.execution.attempts import job_of
 from supercm_ray.execution.executor import Executor, Run
 from supercm_ray.execution.interruption import check_interrupt, interruptible
@@ -114,8 +114,13 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
         _run(recorder, executor, run, evaluate_test and not (former and former.summary))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            recorder.interrupt()
+            with suppress(SuperCMError):
+                recorder.interrupt()
             raise InterruptedStudyError(f"{study.name} was interrupted; the same command resumes it") from None
+        if isinstance(error, StorageError):  # nothing is wrong with the run
+            with suppress(SuperCMError):
+                recorder.interrupt()
+            raise
         if not finished:  # what only evaluates the test split takes nothing back
             recorder.end(run.key, "failed", RunFailed(0, str(error)))
         raise
