@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.report import Report, build_report
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,11 @@ def report(study: Study, folder: StudyFolder) -> Report:
     """
     tracker = make_tracker(study, folder)
     made = build_report(study, folder)
+    if made.rows and not (folder.path / "optuna.db").exists():
+        logger.warning(
+            "%s is missing; `supercm-ray tune` makes it anew from the records, if optuna-dashboard is to show it",
+            folder.path / "optuna.db",
+        )
     with _alone(folder) as alone, background(tracker, catch_up=alone) as guarded:
         is_open = guarded.attach_study()
         _log_report(guarded, made, folder)
