@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +109,8 @@ def test_other_data_or_models_are_refused(overrides: dict[str, object], expected
 
 
 def test_a_run_that_has_not_finished_is_refused(results: Path) -> None:
-    path = next((results / "train").iterdir()) / "train" / "tiny" / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "running"}))
+    run = StudyFolder.existing(next((results / "train").iterdir())).run("train/tiny")
+    run.write(replace(run.known_record(), status="running"))
     with pytest.raises(StudyError, match="a run must have finished, got status running"):
         train(results, {"training.num_epochs": 4}, continue_from="tiny")
 

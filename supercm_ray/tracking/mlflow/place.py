@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -14,9 +11,9 @@ from mlflow.exceptions import MlflowException
 
 from supercm_ray.errors import TrackingError
 from supercm_ray.tracking.messages import reason_of, without_credentials
+from supercm_ray.tracking.mlflow.database import SQLITE, with_database
 
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
-SQLITE = "sqlite:///"
 
 
 def tracking_uri() -> str:
@@ -39,17 +36,21 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
     for name in ("mlflow", "alembic"):  # which announce each table of a new database
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        _make_database(uri)
-        client = MlflowClient(uri)
-        return client, _find_experiment(client, uri)
+        return with_database(uri, lambda: _connect(uri))
     except TrackingError:
         raise
     except Exception as error:  # of SQLAlchemy, requests, alembic and the system
+        local = f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
+        remedy = "move that file away" if uri == local else "unset it to use mlflow.db in this directory"
         raise TrackingError(
             f"MLflow must be usable at {without_credentials(uri)}, got: {reason_of(error)}; set "
-            "MLFLOW_TRACKING_URI to another place, unset it to use mlflow.db in this directory, or set "
-            "SUPERCM_TRACKING=none"
+            f"MLFLOW_TRACKING_URI to another place, {remedy}, or set SUPERCM_TRACKING=none"
         ) from error
+
+
+def _connect(uri: str) -> tuple[MlflowClient, str]:
+    client = MlflowClient(uri)
+    return client, _find_experiment(client, uri)
 
 
 def _find_experiment(client: MlflowClient, uri: str) -> str:
@@ -68,33 +69,3 @@ def _find_experiment(client: MlflowClient, uri: str) -> str:
             f"restore it with `mlflow experiments restore -x {found.experiment_id}`, or set {EXPERIMENT_VARIABLE}"
         )
     return str(found.experiment_id)
-
-
-def _make_database(uri: str) -> None:
-    """Creates the tables of a new SQLite file in one process alone, under a temporary name, so that neither concurrent
-    commands nor a kill leave an incomplete database.
-    """
-    path = Path(uri.removeprefix(SQLITE))
-    if not uri.startswith(SQLITE) or "?" in uri or path.exists() or not path.parent.is_dir():
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with _locked(path.parent):
-        if path.exists():
-            return
-        try:
-            MlflowClient(f"{SQLITE}{partial}").search_experiments(max_results=1)
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Locks a folder for this process, if its file system supports locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -76,6 +76,8 @@ def _lost(table_json: Path, data: ReportData) -> str:
     num_finalists = sum(row.num_runs for row in former.rows)
     if sum(row.num_runs for row in data.rows) < num_finalists:
         return f"{num_finalists} finalists"
+    if former.trials != data.statuses or sum(row.num_runs for row in data.rows) > num_finalists:
+        return ""  # there is more to show than was lost
     if former.classes_of_best_run and not data.recalls:
         return "the test predictions of the best run"
     return "the description of the data" if former.data.counts and not data.data.counts else ""
@@ -96,6 +98,7 @@ class _Former:
     """What an existing `table.json` must hold for its report to be compared with the files."""
 
     rows: list[_FormerRow] = field(default_factory=list)
+    trials: dict[str, int] = field(default_factory=dict)
     classes_of_best_run: list[object] = field(default_factory=list)
     data: _FormerData = field(default_factory=_FormerData)
 
