@@ -25,6 +25,7 @@ from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.study import TuneResult
 from supercm_ray.tuning.study import report as _report
 from supercm_ray.tuning.study import tune as _tune
+from supercm_ray.tuning.sync import sync as _sync
 from supercm_ray.tuning.train import TrainResult, placed
 from supercm_ray.tuning.train import train as _train
 
@@ -46,6 +47,7 @@ __all__ = [
     "predict",
     "report",
     "scale",
+    "sync",
     "train",
     "tune",
 ]
@@ -154,6 +156,23 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
     name = load_study(path).name if path.suffix in (".yaml", ".yml") else str(study)
     folder = StudyFolder.existing(results / name)
     return _report(read_study(folder.path), folder)
+
+
+def sync(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
+    """Sends what the tracker, such as MLflow, lacks of a study; nothing is sent twice.
+
+    Args:
+        study: the name or folder of a study that was tuned or measured, or of a trained run.
+        results: the results folder, for names.
+
+    Returns:
+        The command or address that shows it, a line for each tracker.
+
+    Raises:
+        StudyError: if there is no such study, there are several, or another process is running it.
+        TrackingError: if the tracker cannot be used.
+    """
+    return _sync(study, results)
 
 
 def scale(

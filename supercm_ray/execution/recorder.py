@@ -39,6 +39,9 @@ class Callback(Protocol):
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
         """Called when a run begins, has reported the metrics of an epoch, or has ended."""
 
+    def on_result(self, text: str) -> None:
+        """Called with the result as text, before trackers are told of it; a callback may lack it."""
+
 
 class NullCallback:
     """A callback that does nothing."""
@@ -47,6 +50,9 @@ class NullCallback:
         """No-op."""
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
+        """No-op."""
+
+    def on_result(self, text: str) -> None:
         """No-op."""
 
 
@@ -68,6 +74,12 @@ class Recorder:
         """Tells the callback that a phase begins, of which these records exist already."""
         known = [(record, self.folder.run(record.key).history()) for record in records if record is not None]
         self.callback.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
+
+    def show(self, text: str) -> None:
+        """Tells the callback the result, before trackers are told of it."""
+        on_result = getattr(self.callback, "on_result", None)  # which callbacks of earlier versions lack
+        if on_result is not None:
+            on_result(text)
 
     def begin(self, run: Run) -> None:
         """Writes the record, splits and model card of a run, or reopens those of an interrupted one."""

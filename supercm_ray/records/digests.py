@@ -77,6 +77,22 @@ def read_lines(text: str, key: str) -> tuple[list[dict[str, float]], list[str], 
     return history, digests, ""
 
 
+def read_last_line(text: str, key: str) -> tuple[dict[str, float], str] | None:
+    """Reads the last line that `write_line` made, without those before it.
+
+    Returns:
+        Its metrics and its digest; no metrics if there is no line; None if the last line is not as it was written or
+        is unfinished.
+    """
+    if not text:
+        return {}, ""
+    *_, one, other, end = ["", "", *text.rsplit("\n", 3)]
+    before, last = _line(one)[1] if one else "", _line(other)
+    if end or not last[0] or ((last[1] or before) and last[1] != digest_of(key, before, json.dumps(last[0]))):
+        return None
+    return last
+
+
 def _line(line: str) -> tuple[dict[str, float], str]:
     """Returns the metrics and the digest in a line; no metrics if it is none."""
     try:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from supercm_ray.config import Leaf
 from supercm_ray.errors import DamagedError, StorageError
-from supercm_ray.records.digests import check_digest, read_lines, with_digest, write_line
+from supercm_ray.records.digests import check_digest, read_last_line, read_lines, with_digest, write_line
 from supercm_ray.records.files import (
     append_line,
     damaged,
@@ -207,12 +207,14 @@ class RunFolder:
         """Appends the metrics of an epoch unless that epoch is recorded; returns whether it was appended. What a kill
         or a full disk has left of an unfinished line is cut off first.
         """
-        history, digests, _ = self._lines()
-        if history and metrics["epoch"] <= history[-1]["epoch"]:
+        last = read_last_line(self._text(), self.key)
+        if last is None:
+            self.cut_damaged_lines()
+            last = read_last_line(self._text(), self.key) or ({}, "")
+        former, digest = last
+        if metrics["epoch"] <= former.get("epoch", 0):
             return False
-        self.cut_damaged_lines()
-        line = write_line({**metrics, "timestamp_ms": now_ms()}, self.key, digests[-1] if digests else "")
-        append_line(self._metrics, line)
+        append_line(self._metrics, write_line({**metrics, "timestamp_ms": now_ms()}, self.key, digest))
         return True
 
     def history(self) -> list[dict[str, float]]:

@@ -162,15 +162,16 @@ class StudyFolder:
 
     def views(self) -> list[RunView]:
         """Reads all runs by key, each once."""
-        found = (self.run(key).view() for key in self._keys())
+        found = (self.run(key).view() for key in self.run_keys())
         return [view for view in found if view is not None]
 
     def runs(self, kind: Kind | None = None) -> list[RunRecord]:
         """Reads the records of all runs (of one kind), by key."""
-        records = [self.run(key).known_record() for key in self._keys()]
+        records = [self.run(key).known_record() for key in self.run_keys()]
         return [record for record in records if kind in (None, record.kind)]
 
-    def _keys(self) -> list[str]:
+    def run_keys(self) -> list[str]:
+        """Returns the keys of all runs, in order."""
         with reading(self.path):
             return ["/".join(path.parts[-3:-1]) for path in sorted(self.path.glob("*/*/run.json"))]
 

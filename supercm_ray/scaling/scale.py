@@ -77,7 +77,7 @@ def scale(
     with folder.lock(), interruptible():
         write_study(folder.path, study)
         named = study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"})
-        with background(make_tracker(named, folder)) as tracker:
+        with background(make_tracker(named, folder), folder=folder) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             with closing_on_error(recorder, tracker.close_study):
                 run_id = tracker.open_study()
@@ -87,6 +87,7 @@ def scale(
                     with ray_session(), closing_on_error(recorder, tracker.close_study):
                         run.run()
                 report = build_scaling_report(file.path, plots=plots)
+                recorder.show(report.text)
                 _log(tracker, report, file.content)
                 tracker.close_study("complete")
     return ScaleResult(file.content, report, folder, tracker.uri, run_id, tracker.how_to_open)

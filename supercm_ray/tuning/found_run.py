@@ -58,7 +58,7 @@ def find_run(named: str | Path, results: Path, *, begun_anew: bool = False) -> F
         name, results, begun_anew=begun_anew
     )
     folder = StudyFolder.existing(found)
-    return _best(folder) if (found / "study.yaml").is_file() else _trained(folder)
+    return _trained(folder) if (found / "train").is_dir() else _best(folder)
 
 
 def _trained_once(name: str, results: Path, *, begun_anew: bool) -> Path:

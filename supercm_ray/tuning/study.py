@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy.typing as npt
+
 from supercm_ray.config import Config, Study
 from supercm_ray.data import Dataset
-from supercm_ray.errors import StudyError
+from supercm_ray.errors import StudyError, SuperCMError, TrackingError
 from supercm_ray.execution.executor import Executor
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
@@ -80,7 +83,7 @@ def tune(
         check_storage(folder, "trials", study.base)
         write_study(folder.path, study)
         StudyView.read(study, folder)  # what is damaged is told before anything is started
-        with background(make_tracker(study, folder)) as tracker:
+        with background(make_tracker(study, folder), folder=folder, resend=resend_command(folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
             with closing_on_error(recorder, tracker.close_study):
@@ -96,6 +99,7 @@ def tune(
                         run_search(recorder, executor)
                         run_finalists(recorder, executor)
                 made = build_report(study, folder, plots=plots)
+                recorder.show(made.text)
                 model_uri = _log_result(tracker, made, folder, dataset)
                 tracker.close_study("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
@@ -108,19 +112,31 @@ def report(study: Study, folder: StudyFolder) -> Report:
     """Writes a study's report from its records so far, and updates the tracker. If another process is running the
     study, that one updates the tracker, and only the report is sent.
     """
-    tracker = make_tracker(study, folder)
     made = build_report(study, folder)
     if made.rows and not (folder.path / "optuna.db").exists():
         logger.warning(
             "%s is missing; `supercm-ray tune` makes it anew from the records, if optuna-dashboard is to show it",
             folder.path / "optuna.db",
         )
-    with _alone(folder) as alone, background(tracker, catch_up=alone) as guarded:
+    try:
+        tracker = make_tracker(study, folder)
+    except TrackingError as error:
+        logger.warning("%s; the report is made, `%s` sends it", error, resend_command(folder))
+        return made
+    with (
+        _alone(folder) as alone,
+        background(tracker, catch_up=alone, folder=folder, resend=resend_command(folder)) as guarded,
+    ):
         is_open = guarded.attach_study()
         _log_report(guarded, made, folder)
         if is_open and alone:
             guarded.close_study("interrupted" if made.best_run is None else "complete")
     return made
+
+
+def resend_command(folder: StudyFolder) -> str:
+    """Returns the command that sends what a tracker lacks of a study."""
+    return shlex.join(["supercm-ray", "sync", str(folder.path)])
 
 
 @contextmanager
@@ -159,13 +175,29 @@ def _log_result(tracker: BackgroundTracker, made: Report, folder: StudyFolder, d
     record = folder.run(made.best_run).record() if made.best_run else None
     if record is None:
         return ""
-    return tracker.log_model(tracked_model(FoundRun(folder, record), dataset))
+    return log_model(tracker, FoundRun(folder, record), dataset.images[:4])
+
+
+def log_model(
+    tracker: BackgroundTracker, found: FoundRun, images: npt.ArrayLike | None, under: str | None = None
+) -> str:
+    """Stores the model of a run in the tracker, and returns its URI; empty with a warning if its files are lost."""
+    try:
+        return tracker.log_model(tracked_model(found, images), under)
+    except SuperCMError as error:
+        logger.warning("the model of %s is not stored in the tracker: %s", found.name, error)
+        return ""
 
 
 def _log_report(tracker: BackgroundTracker, made: Report, folder: StudyFolder) -> None:
     files = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
     tracker.log_files({**files, **dict.fromkeys(made.plots, "plots")})
-    tracker.log_metrics(dict(metric for row in made.rows for metric in _metrics(row)))
+    log_table(tracker, made.rows)
+
+
+def log_table(tracker: BackgroundTracker, rows: Sequence[Row]) -> None:
+    """Stores the metrics of the table in the tracker."""
+    tracker.log_metrics(dict(metric for row in rows for metric in _metrics(row)))
 
 
 def _metrics(row: Row) -> Iterator[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,12 @@ from supercm_ray.execution.executor import Executor, Run
 from supercm_ray.execution.interruption import check_interrupt, interruptible
 from supercm_ray.execution.phases import describe_data
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder
+from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder, write_study
 from supercm_ray.tracking import background, make_tracker, tracker_names
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.continued import Continuation
 from supercm_ray.tuning.found_run import FoundRun, find_run
-from supercm_ray.tuning.model import tracked_model
-from supercm_ray.tuning.study import check_storage, no_gpu
+from supercm_ray.tuning.study import check_storage, log_model, no_gpu, resend_command
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,27 @@ def train(
     key = f"train/{study.name}"
     with folder.lock(), interruptible():
         folder.run(key).view()  # what is damaged is told before anything is started
-        with background(make_tracker(study, folder)) as tracker:
+        write_study(folder.path, study)
+        with background(make_tracker(study, folder), folder=folder, resend=resend_command(folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
             if before is not None:
                 before.write_checkpoints(folder.storage(key, study.base.training.storage_path), study.base)
             run = Run(key, "train", labels={} if before is None else before.labels)
             record = _train_once(recorder, executor, run, evaluate_test)
+            checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
+            metrics = {**folder.run(key).history()[-1], **record.summary}
+            recorder.show(_text(metrics, checkpoint))
             tracker.sync(key)  # also where it was complete before, and the tracker lacks it
-            model_uri = tracker.log_model(tracked_model(FoundRun(folder, record), dataset), under=key)
+            model_uri = log_model(tracker, FoundRun(folder, record), dataset.images[:4], key)
             run_id = tracker.run_id(key)
-        metrics = {**folder.run(key).history()[-1], **record.summary}
-    checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
     return TrainResult(metrics, checkpoint, tracker.uri, run_id, model_uri, tracker.how_to_open)
+
+
+def _text(metrics: Mapping[str, float], checkpoint: str) -> str:
+    """Returns metrics and checkpoint as lines."""
+    lines = {**{name: f"{value:.4f}" for name, value in metrics.items() if "/" in name}, "checkpoint": checkpoint}
+    return "\n".join(f"{name:{max(map(len, lines))}} {text}" for name, text in lines.items())
 
 
 def placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:

@@ -80,6 +80,8 @@ def test_the_same_call_resumes_it(results: Path) -> None:
     class Stopping:
         def on_phase(self, *_: object) -> None: ...
 
+        def on_result(self, text: str) -> None: ...
+
         def on_run(self, record: object, metrics: dict[str, float] | None) -> None:
             if metrics and metrics["epoch"] == 3:
                 raise KeyboardInterrupt

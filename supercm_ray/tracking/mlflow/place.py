@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -13,6 +14,11 @@ from supercm_ray.errors import TrackingError
 from supercm_ray.tracking.messages import reason_of, without_credentials
 from supercm_ray.tracking.mlflow.database import SQLITE, with_database
 
+_ATTEMPTS, _PAUSE_S = 3, 1.0
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",  # of two minutes; what is not answered is sent later
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # repeated blindly, a request whose answer was lost would make a second run
+}
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 
 
@@ -32,7 +38,8 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
     Raises:
         TrackingError: if MLflow does not answer or cannot be used.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # seven take minutes, and records are kept anyway
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):  # which announce each table of a new database
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
@@ -49,8 +56,19 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
 
 
 def _connect(uri: str) -> tuple[MlflowClient, str]:
+    """Returns what `connect` returns; asks again if a server fails at once."""
     client = MlflowClient(uri)
-    return client, _find_experiment(client, uri)
+    for left in reversed(range(_ATTEMPTS)):
+        began = time.monotonic()
+        try:
+            return client, _find_experiment(client, uri)
+        except TrackingError:
+            raise
+        except Exception:  # of requests, MLflow
+            if not left or not uri.startswith("http") or time.monotonic() - began > 1:
+                raise
+            time.sleep(_PAUSE_S)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _find_experiment(client: MlflowClient, uri: str) -> str:
