@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         predict,
         report,
         scale,
+        sync,
         train,
         tune,
     )
@@ -45,6 +46,7 @@ __all__ = [
     "predict",
     "report",
     "scale",
+    "sync",
     "train",
     "tune",
 ]

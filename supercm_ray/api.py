@@ -15,7 +15,7 @@ from supercm_ray.execution.recorder import Callback
 from supercm_ray.inference import Embedded, Model, Predictions, PredictResult
 from supercm_ray.inference import embed as _embed
 from supercm_ray.inference import predict_files as _predict_files
-from supercm_ray.records import StudyFolder
+from supercm_ray.records import StudyFolder, read_study
 from supercm_ray.scaling.scale import ScaleResult
 from supercm_ray.scaling.scale import scale as _scale
 from supercm_ray.training import choose_device
@@ -26,6 +26,7 @@ from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.study import TuneResult
 from supercm_ray.tuning.study import report as _report
 from supercm_ray.tuning.study import tune as _tune
+from supercm_ray.tuning.sync import sync as _sync
 from supercm_ray.tuning.train import TrainResult, placed
 from supercm_ray.tuning.train import train as _train
 
@@ -47,6 +48,7 @@ __all__ = [
     "predict",
     "report",
     "scale",
+    "sync",
     "train",
     "tune",
 ]
@@ -156,7 +158,24 @@ def report(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> Report:
     path = Path(study)
     name = load_study(path).name if path.suffix in (".yaml", ".yml") else str(study)
     folder = StudyFolder.existing(results / name)
-    return _report(load_study(folder.path / "study.yaml"), folder)
+    return _report(read_study(folder.path), folder)
+
+
+def sync(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
+    """Sends what the tracker, such as MLflow, lacks of a study; nothing is sent twice.
+
+    Args:
+        study: the name or folder of a study that was tuned or measured, or of a trained run.
+        results: the results folder, for names.
+
+    Returns:
+        The command or address that shows it, a line for each tracker.
+
+    Raises:
+        StudyError: if there is no such study, there are several, or another process is running it.
+        TrackingError: if the tracker cannot be used.
+    """
+    return _sync(study, results)
 
 
 def scale(

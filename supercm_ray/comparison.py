@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from supercm_ray.config import load_study
 from supercm_ray.errors import StudyError
-from supercm_ray.records import StudyFolder
+from supercm_ray.records import StudyFolder, read_study
 from supercm_ray.scaling.measurements import FILE_NAME
 from supercm_ray.scaling.report.build import compare
 from supercm_ray.search import StudyView
@@ -39,7 +38,7 @@ def compare_studies(first: str, second: str, *, results: Path) -> str:
 
 
 def _view(path: Path) -> StudyView:
-    return StudyView.read(load_study(path / "study.yaml"), StudyFolder.existing(path))
+    return StudyView.read(read_study(path), StudyFolder.existing(path))
 
 
 def _find(name: str, results: Path) -> tuple[Kind, Path]:

@@ -39,7 +39,11 @@ class CheckpointError(SuperCMError):
 
 
 class StorageError(SuperCMError):
-    """The storage of checkpoints cannot be read or written at the moment; the checkpoints may be intact."""
+    """Results or checkpoints cannot be read or written at the moment, as on a full disk; they may be intact."""
+
+
+class DamagedError(StudyError):
+    """A file of results is not as it was written: shortened, altered, or garbled."""
 
 
 class WorkersError(SuperCMError):

@@ -137,10 +137,8 @@ def train(
             callback=view,
             continue_from=continue_from,
         )
-    lines = {name: f"{value:.4f}" for name, value in result.metrics.items() if "/" in name}
-    lines |= {"checkpoint": result.checkpoint, **({"tracked run": result.run_id} if result.run_id else {})}
-    for name, text in lines.items():
-        console.print(f"{name:{max(map(len, lines))}} {text}", markup=False)
+    if result.run_id:
+        console.print(f"tracked run {result.run_id}", markup=False)
     if result.how_to_open:
         console.print("\nOpen it with", *result.how_to_open.splitlines(), sep="\n  ", markup=False)
 
@@ -165,7 +163,6 @@ def tune(
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
         result = api.tune(study, results=results, executor=executor or "ray", callback=view)
-    console.print(f"\n{result.report.text}\n", markup=False)
     for line in _ways_in(result):
         console.print(line, markup=False)
 
@@ -183,6 +180,20 @@ def report(
     made = api.report(study, results=results)
     console.print(made.text, markup=False)
     console.print(f"\npage     {made.html}\ntable    {made.table_json}", markup=False)
+
+
+@app.command()
+def sync(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="Name or folder of a study, or of a run of `supercm-ray train`.")
+    ],
+    results: Results = Path("results"),
+) -> None:
+    """Send what the tracker, such as MLflow, lacks of a study; nothing is sent twice."""
+    from supercm_ray import api
+
+    for line in api.sync(study, results=results).splitlines():
+        console.print(line, markup=False)
 
 
 @app.command()
@@ -237,7 +248,6 @@ def scale(
 
         command = without_credentials(shlex.join(["supercm-ray", *sys.argv[1:]]))
         result = api.scale(study, results=results, callback=view, command=command)
-    console.print(f"\n{result.report.text}\n", markup=False)
     for line in [f"report   {result.report.html}", *_tracked(result.how_to_open)]:
         console.print(line, markup=False)
     console.print(f"\n{result.report.measurements}", markup=False)

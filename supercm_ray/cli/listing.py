@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from supercm_ray.config import load_study
-from supercm_ray.errors import StudyError
-from supercm_ray.records import StudyFolder
+from supercm_ray.errors import SuperCMError
+from supercm_ray.records import StudyFolder, read_study
 from supercm_ray.search import StudyView
 
 
@@ -16,8 +16,8 @@ def list_studies(files: Path, results: Path) -> list[str]:
     for path in sorted(path for path in files.glob("*.yaml") if path.is_file()):
         lines.append(f"  {_shown(path.name):24} {_describe(path)}")
     lines.append(f"studies begun in {results}/")
-    for path in sorted(results.glob("*/study.yaml")):
-        lines.append(f"  {path.parent.name:24} {_begun(path)}")
+    for folder in sorted({path.parent for name in ("study.json", "study.yaml") for path in results.glob(f"*/{name}")}):
+        lines.append(f"  {_shown(folder.name):24} {_begun(folder)}")
     measured = sorted(results.glob("scale/*/measurements.json"))
     return [*lines, *([f"scaling studies begun in {results}/scale/"] if measured else []), *map(_measured, measured)]
 
@@ -27,14 +27,14 @@ def _shown(name: str) -> str:
     return name.encode(errors="replace").decode().replace("\n", "?")
 
 
-def _begun(path: Path) -> str:
+def _begun(folder: Path) -> str:
     """Describes how far a study has come."""
     try:
-        view = StudyView.read(load_study(path), StudyFolder.existing(path.parent))
-    except StudyError as error:
+        view = StudyView.read(read_study(folder), StudyFolder.existing(folder))
+    except SuperCMError as error:
         return f"not valid: {str(error).splitlines()[0]}"
     counts = ", ".join(f"{count} {status}" for status, count in sorted(view.statuses.items())) or "no trial yet"
-    return counts + (", report.html" if (path.parent / "report.html").exists() else "")
+    return counts + (", report.html" if (folder / "report.html").exists() else "")
 
 
 def _measured(path: Path) -> str:
@@ -44,7 +44,7 @@ def _measured(path: Path) -> str:
     name = f"  {path.parent.name:24}"
     try:
         measured = load_measurements(path)
-    except StudyError as error:
+    except SuperCMError as error:
         return f"{name} not valid: {str(error).splitlines()[0]}"
     counts = ", ".join(map(str, sorted({one.num_workers for one in measured.repetitions})))
     at_once = ", ".join(map(str, sorted({one.trials_at_once for one in measured.tuning})))
@@ -56,7 +56,7 @@ def _measured(path: Path) -> str:
 def _describe(path: Path) -> str:
     try:
         study = load_study(path)
-    except StudyError as error:
+    except SuperCMError as error:
         return f"not valid: {str(error).splitlines()[0]}"
     searched = f"searches {', '.join(p.split('.')[-1] for p in study.space)}" if study.space else "no search"
     return f"{study.base.data.name}, {study.base.algorithm.name}, {study.budget.num_trials} trials, {searched}"

@@ -66,6 +66,14 @@ class ProgressView:
         self._take_in(record, metrics)
         self._show()
 
+    def on_result(self, text: str) -> None:
+        """Prints the result below the last line."""
+        if self._live:
+            self._show(force=True)
+            self._live.stop()
+            self._live = None
+        self._console.print(f"\n{text}\n", markup=False)
+
     def _take_in(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
         if metrics is not None:
             self._epochs[record.key] = int(metrics["epoch"])

@@ -15,6 +15,9 @@ from supercm_ray.config import Config, DataConfig
 from supercm_ray.data.dataset import UNLABELED, Dataset
 from supercm_ray.data.given_splits import GivenSplits, read_splits
 from supercm_ray.errors import StudyError
+from supercm_ray.records import read_arrays, reading, write_arrays
+
+_REMEDY = "remove it, and the command that began the run writes it anew"
 
 Indices = npt.NDArray[np.int64]
 _NONE: Indices = np.empty(0, dtype=np.int64)
@@ -48,13 +51,18 @@ class Splits:
 
     def save(self, path: Path) -> None:
         """Writes an npz file, one array by the name of each split."""
-        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+        write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> Splits:
-        """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        """Reads what `save` wrote.
+
+        Raises:
+            DamagedError: if there is no such file, or it holds anything else.
+        """
+        arrays = read_arrays(path, _REMEDY)
+        with reading(path, _REMEDY):
+            return cls(**{field.name: arrays[field.name].astype(np.int64, casting="safe") for field in fields(cls)})
 
 
 def split_dataset(dataset: Dataset, config: Config) -> Splits:

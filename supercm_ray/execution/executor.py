@@ -101,6 +101,7 @@ class Executor(Protocol):
 
         Raises:
             KeyboardInterrupt: after Ctrl-C, SIGTERM or `stop`; interrupted runs are left open.
+            StorageError: if records or checkpoints cannot be written; the runs are left open.
         """
 
     def stop(self) -> None:

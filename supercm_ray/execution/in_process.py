@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, nullcontext
 
 from supercm_ray.config import Budget
-from supercm_ray.errors import StudyError
+from supercm_ray.errors import DamagedError, StorageError, StudyError
 from supercm_ray.execution.attempts import RETRIES, attempt, process_failed
 from supercm_ray.execution.executor import Phase, Run, RunQueue
 from supercm_ray.execution.interruption import check_interrupt
@@ -64,11 +64,22 @@ class InProcessExecutor:
         self._stopping.set()
 
     def _run_one(self, phase: Phase, queue: RunQueue, run: Run) -> RunFailed | None:
-        """Runs one run to its end, with as many attempts as other executors make, and returns why it failed."""
+        """Runs one run to its end, with as many attempts as other executors make, and returns why it failed.
+
+        Raises:
+            StorageError: if its records or checkpoints cannot be written in any of them.
+            DamagedError: if its records are not as they were written.
+        """
         failure: RunFailed | None = None
-        for _ in range(1 + RETRIES):
+        for left in reversed(range(1 + RETRIES)):
             try:
                 return self._attempt(phase, queue, run)
+            except DamagedError:
+                raise
+            except StorageError as error:  # a full disk is no failure of the run, which stays open
+                if not left:
+                    raise
+                logger.warning("%s; %s is tried again", error, run.key)
             except Exception as error:  # a run that raises anything at all is failed, as where it has its own process
                 logger.warning("%s failed in its process", run.key, exc_info=True)
                 failure = process_failed(f"{type(error).__name__}: {error}".splitlines()[0])

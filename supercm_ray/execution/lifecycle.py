@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from supercm_ray.errors import InterruptedStudyError
+from supercm_ray.errors import InterruptedStudyError, SuperCMError
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.records import Status
 
@@ -24,7 +24,8 @@ def closing_on_error(recorder: Recorder, on_end: Callable[[Status], None]) -> It
     try:
         yield
     except BaseException as error:
-        recorder.interrupt()
+        with suppress(SuperCMError):  # such as a full disk, from which the first error comes as well
+            recorder.interrupt()
         on_end("interrupted" if isinstance(error, KeyboardInterrupt | InterruptedStudyError) else "failed")
         if isinstance(error, KeyboardInterrupt):
             raise InterruptedStudyError(f"{recorder.study.name} was interrupted; the same command resumes it") from None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from supercm_ray.data import UNLABELED, Dataset, Splits, split_dataset
-from supercm_ray.errors import StudyError, SuperCMError
+from supercm_ray.errors import DamagedError, StudyError, SuperCMError
 from supercm_ray.execution.executor import Executor, Phase
 from supercm_ray.execution.queues import FinalistQueue, TrialQueue
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.execution.stopping import SCHEDULERS
 from supercm_ray.records import DataSummary
 from supercm_ray.search import OptunaStore, StudyView, TrialSource, save_plan
+
+logger = logging.getLogger(__name__)
 
 
 def read(recorder: Recorder) -> StudyView:
@@ -51,7 +55,12 @@ def describe_data(recorder: Recorder) -> None:
         StudyError: if the data are not those that the study was begun with.
     """
     folder, dataset = recorder.folder, recorder.dataset
-    summary, former = summarise(dataset, split_dataset(dataset, recorder.study.base)), folder.data_summary()
+    summary = summarise(dataset, split_dataset(dataset, recorder.study.base))
+    try:
+        former = folder.data_summary()
+    except DamagedError as error:
+        logger.warning("%s; it is written anew", error)
+        former = summary
     if former.fingerprint not in ("", summary.fingerprint):
         raise StudyError(
             f"the data must be those that {folder.path} was begun with, got others: {_counted(former)} then, "

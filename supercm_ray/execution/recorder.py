@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from supercm_ray.config import Study
-from supercm_ray.data import Dataset, split_dataset
+from supercm_ray.data import Dataset, Splits, split_dataset
+from supercm_ray.errors import DamagedError
 from supercm_ray.execution.executor import Run
 from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
@@ -20,7 +22,10 @@ from supercm_ray.records import (
     Status,
     StudyFolder,
     now_ms,
+    writing,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Callback(Protocol):
@@ -34,6 +39,9 @@ class Callback(Protocol):
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
         """Called when a run begins, has reported the metrics of an epoch, or has ended."""
 
+    def on_result(self, text: str) -> None:
+        """Called with the result as text, before trackers are told of it; a callback may lack it."""
+
 
 class NullCallback:
     """A callback that does nothing."""
@@ -42,6 +50,9 @@ class NullCallback:
         """No-op."""
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
+        """No-op."""
+
+    def on_result(self, text: str) -> None:
         """No-op."""
 
 
@@ -64,15 +75,21 @@ class Recorder:
         known = [(record, self.folder.run(record.key).history()) for record in records if record is not None]
         self.callback.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
 
+    def show(self, text: str) -> None:
+        """Tells the callback the result, before trackers are told of it."""
+        on_result = getattr(self.callback, "on_result", None)  # which callbacks of earlier versions lack
+        if on_result is not None:
+            on_result(text)
+
     def begin(self, run: Run) -> None:
         """Writes the record, splits and model card of a run, or reopens those of an interrupted one."""
+        self.folder.check_present()
         place = self.folder.run(run.key)
-        record = place.record()
+        with writing(place.path):
+            place.path.mkdir(parents=True, exist_ok=True)
+        record, splits = place.record(), self.splits(run)
         if record is None:
             config = self.study.base.replace(run.overrides)
-            splits = split_dataset(self.dataset, config)
-            place.path.mkdir(parents=True, exist_ok=True)
-            splits.save(place.splits)
             record = RunRecord(
                 key=run.key,
                 kind=run.kind,
@@ -87,14 +104,25 @@ class Recorder:
         if not place.card.exists():
             config = self.study.base.replace(run.overrides)
             write_card(place.card, describe(config, self.dataset, f"{self.folder.path.name}/{run.key}"))
+        place.cut_damaged_lines()
         self._write(replace(record, status="running", reason="", by_process=False, ended_ms=None))
+
+    def splits(self, run: Run) -> Splits:
+        """Returns the splits of a run, which are stored if they are missing or damaged."""
+        path = self.folder.run(run.key).splits
+        if path.exists():
+            try:
+                return Splits.load(path)
+            except DamagedError as error:
+                logger.warning("%s; it is written anew", error)
+        made = split_dataset(self.dataset, self.study.base.replace(run.overrides))
+        made.save(path)
+        return made
 
     def take(self, key: str, message: Message) -> None:
         """Records a message of a run. No-op for an epoch that was recorded before."""
         run = self.folder.run(key)
-        record = run.record()
-        if record is None:
-            return
+        record = run.known_record()
         if isinstance(message, EpochMetrics):
             metrics = {"epoch": message.epoch, **message.metrics}
             if run.append(metrics):
@@ -108,9 +136,7 @@ class Recorder:
         self, key: str, status: Status, failure: RunFailed | None = None, *, summary: dict[str, float] | None = None
     ) -> None:
         """Closes a run, with the reason if it failed or was stopped."""
-        record = self.folder.run(key).record()
-        if record is None:
-            return
+        record = self.folder.run(key).known_record()
         reason, by_process = (failure.reason, failure.by_process) if failure else ("", False)
         self._write(replace(record.ended(status, reason, summary), by_process=by_process))
 

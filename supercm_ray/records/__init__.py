@@ -3,11 +3,19 @@
 from supercm_ray.records.checkpoints import BEST, LAST, REFUSED, CheckpointStore
 from supercm_ray.records.data_summary import DataSummary
 from supercm_ray.records.files import (
+    check_writable,
+    damaged,
     now_ms,
+    read_arrays,
     read_text,
+    read_tree,
+    reading,
+    reason_of,
     replaced_atomically,
     sqlite_url,
+    write_arrays,
     write_atomically,
+    writing,
 )
 from supercm_ray.records.messages import (
     Arrays,
@@ -22,6 +30,7 @@ from supercm_ray.records.messages import (
     TimingStarted,
 )
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
+from supercm_ray.records.study_file import read_study, write_study
 from supercm_ray.records.study_folder import StudyFolder
 
 __all__ = [
@@ -46,9 +55,19 @@ __all__ = [
     "StudyFolder",
     "TimingMessage",
     "TimingStarted",
+    "check_writable",
+    "damaged",
     "now_ms",
+    "read_arrays",
+    "read_study",
     "read_text",
+    "read_tree",
+    "reading",
+    "reason_of",
     "replaced_atomically",
     "sqlite_url",
+    "write_arrays",
     "write_atomically",
+    "write_study",
+    "writing",
 ]

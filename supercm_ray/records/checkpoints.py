@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from supercm_ray.errors import CheckpointError, StorageError, SuperCMError
-from supercm_ray.records.files import write_atomically
+from supercm_ray.records.files import write_atomically, writing
 
 LAST, BEST, REFUSED = "checkpoint.pt", "best.pt", "checkpoint.refused"
-_TRIAL = "trial"
+_TRIAL, _TRIAL_BYTES = "trial", 1 << 16
 
 
 class _Files(Protocol):
@@ -42,7 +43,8 @@ class FolderFiles:
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a temporary file, syncs it to the disk, and renames it to `name`."""
-        self._path.mkdir(parents=True, exist_ok=True)
+        with writing(self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
         write_atomically(self._path / name, content)
 
     def remove(self, name: str) -> None:
@@ -131,7 +133,7 @@ class CheckpointStore:
             StorageError: if that fails.
         """
         with self._told("written to"):
-            self._files.write(_TRIAL, b"")
+            self._files.write(_TRIAL, os.urandom(_TRIAL_BYTES))  # a full disk takes an empty file
             self._files.remove(_TRIAL)
 
     def quarantine(self) -> None:
@@ -139,15 +141,21 @@ class CheckpointStore:
         beginning.
         """
         content = self.read()
-        if content is not None:
-            self._files.write(REFUSED, content)
-            self._files.remove(LAST)
+        with self._told("written to"):
+            if content is not None:
+                self._files.write(REFUSED, content)
+                self._files.remove(LAST)
 
     def clear(self) -> None:
-        """Deletes all checkpoints."""
+        """Deletes all checkpoints.
+
+        Raises:
+            StorageError: if that fails.
+        """
         self.wait()
-        for name in (LAST, BEST):
-            self._files.remove(name)
+        with self._told("removed from"):
+            for name in (LAST, BEST):
+                self._files.remove(name)
 
     def wait(self) -> None:
         """Waits until everything is written.

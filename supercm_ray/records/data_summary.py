@@ -45,6 +45,8 @@ class DataSummary:
     def from_json(cls, text: str | None) -> DataSummary:
         """Returns the description in a text that `to_json` made; what an older one lacks is empty."""
         tree: dict[str, Any] = json.loads(text) if text else {}
+        if not isinstance(tree, dict):
+            raise TypeError(f"a {type(tree).__name__}")
         known = {one.name for one in fields(cls)} & tree.keys()
         values: dict[str, Any] = {key: tuple(tree[key]) if key in _TUPLES else tree[key] for key in known}
         return cls(**values)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import json
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import Any, Literal, get_args
 
 from supercm_ray.config import Leaf
 from supercm_ray.credentials import without_credentials
-from supercm_ray.records.files import now_ms, read_text, write_atomically
+from supercm_ray.errors import DamagedError, StorageError
+from supercm_ray.records.digests import check_digest, read_last_line, read_lines, with_digest, write_line
+from supercm_ray.records.files import (
+    append_line,
+    damaged,
+    now_ms,
+    read_text,
+    read_tree,
+    reading,
+    write_arrays,
+    write_atomically,
+    writing,
+)
 from supercm_ray.records.messages import Arrays
+
+logger = logging.getLogger(__name__)
 
 Status = Literal["running", "complete", "pruned", "failed", "interrupted"]
 Kind = Literal["trial", "finalist", "train", "scale"]
+
+_NUM_EPOCHS = "num_epochs"  # of the file alone: how many epochs a run that has ended has
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,11 @@ class RunRecord:
     summary: dict[str, float] = field(default_factory=dict)
     started_ms: int = 0
     ended_ms: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run is to be run again: it has not ended, or its process failed."""
+        return self.status in ("running", "interrupted") or self.by_process
 
     def ended(self, status: Status, reason: str = "", summary: dict[str, float] | None = None) -> RunRecord:
         """Returns a copy that ends now with this status."""
@@ -90,7 +110,7 @@ class RunView:
     @property
     def is_open(self) -> bool:
         """Whether the run is to be run again: it has not ended, or its process failed."""
-        return self.record.status in ("running", "interrupted") or self.record.by_process
+        return self.record.is_open
 
 
 class RunFolder:
@@ -115,9 +135,7 @@ class RunFolder:
 
     def save_test_predictions(self, arrays: Arrays) -> None:
         """Replaces the file `test_predictions`."""
-        content = io.BytesIO()
-        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # its one flag is all that is typed
-        write_atomically(self.test_predictions, content.getvalue())
+        write_arrays(self.test_predictions, arrays)
 
     @property
     def traceback(self) -> Path:
@@ -138,45 +156,143 @@ class RunFolder:
         """Path of the file with the sample indices of the run's splits."""
         return self.path / "splits.npz"
 
+    @property
+    def remedy(self) -> str:
+        """What to do if a file of this folder is damaged."""
+        return (
+            f"put it back from a copy, or move {self.path} away, and the command that made it runs another in its place"
+        )
+
     def record(self) -> RunRecord | None:
-        """Reads the record; None before the run was first written."""
-        text = read_text(self.path / "run.json")
-        return RunRecord(**json.loads(text)) if text else None
+        """Reads the record; None before the run was first written.
+
+        Raises:
+            StorageError: if it cannot be read.
+            DamagedError: if it is not as it was written.
+        """
+        return self._read()[0]
+
+    def known_record(self) -> RunRecord:
+        """Reads the record of a run that was written.
+
+        Raises:
+            StorageError: if there is none or it cannot be read.
+            DamagedError: if it is not as it was written.
+        """
+        record = self.record()
+        if record is None:
+            raise StorageError(
+                f"{self._record} must be there, got no such file; see that the folder is there and its disk works, "
+                "then give the same command again"
+            )
+        return record
 
     def view(self) -> RunView | None:
-        """Reads the record and the history; None before the run was first written."""
-        record = self.record()
-        return RunView(record, self.history()) if record else None
+        """Reads the record and the history; None before the run was first written.
+
+        Raises:
+            StorageError: if they cannot be read.
+            DamagedError: if they are not as they were written.
+        """
+        record, num_epochs = self._read()
+        return RunView(record, self._history(record, num_epochs)) if record else None
 
     def write(self, record: RunRecord) -> None:
-        """Replaces the record."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / "run.json", json.dumps(asdict(record), indent=1))
+        """Replaces the record. That of a run that has ended notes the number of its epochs."""
+        tree = asdict(record)
+        if not record.is_open:
+            tree[_NUM_EPOCHS] = len(self._lines()[0])
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._record, json.dumps(with_digest(tree), indent=1))
 
     def append(self, metrics: dict[str, float]) -> bool:
-        """Appends the metrics of an epoch unless that epoch is recorded; returns whether it was appended."""
-        if metrics["epoch"] <= self.num_epochs():
+        """Appends the metrics of an epoch unless that epoch is recorded; returns whether it was appended. What a kill
+        or a full disk has left of an unfinished line is cut off first.
+        """
+        last = read_last_line(self._text(), self.key)
+        if last is None:
+            self.cut_damaged_lines()
+            last = read_last_line(self._text(), self.key) or ({}, "")
+        former, digest = last
+        if metrics["epoch"] <= former.get("epoch", 0):
             return False
-        self._cut_unfinished_line()
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**metrics, "timestamp_ms": now_ms()}) + "\n")
+        append_line(self._metrics, write_line({**metrics, "timestamp_ms": now_ms()}, self.key, digest))
         return True
 
     def history(self) -> list[dict[str, float]]:
-        """Reads the metrics of each epoch, in order, with the key `timestamp_ms`. An unfinished last line
-        is ignored.
-        """
-        text = read_text(self.path / "metrics.jsonl")
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        """Reads the metrics of each epoch, in order, with the key `timestamp_ms`. Of a run that has not ended, a
+        damaged line and those after it are not read, since its checkpoint has them.
 
-    def _cut_unfinished_line(self) -> None:
-        """Removes an unfinished last line that a kill has left, so that the next line is separate."""
-        path = self.path / "metrics.jsonl"
-        text = read_text(path)
-        if not text.endswith("\n") and text:
-            write_atomically(path, text[: text.rfind("\n") + 1])
+        Raises:
+            StorageError: if they cannot be read.
+            DamagedError: if the run has ended and they are not as they were written.
+        """
+        return self._history(*self._read())
+
+    def cut_damaged_lines(self) -> None:
+        """Removes what cannot be read from the end of the metrics, so that the next line is separate."""
+        text, (history, _, wrong) = self._text(), self._lines()
+        whole = "".join(line + "\n" for line in text.splitlines()[: len(history)])
+        if wrong:
+            logger.warning("%s holds %s; the epochs from there on are recorded again", self._metrics, wrong)
+        if text != whole:
+            write_atomically(self._metrics, whole)
 
     def num_epochs(self) -> int:
         """Returns the number of epochs recorded."""
         history = self.history()
         return int(history[-1]["epoch"]) if history else 0
+
+    @property
+    def _record(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _read(self) -> tuple[RunRecord | None, int]:
+        """Returns the record and the least number of epochs that the run must have."""
+        tree: dict[str, Any] | None = read_tree(self._record, self.remedy)
+        if tree is None:
+            return None, 0
+        check_digest(tree, self._record, self.remedy)
+        num_epochs = tree.pop(_NUM_EPOCHS, None)
+        with reading(self._record, self.remedy):
+            record = RunRecord(**tree)
+            _check_record(record, self.key)
+            earlier = record.kind != "scale" and record.status in ("complete", "pruned")
+            return record, int(earlier) if num_epochs is None else int(num_epochs)
+
+    def _history(self, record: RunRecord | None, num_epochs: int) -> list[dict[str, float]]:
+        history, _, wrong = self._lines()
+        if record is not None and not record.is_open:
+            if wrong:
+                raise damaged(self._metrics, wrong, self.remedy)
+            if len(history) < num_epochs:
+                raise damaged(self._metrics, f"{len(history)} epochs of at least {num_epochs}", self.remedy)
+        return history
+
+    def _lines(self) -> tuple[list[dict[str, float]], list[str], str]:
+        return read_lines(self._text(), self.key)
+
+    def _text(self) -> str:
+        try:
+            return read_text(self._metrics)
+        except DamagedError:  # garbled bytes; the lines before them are as good as ever
+            return self._metrics.read_bytes().decode("utf-8", "replace")
+
+
+def _check_record(record: RunRecord, key: str) -> None:
+    """Checks what a file of an earlier version, without a digest, may hold.
+
+    Raises:
+        ValueError: for another key than that of its folder, or an unknown kind or status.
+    """
+    if record.key != key:
+        raise ValueError(f"the key {record.key!r}, which is not its folder")
+    if record.kind not in get_args(Kind) or record.status not in get_args(Status):
+        raise ValueError(f"the kind {record.kind!r} and the status {record.status!r}")
+    if not all(isinstance(one, Mapping) for one in (record.overrides, record.params, record.labels, record.summary)):
+        raise ValueError("overrides, params, labels or summary that are no mapping")

@@ -18,15 +18,30 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TextIO
 
-from supercm_ray.errors import StudyError
+from supercm_ray.errors import StorageError, StudyError
 from supercm_ray.records.data_summary import DataSummary
-from supercm_ray.records.files import read_text, sqlite_url, write_atomically, write_first
+from supercm_ray.records.digests import check_digest, with_digest
+from supercm_ray.records.files import (
+    check_writable,
+    damaged,
+    read_text,
+    read_tree,
+    reading,
+    sqlite_url,
+    write_atomically,
+    write_first,
+    writing,
+)
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
+
+_REMEDY = "put it back from a copy, or move the folder away, and the study begins anew"
 
 
 @dataclass(frozen=True)
@@ -39,17 +54,19 @@ class StudyFolder:
 
     @classmethod
     def open(cls, results: Path, name: str, identity: str) -> StudyFolder:
-        """Opens the folder of a study, or creates it.
+        """Opens the folder of a study, or creates it, and checks that it can be written.
 
         Raises:
-            StudyError: if the folder holds a study with another base, space or objective.
+            StudyError: if the folder holds a study with another base, space or objective, or cannot be used.
         """
         path = results / name
-        if not (path / "study.json").is_file():
-            path.mkdir(parents=True, exist_ok=True)
-            write_first(path / "study.json", json.dumps({"study_id": os.urandom(8).hex(), "identity": identity}))
+        try:
+            check_writable(path)
+            folder = cls._read(path) or cls._create(path, identity)
+        except StorageError as error:  # nothing has been started yet
+            raise StudyError(str(error)) from error
         cls.check_identity(path, identity)
-        return cls.existing(path)
+        return folder
 
     @classmethod
     def check_identity(cls, path: Path, identity: str) -> None:
@@ -71,12 +88,47 @@ class StudyFolder:
         Raises:
             StudyError: if it holds no study.
         """
-        text = read_text(path / "study.json")
-        if not text:
+        folder = cls._read(path)
+        if folder is None:
             raise StudyError(
                 f"a study must have been begun in {path}, got no study.json there; run `supercm-ray tune` first"
             )
-        return cls(path, **json.loads(text))
+        return folder
+
+    @classmethod
+    def _create(cls, path: Path, identity: str) -> StudyFolder:
+        file = path / "study.json"
+        if any(path.glob("*/*/run.json")):
+            raise damaged(file, "no such file beside the runs of a study", _REMEDY)
+        write_first(file, json.dumps(with_digest({"study_id": os.urandom(8).hex(), "identity": identity})))
+        folder = cls._read(path)
+        assert folder is not None
+        return folder
+
+    @classmethod
+    def _read(cls, path: Path) -> StudyFolder | None:
+        file = path / "study.json"
+        tree = read_tree(file, _REMEDY)
+        if tree is None:
+            return None
+        check_digest(tree, file, _REMEDY)
+        with reading(file, _REMEDY):
+            study_id, identity = str(tree["study_id"]), str(tree["identity"])
+        if not re.fullmatch(r"[\w-]+", study_id):
+            raise damaged(file, f"the study_id {study_id!r}", _REMEDY)
+        return cls(path, study_id, identity)
+
+    def check_present(self) -> None:
+        """Checks that the folder is there, since a disk may be gone.
+
+        Raises:
+            StorageError: if it is not.
+        """
+        if not (self.path / "study.json").exists():
+            raise StorageError(
+                f"{self.path / 'study.json'} must be there, got no such file; see that the folder is there and its "
+                "disk works, then give the same command again"
+            )
 
     @property
     def optuna_url(self) -> str:
@@ -85,10 +137,19 @@ class StudyFolder:
 
     def data_summary(self) -> DataSummary:
         """Reads the description of the study's data; an empty one if it was not stored."""
-        return DataSummary.from_json(self.read("data.json"))
+        remedy = "give the command that began the study again, which writes it anew"
+        with reading(self.path / "data.json", remedy):
+            return DataSummary.from_json(self.read("data.json"))
 
     def run(self, key: str) -> RunFolder:
-        """Returns the folder of the run with this key."""
+        """Returns the folder of the run with this key.
+
+        Raises:
+            DamagedError: for a key that leads out of the study's folder.
+        """
+        parts = PurePosixPath(key).parts
+        if ".." in parts or key.startswith("/") or "\0" in key:
+            raise damaged(self.path, f"a run with the key {key!r}", "remove that key from its files")
         return RunFolder(self.path, key)
 
     def storage(self, key: str, storage_path: str | None) -> str:
@@ -112,13 +173,18 @@ class StudyFolder:
 
     def views(self) -> list[RunView]:
         """Reads all runs by key, each once."""
-        return [RunView(record, self.run(record.key).history()) for record in self.runs()]
+        found = (self.run(key).view() for key in self.run_keys())
+        return [view for view in found if view is not None]
 
     def runs(self, kind: Kind | None = None) -> list[RunRecord]:
         """Reads the records of all runs (of one kind), by key."""
-        found = sorted(self.path.glob("*/*/run.json"))
-        records = [RunRecord(**json.loads(path.read_text(encoding="utf-8"))) for path in found]
+        records = [self.run(key).known_record() for key in self.run_keys()]
         return [record for record in records if kind in (None, record.kind)]
+
+    def run_keys(self) -> list[str]:
+        """Returns the keys of all runs, in order."""
+        with reading(self.path):
+            return ["/".join(path.parts[-3:-1]) for path in sorted(self.path.glob("*/*/run.json"))]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -126,17 +192,25 @@ class StudyFolder:
 
         Raises:
             StudyError: if another process holds the lock.
+            StorageError: if the file of the lock cannot be written.
         """
-        with (self.path / "lock").open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                raise StudyError(
-                    f"one process at a time may run the study in {self.path}, got process {file.read().strip()} "
-                    "at work; wait for it or stop it"
-                ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        path = self.path / "lock"
+        with writing(path):
+            file = path.open("a+", encoding="utf-8", errors="replace")
+        with file:
+            with writing(path):
+                self._take(file)
             yield
+
+    def _take(self, file: TextIO) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise StudyError(
+                f"one process at a time may run the study in {self.path}, got process {file.read(20).strip()} "
+                "at work; wait for it or stop it"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from supercm_ray.config import Budget
-from supercm_ray.errors import WorkersError
+from supercm_ray.errors import StorageError, WorkersError
 from supercm_ray.execution.executor import Phase, RunQueue
 from supercm_ray.records import Message, RunFolder
 from supercm_ray.runtime.cluster import processes_that_fit, ray_session
@@ -51,6 +51,9 @@ class RayExecutor:
             with WorkerGroupRun(train_on_worker, job, workers, name="run", storage=files_of_ray) as group:
                 yield from group
         except WorkersError as error:
+            _, of_storage, reason = str(error).partition(f"{StorageError.__name__}: ")
+            if of_storage:
+                raise StorageError(reason) from error
             run.save_traceback(error.worker_traceback)
             raise
         finally:

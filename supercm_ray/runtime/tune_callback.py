@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from ray import tune
 from ray.tune.experiment import Trial
 
+from supercm_ray.errors import StorageError
 from supercm_ray.execution.attempts import process_failed
-from supercm_ray.execution.executor import RunQueue
+from supercm_ray.execution.halting import HaltingQueue
 from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.records import RunFailed
 from supercm_ray.runtime.tune_trainable import messages_of
@@ -18,7 +19,7 @@ from supercm_ray.runtime.tune_trainable import messages_of
 class QueueCallback(tune.Callback):
     """Passes the ends of trials on to a queue."""
 
-    def __init__(self, queue: RunQueue, stopping: threading.Event) -> None:
+    def __init__(self, queue: HaltingQueue, stopping: threading.Event) -> None:
         """Creates the callback.
 
         Args:
@@ -49,6 +50,9 @@ class QueueCallback(tune.Callback):
         self._queue.end(run, failure)
 
     def on_trial_error(self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object) -> None:
-        """Ends a run whose process has died or raised in every attempt."""
-        error = str(trial.get_pickled_error() or trial.get_error() or "it died").strip().splitlines()[-1]
-        self._queue.end(trial.config["run"], process_failed(error))
+        """Ends a run whose process has died or raised in every attempt; everything, if its storage failed."""
+        error = trial.get_pickled_error() or trial.get_error() or "it died"
+        cause = getattr(error, "cause", error)  # of an error that was raised in the run's process
+        if isinstance(cause, StorageError):
+            self._queue.halt(cause)
+        self._queue.end(trial.config["run"], process_failed(str(error).strip().splitlines()[-1]))

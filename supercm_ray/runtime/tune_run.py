@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from ray import tune
 
+from supercm_ray.errors import StorageError
 from supercm_ray.execution.attempts import RETRIES
 from supercm_ray.execution.executor import Executor, Phase, RunQueue
+from supercm_ray.execution.halting import HaltingQueue
+from supercm_ray.records import writing
 from supercm_ray.runtime.tune_callback import QueueCallback
 from supercm_ray.runtime.tune_scheduler import QueueScheduler
 from supercm_ray.runtime.tune_search import QueueSearcher
@@ -37,15 +42,19 @@ def run_phase(
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, SIGTERM or `stopping`, with nothing of the phase left on the cluster.
+        StorageError: likewise, if records or checkpoints cannot be written.
     """
-    if not _fit(phase, queue, executor, resources, at_once, stopping):
+    halting = HaltingQueue(queue)
+    if not _fit(phase, halting, executor, resources, at_once, stopping):
         gc.collect()  # Tune's loop, which was left half-way, lets go of processes and resources once it is gone
+        if halting.failure is not None:
+            raise halting.failure
         raise KeyboardInterrupt
 
 
 def _fit(
     phase: Phase,
-    queue: RunQueue,
+    queue: HaltingQueue,
     executor: Executor,
     resources: dict[str, float],
     at_once: int,
@@ -73,7 +82,25 @@ def _fit(
         ),
     )
     try:
-        tuner.fit()
+        with writing(path / "ray"), _of_the_disk():
+            tuner.fit()
+    except StorageError as error:
+        queue.failure = error
+        return False
     except KeyboardInterrupt:
         return False
     return True
+
+
+@contextmanager
+def _of_the_disk() -> Iterator[None]:
+    """Raises the error of the disk that an exception of Tune's comes from, if it comes from one."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno is not None:
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise

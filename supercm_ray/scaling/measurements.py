@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from supercm_ray.config import EFFICIENCY_FLOOR, Frozen, Objective, SimulationConfig
 from supercm_ray.errors import StudyError
-from supercm_ray.records import Node
+from supercm_ray.records import Node, reason_of
 from supercm_ray.scaling.measured_runs import TargetRun, TuningRun
 from supercm_ray.scaling.repetition import Repetition
 
@@ -75,8 +75,8 @@ def load_measurements(path: Path) -> Measurements:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StudyError(f"a scaling study's {FILE_NAME} must be readable, got {path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"a scaling study's {FILE_NAME} must be readable, got {path}: {reason_of(error)}") from error
     _check_version(text, path)
     try:
         return Measurements.model_validate_json(text)

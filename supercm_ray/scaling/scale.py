@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from supercm_ray.config import Study, scaling_of
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import StudyFolder, write_atomically
+from supercm_ray.records import StudyFolder, write_study
 from supercm_ray.scaling.analysis import analyse
 from supercm_ray.scaling.measure import ScalingRun
 from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance
@@ -73,9 +71,9 @@ def scale(
     key = identity(study, scaling)
     folder = StudyFolder.open(results / "scale", f"{study.name}-{scaling.mode}-{key[:8]}", key)
     with folder.lock(), interruptible():
-        write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
+        write_study(folder.path, study)
         named = study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"})
-        with background(make_tracker(named, folder)) as tracker:
+        with background(make_tracker(named, folder), folder=folder) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             with closing_on_error(recorder, tracker.close_study):
                 run_id = tracker.open_study()
@@ -85,6 +83,7 @@ def scale(
                     with ray_session(), closing_on_error(recorder, tracker.close_study):
                         run.run()
                 report = build_scaling_report(file.path, plots=plots)
+                recorder.show(report.text)
                 _log(tracker, report, file.content)
                 tracker.close_study("complete")
     return ScaleResult(file.content, report, folder, tracker.uri, run_id, tracker.how_to_open)

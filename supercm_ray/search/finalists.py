@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from supercm_ray.config import Leaf, Study
-from supercm_ray.records import RunView, StudyFolder
+from supercm_ray.errors import DamagedError
+from supercm_ray.records import RunView, StudyFolder, reading
 from supercm_ray.search.trials import Group
+
+logger = logging.getLogger(__name__)
 
 TUNED, BASELINE = "tuned", "baseline"
 _PLAN = "finalists.json"
@@ -78,11 +82,24 @@ def save_plan(folder: StudyFolder, finalists: Sequence[Finalist]) -> None:
 
 
 def load_plan(folder: StudyFolder) -> list[Finalist] | None:
-    """Reads the plan of finalists, or returns None if the search has not ended."""
-    text = folder.read(_PLAN)
-    if not text:
+    """Reads the plan of finalists, or returns None if the search has not ended or the plan is damaged, since it follows
+    from the trials.
+    """
+    path = folder.path / _PLAN
+    try:
+        with reading(path, "it is made anew from the trials"):
+            text = folder.read(_PLAN)
+            if not text:
+                return None
+            found = [
+                Finalist(one["key"], one["arm"], tuple(one["group"]), one["overrides"]) for one in json.loads(text)
+            ]
+            for finalist in found:
+                folder.run(finalist.key)
+            return found
+    except DamagedError as error:
+        logger.warning("%s", error)
         return None
-    return [Finalist(one["key"], one["arm"], tuple(one["group"]), one["overrides"]) for one in json.loads(text)]
 
 
 def table(study: Study, finalists: Sequence[Finalist], runs: Mapping[str, RunView]) -> list[Row]:

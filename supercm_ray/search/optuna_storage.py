@@ -4,24 +4,54 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from supercm_ray.config import Leaf, Study
-from supercm_ray.records import RunView, StudyFolder
+from supercm_ray.errors import StorageError
+from supercm_ray.records import RunView, StudyFolder, reason_of
 from supercm_ray.search.space import build_sampler, to_optuna
-from supercm_ray.search.trials import REASON, STATES, frozen_trial
+from supercm_ray.search.trials import REASON, frozen_trial
 
 logger = logging.getLogger(__name__)
 
 _LOCK_TIMEOUT_S = 60  # another program may hold the database for a while
 _LOST = "its record was lost"
-_SIGNS_OF_DAMAGE = ("not a database", "malformed", "no such table", "no such column")
+_SIGNS_OF_DAMAGE = (
+    "not a database",
+    "malformed",
+    "no such table",
+    "no such column",
+    "no longer compatible with the table schema",  # of another version of Optuna
+)
+
+_DAMAGED = (DatabaseError, OptunaError, RuntimeError, AssertionError, ValueError, LookupError)
+
+
+@contextmanager
+def told_in_one_line(file: Path) -> Iterator[None]:
+    """Turns any error of the database into one line.
+
+    Raises:
+        StorageError: if it cannot be read or written.
+    """
+    try:
+        yield
+    except (OptunaError, SQLAlchemyError, OSError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error
+        reason = str(getattr(cause, "orig", None) or reason_of(cause)).splitlines()[0]
+        remedy = f"end the program that holds it for more than {_LOCK_TIMEOUT_S} s" if "locked" in reason else ""
+        raise StorageError(
+            f"{file} must be readable and writable, got: {reason}; {remedy or 'make room or access there'}, then give "
+            "the same command again"
+        ) from error
 
 
 class OptunaStore:
@@ -32,36 +62,55 @@ class OptunaStore:
     """
 
     def __init__(self, study: Study, folder: StudyFolder) -> None:
-        """Opens the storage, or creates it. A file that is not a database is moved aside with a warning."""
+        """Opens the storage, or creates it. A file that is not a whole database of this version of Optuna is moved
+        aside with a warning.
+
+        Raises:
+            StorageError: if it cannot be read or written.
+        """
         self._study, self._folder = study, folder
         self._file = folder.path / "optuna.db"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        try:
-            self._open()
-        except (DatabaseError, OptunaError) as error:
-            reason = f"{error} {error.__cause__ or ''}"
-            if not any(sign in reason for sign in _SIGNS_OF_DAMAGE):
-                raise
-            aside = self._file.with_name("optuna.broken.db")
-            self._file.replace(aside)
-            logger.warning("%s cannot be read and was moved to %s", self._file, aside.name)
-            self._open()
+        with told_in_one_line(self._file):
+            try:
+                self._open()
+            except _DAMAGED as error:
+                self._set_aside(error)
+
+    def _set_aside(self, error: Exception) -> None:
+        """Moves the file aside and creates another one.
+
+        Raises:
+            Exception: the error, unless it comes from what the file holds.
+        """
+        reason = f"{error} {error.__cause__ or ''}"
+        if isinstance(error, DatabaseError | OptunaError) and not any(sign in reason for sign in _SIGNS_OF_DAMAGE):
+            raise error
+        aside = self._file.with_name("optuna.broken.db")
+        self._file.replace(aside)
+        logger.warning("%s cannot be used (%s) and was moved to %s", self._file, reason_of(error), aside.name)
+        self._open()
 
     def _open(self) -> None:
-        study = self._study
-        self._storage = RDBStorage(
-            self._folder.optuna_url, engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}}
-        )
-        self.optuna = optuna.create_study(
-            storage=self._storage,
-            study_name=study.name,
-            directions=[objective.direction for objective in study.objective],
-            pruner=optuna.pruners.NopPruner(),
-            load_if_exists=True,
-        )
-        with warnings.catch_warnings():  # Optuna calls names of objectives experimental each time
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            self.optuna.set_metric_names([objective.metric for objective in study.objective])
+        if not self._file.exists() or not self._file.stat().st_size:
+            self._create()
+        self._storage = _storage(self._file)
+        self.optuna = _optuna_study(self._study, self._storage)
+
+    def _create(self) -> None:
+        """Builds the database beside its place and renames it, so that a kill leaves none that is half made. The
+        study's lock keeps other commands away.
+        """
+        partial = self._file.with_name(".optuna.db.partial")
+        partial.unlink(missing_ok=True)
+        try:
+            storage = _storage(partial)
+            _optuna_study(self._study, storage)
+            storage.remove_session()
+            storage.engine.dispose()
+            partial.replace(self._file)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def reconcile(self, trials: Sequence[RunView]) -> None:
         """Makes the storage agree with the records. If it lacks a trial, contradicts one, or has an ended one that they
@@ -69,10 +118,21 @@ class OptunaStore:
 
         Args:
             trials: the trials of the study, from its records.
+
+        Raises:
+            StorageError: if the storage cannot be read or written.
         """
+        with told_in_one_line(self._file):
+            try:
+                self._reconcile(trials)
+            except _DAMAGED as error:
+                self._set_aside(error)
+                self._reconcile(trials)
+
+    def _reconcile(self, trials: Sequence[RunView]) -> None:
         known, by_number = self.optuna.get_trials(deepcopy=False), {trial.number: trial for trial in trials}
         has_more = any(one.state.is_finished() and one.number not in by_number and not _is_lost(one) for one in known)
-        if not has_more and all(_agrees(trial, known) for trial in trials):
+        if not has_more and all(_agrees(self._study, trial, known) for trial in trials):
             for trial in trials:
                 self.tell(trial)
             return
@@ -94,6 +154,11 @@ class OptunaStore:
         """Enqueues the study's enqueued trials, each once, however often this is called."""
         for point in self._study.enqueued_trials[: self._study.budget.num_trials]:
             self.optuna.enqueue_trial(point, skip_if_exists=True)
+
+    @property
+    def file(self) -> Path:
+        """Path of the database."""
+        return self._file
 
     @property
     def num_trials(self) -> int:
@@ -144,6 +209,26 @@ class OptunaStore:
         return Trial(self.optuna, self._storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
+def _storage(file: Path) -> RDBStorage:
+    place = f"sqlite:///{file.resolve()}"
+    return RDBStorage(place, engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}})
+
+
+def _optuna_study(study: Study, storage: RDBStorage) -> optuna.Study:
+    """Returns the study in a storage, which is created if there is none."""
+    found = optuna.create_study(
+        storage=storage,
+        study_name=study.name,
+        directions=[objective.direction for objective in study.objective],
+        pruner=optuna.pruners.NopPruner(),
+        load_if_exists=True,
+    )
+    with warnings.catch_warnings():  # Optuna calls names of objectives experimental each time
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        found.set_metric_names([objective.metric for objective in study.objective])
+    return found
+
+
 def _suggest(trial: Trial, path: str, one: optuna.distributions.BaseDistribution) -> None:
     if isinstance(one, optuna.distributions.FloatDistribution):
         trial.suggest_float(path, one.low, one.high, step=one.step, log=one.log)
@@ -158,11 +243,11 @@ def _is_lost(trial: FrozenTrial) -> bool:
     return trial.user_attrs.get(REASON) == _LOST
 
 
-def _agrees(trial: RunView, known: Sequence[FrozenTrial]) -> bool:
-    """Returns whether Optuna has the trial with its parameters and no other status than its record."""
+def _agrees(study: Study, trial: RunView, known: Sequence[FrozenTrial]) -> bool:
+    """Returns whether Optuna has the trial with its parameters and values, and no other status than its record."""
     if trial.number >= len(known):
         return False
-    found = known[trial.number]
-    same = all(trial.record.overrides.get(path) == value for path, value in found.params.items())
-    state = STATES.get(trial.record.status, TrialState.RUNNING)
-    return same and (found.state == state or (found.state == TrialState.RUNNING and state != TrialState.RUNNING))
+    found, ended = known[trial.number], frozen_trial(study, trial)
+    if found.state == TrialState.RUNNING:
+        return all(ended.params.get(path) == value for path, value in found.params.items())
+    return (found.state, found.params, found.values) == (ended.state, ended.params, ended.values)

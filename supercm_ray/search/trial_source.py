@@ -6,12 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from optuna.exceptions import OptunaError
-from sqlalchemy.exc import SQLAlchemyError
-
 from supercm_ray.config import Leaf, Study
+from supercm_ray.errors import StorageError
 from supercm_ray.records import EpochMetrics, RunView, StudyFolder
-from supercm_ray.search.optuna_storage import OptunaStore
+from supercm_ray.search.optuna_storage import OptunaStore, told_in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +32,16 @@ class TrialSource:
             study: the study.
             folder: the folder of the study, which holds the storage.
             trials: the trials so far, from the records.
+
+        Raises:
+            StorageError: if the storage cannot be read or written.
         """
         self._study, self._store = study, OptunaStore(study, folder)
         self._store.reconcile(trials)
-        self._store.use_sampler()
-        self._store.enqueue()
-        self._interrupted = self._store.unfinished()
+        with told_in_one_line(self._store.file):
+            self._store.use_sampler()
+            self._store.enqueue()
+            self._interrupted = self._store.unfinished()
 
     @property
     def num_left(self) -> int:
@@ -47,13 +49,18 @@ class TrialSource:
         return max(0, self._study.budget.num_trials - self._store.num_trials) + len(self._interrupted)
 
     def next(self) -> Proposal | None:
-        """Returns the next trial; an interrupted one keeps its number and parameters."""
-        if self._interrupted:
-            number = self._interrupted.pop(0)
-            return Proposal(number, self._store.ask_again(number))
-        if self._store.num_trials >= self._study.budget.num_trials:
-            return None
-        return Proposal(*self._store.ask())
+        """Returns the next trial; an interrupted one keeps its number and parameters.
+
+        Raises:
+            StorageError: if the storage cannot be read or written.
+        """
+        with told_in_one_line(self._store.file):
+            if self._interrupted:
+                number = self._interrupted.pop(0)
+                return Proposal(number, self._store.ask_again(number))
+            if self._store.num_trials >= self._study.budget.num_trials:
+                return None
+            return Proposal(*self._store.ask())
 
     def report(self, number: int, message: EpochMetrics) -> None:
         """Tells Optuna the value of an epoch if there is one objective; with several, Optuna accepts final
@@ -70,6 +77,7 @@ class TrialSource:
     def _try(self, write: Callable[[], None]) -> None:
         """Writes to Optuna's storage; if that fails, the next command updates it from the records."""
         try:
-            write()
-        except (OptunaError, SQLAlchemyError) as error:
+            with told_in_one_line(self._store.file):
+                write()
+        except StorageError as error:
             logger.warning("Optuna's storage cannot be written, the next command makes up for it: %s", error)

@@ -1,10 +1,11 @@
-"""The guard around trackers: whatever they raise, a study continues and shows its result."""
+"""The guard around trackers: whatever they raise and however long they take, a study continues and shows its result."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from supercm_ray.credentials import without_credentials
-from supercm_ray.errors import TrackingError
-from supercm_ray.records import Status
+from supercm_ray.errors import SuperCMError, TrackingError
+from supercm_ray.records import Status, StudyFolder
 from supercm_ray.tracking.messages import reason_of
 from supercm_ray.tracking.tracker import TrackedModel, Tracker
 
@@ -21,21 +22,37 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+PATIENCE_S = 20.0
+"""Seconds that a command waits, at its start and at its end, for a tracker that does not answer."""
+_MODEL_PATIENCE_S = 600.0  # a model may be large
+_LOST_S = 10.0  # of waiting for calls that then fail, after which no other call is made
+_NOTICE_S = 3.0
+_RUN, _MODEL = "run ", "the model"
+_OPENINGS = 3
+
 
 class BackgroundTracker:
     """Runs a tracker in a thread of its own, so that a slow tool never delays training, and catches its errors.
 
     Calls are made in order. `sync` returns at once; all other calls wait for their turn, and return empty values if the
-    tracker fails.
+    tracker fails or does not answer.
     """
 
-    def __init__(self, tracker: Tracker) -> None:
-        """Takes over a tracker, which must only be used by this object from now on."""
-        self._tracker = tracker
+    def __init__(self, tracker: Tracker, *, folder: StudyFolder | None = None, resend: str = "") -> None:
+        """Takes over a tracker, which must only be used by this object from now on.
+
+        Args:
+            tracker: the tracker to guard.
+            folder: the study's folder, whose runs are then caught up with one by one.
+            resend: a command that sends what the tracker lacks in the end, besides the same command.
+        """
+        self._tracker, self._folder, self._resend = tracker, folder, resend
         self._queue: queue.SimpleQueue[str | Callable[[], object] | None] = queue.SimpleQueue()
-        self._warned, self._lacks = False, False
-        self.uri = self._attempt(lambda tracker: tracker.uri, "")
-        self.how_to_open = self._attempt(lambda tracker: tracker.how_to_open, "")
+        self._warned = False
+        self._failed: dict[str, Callable[[Tracker], object]] = {}
+        self._lost_s, self._progress_at, self._is_awaited, self._given_up = 0.0, time.monotonic(), False, False
+        self.uri = self._attempt(lambda tracker: tracker.uri, "", "")
+        self.how_to_open = self._attempt(lambda tracker: tracker.how_to_open, "", "")
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
 
@@ -48,20 +65,27 @@ class BackgroundTracker:
         errors: list[Exception] = []
 
         def opening(tracker: Tracker) -> str:
-            try:
-                return tracker.open_study()
-            except Exception as error:  # raised in the thread that asked
-                errors.append(error)
-                return ""
+            for left in reversed(range(_OPENINGS)):
+                began = time.monotonic()
+                try:
+                    return tracker.open_study()
+                except Exception as error:  # raised in the thread that asked
+                    if isinstance(error, TrackingError) or not left or time.monotonic() - began > 1:
+                        errors.append(error)
+                        return ""
+                time.sleep(0.1)
+            return ""
 
-        run_id = self._ask(opening, "")
+        run_id = self._ask(opening, "", "")
+        if self._given_up:
+            errors.append(TimeoutError(f"no answer within {PATIENCE_S:g} s"))
         if errors:
             raise errors[0] if isinstance(errors[0], TrackingError) else unusable(self.uri, errors[0]) from errors[0]
         return run_id
 
     def attach_study(self) -> bool:
         """Finds the parent run and returns whether it is open."""
-        return self._ask(lambda tracker: tracker.attach_study(), False)
+        return self._ask(lambda tracker: tracker.attach_study(), False, "the study's run")
 
     def sync(self, key: str) -> None:
         """Queues the run with this key to be written."""
@@ -69,31 +93,41 @@ class BackgroundTracker:
 
     def sync_all(self) -> None:
         """Writes everything that the tracker lacks of any run."""
-        self._ask(lambda tracker: tracker.sync_all(), None)
+        if self._folder is None:
+            self._ask(lambda tracker: tracker.sync_all(), None, "epochs or states of runs")
+            return
+        try:
+            keys = self._folder.run_keys()
+        except SuperCMError as error:  # such as a disk that is gone, which others tell
+            self._warn(error)
+            return
+        for key in keys:  # one by one, so that it is seen how far it gets
+            self._ask(partial(_sync, key), None, f"{_RUN}{key}")
 
     def close_study(self, status: Status) -> None:
         """Closes the study."""
-        self._ask(lambda tracker: tracker.close_study(status), None)
+        self._ask(lambda tracker: tracker.close_study(status), None, "the study's status")
 
     def log_files(self, files: Mapping[Path, str]) -> None:
         """Stores files of the study."""
-        self._ask(lambda tracker: tracker.log_files(files), None)
+        for path, folder in files.items():
+            self._ask(partial(_log_file, path, folder), None, path.name)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Stores metrics of the study."""
-        self._ask(lambda tracker: tracker.log_metrics(metrics), None)
+        self._ask(lambda tracker: tracker.log_metrics(metrics), None, "the study's metrics")
 
     def log_model(self, model: TrackedModel, under: str | None = None) -> str:
         """Stores a model and returns its address."""
-        return self._ask(lambda tracker: tracker.log_model(model, under), "")
+        return self._ask(lambda tracker: tracker.log_model(model, under), "", _MODEL, _MODEL_PATIENCE_S)
 
     def run_id(self, key: str | None = None) -> str:
         """Returns the id of the run with this key, or of the parent run."""
-        return self._ask(lambda tracker: tracker.run_id(key), "")
+        return self._ask(lambda tracker: tracker.run_id(key), "", "")
 
     def flush(self) -> None:
         """Waits until everything requested so far was tried."""
-        self._ask(lambda tracker: None, None)
+        self._ask(lambda tracker: None, None, "")
 
     def close(self, *, catch_up: bool = True) -> None:
         """Waits until everything requested was tried, retries what failed, and warns of what is still missing.
@@ -103,19 +137,32 @@ class BackgroundTracker:
         """
         if not self._thread.is_alive():
             return
-        if catch_up:
-            self._queue.put(self._catch_up)
-        self._queue.put(None)
-        self._thread.join()
-        if self._lacks:
-            logger.warning(
-                "%s lacks a part of this study, whose results are whole; the same command sends it",
-                without_credentials(self.uri) or "the tracker",
-            )
+        try:
+            self.flush()
+            if catch_up:
+                self.sync_all()
+            for lacking, call in list(self._failed.items()):
+                self._ask(call, None, lacking, _MODEL_PATIENCE_S if lacking == _MODEL else None)
+        finally:
+            self._queue.put(None)
+            if not self._given_up:
+                self._thread.join(PATIENCE_S)
+            if self._failed:
+                self._warn_of_failed()
 
-    def _catch_up(self) -> None:
-        """Writes what failed. Epochs and records that are complete in the end are not reported as missing."""
-        self._attempt(lambda tracker: tracker.sync_all(), None)
+    def _warn_of_failed(self) -> None:
+        resend = f"{self._resend} sends it, as does the same command" if self._resend else "the same command sends it"
+        logger.warning(
+            "%s lacks a part of this study, whose results are whole: %s; %s",
+            without_credentials(self.uri) or "the tracker",
+            ", ".join(self._lacking()),
+            resend,
+        )
+
+    def _lacking(self) -> list[str]:
+        runs = [lacking for lacking in self._failed if lacking.startswith(_RUN)]
+        others = [lacking for lacking in self._failed if lacking not in runs]
+        return [*([f"epochs or states of {len(runs)} runs"] if runs else []), *others]
 
     def _work(self) -> None:
         while True:
@@ -126,44 +173,82 @@ class BackgroundTracker:
                 if callable(task):
                     task()
                 else:
-                    self._attempt(partial(_sync, task), None, made_up_for=True)
+                    self._attempt(partial(_sync, task), None, "")  # made up for at the end
             if None in tasks:
                 return
 
-    def _ask(self, call: Callable[[Tracker], T], default: T) -> T:
-        """Returns the result of a call made after all that were requested before, or the default if it fails."""
-        answers: list[T] = []
-        done = threading.Event()
-
-        def work() -> None:
-            answers.append(self._attempt(call, default))
-            done.set()
-
-        if not self._thread.is_alive():
-            return self._attempt(call, default)
-        self._queue.put(work)
-        done.wait()
-        return answers[0]
-
-    def _attempt(self, call: Callable[[Tracker], T], default: T, *, made_up_for: bool = False) -> T:
-        """Returns the result of a call of the tracker, or the default if it fails; warns of the first failure.
+    def _ask(self, call: Callable[[Tracker], T], default: T, lacking: str, patience_s: float | None = None) -> T:
+        """Returns the result of a call made after all that were requested before, or the default if it fails.
 
         Args:
             call: calls one method of the tracker.
             default: the result after a failure.
-            made_up_for: whether the retry at the end does what the call would have done.
+            lacking: what the tracker lacks after a failure; empty for nothing.
+            patience_s: seconds without the end of any call after which no answer is waited for, by default PATIENCE_S.
         """
+        if not self._thread.is_alive() or self._given_up:
+            return self._attempt(call, default, lacking)
+        answers: list[T] = []
+        done = threading.Event()
+
+        def work() -> None:
+            answers.append(self._attempt(call, default, lacking))
+            done.set()
+
+        self._progress_at, self._is_awaited = time.monotonic(), True
+        self._queue.put(work)
         try:
-            return call(self._tracker)
-        except Exception as error:  # of any kind: a tracker is code of others, over a network
-            self._lacks = self._lacks or not made_up_for
-            if not self._warned:
-                self._warned = True
-                logger.warning(
-                    "the tracker does not take what it is sent, the study goes on and sends it later: %s",
-                    reason_of(error),
-                )
+            self._wait(done, PATIENCE_S if patience_s is None else patience_s)
+        finally:
+            self._is_awaited = False
+        if not answers:
+            self._note_failure(call, lacking)
             return default
+        return answers[0]
+
+    def _wait(self, done: threading.Event, patience_s: float) -> None:
+        """Waits for an answer, and gives the tracker up if it does not come."""
+        began = time.monotonic()
+        if done.wait(_NOTICE_S):
+            return
+        place = without_credentials(self.uri) or "the tracker"
+        logger.warning("waiting for %s, at most %g s without an answer", place, patience_s)
+        while not done.wait(0.1):
+            if time.monotonic() - max(began, self._progress_at) > patience_s:
+                self._given_up = True
+                return
+
+    def _attempt(self, call: Callable[[Tracker], T], default: T, lacking: str) -> T:
+        """Returns the result of a call of the tracker, or the default if it fails; warns of the first failure."""
+        if self._given_up:
+            self._note_failure(call, lacking)
+            return default
+        began = time.monotonic()
+        try:
+            answer = call(self._tracker)
+        except Exception as error:  # of any kind: a tracker is code of others, over a network
+            self._note_failure(call, lacking)
+            self._warn(error)
+            self._lost_s += time.monotonic() - began if self._is_awaited else 0.0
+            self._given_up = self._given_up or self._lost_s > _LOST_S
+            return default
+        else:
+            self._failed.pop(lacking, None)
+            self._lost_s = 0.0
+            return answer
+        finally:
+            self._progress_at = time.monotonic()
+
+    def _note_failure(self, call: Callable[[Tracker], object], lacking: str) -> None:
+        if lacking:
+            self._failed[lacking] = call
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "the tracker does not take what it is sent, the study goes on and sends it later: %s", reason_of(error)
+            )
 
 
 def unusable(uri: str, error: Exception) -> TrackingError:
@@ -175,14 +260,18 @@ def unusable(uri: str, error: Exception) -> TrackingError:
 
 
 @contextmanager
-def background(tracker: Tracker, *, catch_up: bool = True) -> Iterator[BackgroundTracker]:
+def background(
+    tracker: Tracker, *, catch_up: bool = True, folder: StudyFolder | None = None, resend: str = ""
+) -> Iterator[BackgroundTracker]:
     """Guards a tracker for the duration of the block, and writes everything at its end.
 
     Args:
         tracker: the tracker to guard.
         catch_up: whether to write, at the end, what it lacks of any run; not while another process does.
+        folder: the study's folder.
+        resend: a command that sends what the tracker lacks in the end.
     """
-    guarded = BackgroundTracker(tracker)
+    guarded = BackgroundTracker(tracker, folder=folder, resend=resend)
     try:
         yield guarded
     finally:
@@ -191,3 +280,7 @@ def background(tracker: Tracker, *, catch_up: bool = True) -> Iterator[Backgroun
 
 def _sync(key: str, tracker: Tracker) -> None:
     tracker.sync(key)
+
+
+def _log_file(path: Path, folder: str, tracker: Tracker) -> None:
+    tracker.log_files({path: folder})

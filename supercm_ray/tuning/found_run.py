@@ -7,7 +7,7 @@ from pathlib import Path
 
 from supercm_ray.config import load_study
 from supercm_ray.errors import StudyError
-from supercm_ray.records import RunFolder, RunRecord, StudyFolder
+from supercm_ray.records import RunFolder, RunRecord, StudyFolder, read_study
 from supercm_ray.search import StudyView
 
 CONTINUED_FROM = "continued_from"
@@ -58,7 +58,7 @@ def find_run(named: str | Path, results: Path, *, begun_anew: bool = False) -> F
         name, results, begun_anew=begun_anew
     )
     folder = StudyFolder.existing(found)
-    return _best(folder) if (found / "study.yaml").is_file() else _trained(folder)
+    return _trained(folder) if (found / "train").is_dir() else _best(folder)
 
 
 def _trained_once(name: str, results: Path, *, begun_anew: bool) -> Path:
@@ -85,7 +85,7 @@ def _is_begun_anew(place: Path) -> bool:
 def _best(folder: StudyFolder) -> FoundRun:
     from supercm_ray.tuning.report.view import best_run  # seconds of imports, for tuned studies alone
 
-    view = StudyView.read(load_study(folder.path / "study.yaml"), folder)
+    view = StudyView.read(read_study(folder.path), folder)
     best = best_run(view.study, view.plan, view.runs)
     if best is None:
         raise StudyError(

@@ -7,9 +7,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from supercm_ray.data import Dataset
 from supercm_ray.errors import StorageError
 from supercm_ray.inference import CARD, Model, of_checkpoint, of_folder, read_card
 from supercm_ray.records import CheckpointStore
@@ -52,15 +53,21 @@ def model_of_run(found: FoundRun) -> Model:
     return of_checkpoint(card.model_copy(update={"metrics": numbers}), content, found.storage)
 
 
-def tracked_model(found: FoundRun, dataset: Dataset) -> TrackedModel:
-    """Returns the model of a run, which is read when a tracker asks for it."""
-    load = cache(lambda: model_of_run(found))
-    example = torch.as_tensor(dataset.images[:4]).numpy()
+def tracked_model(found: FoundRun, images: npt.ArrayLike | None = None) -> TrackedModel:
+    """Returns the model of a run, which is read when a tracker asks for it.
+
+    Args:
+        found: the run.
+        images: at least two images or vectors as an example of inputs; by default empty ones.
+    """
+    load, card = cache(lambda: model_of_run(found)), read_card(found.run.card)
+    blank = np.zeros((4, *card.shape), dtype=card.dtype)
+    example = blank if images is None else torch.as_tensor(images).numpy()
     return TrackedModel(
         run=found.record.key,
         name=f"{found.folder.path.name}-model",
         load=lambda: load().predictor,
         example=example if example.dtype.kind == "u" else example[:, :, 0, 0],
         save=lambda folder: load().save(folder),
-        class_names=dataset.class_names,
+        class_names=card.class_names,
     )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
+import numpy.typing as npt
 
 from supercm_ray.config import Config, Study
 from supercm_ray.data import Dataset
-from supercm_ray.errors import StudyError
+from supercm_ray.errors import StudyError, SuperCMError, TrackingError
 from supercm_ray.execution.executor import Executor
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.execution.lifecycle import closing_on_error
@@ -27,14 +29,16 @@ from supercm_ray.execution.phases import (
     run_search,
 )
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import CheckpointStore, StudyFolder, write_atomically
-from supercm_ray.search import Row
+from supercm_ray.records import CheckpointStore, StudyFolder, write_study
+from supercm_ray.search import Row, StudyView, load_plan, save_plan
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.own_predictions import write_predictions
 from supercm_ray.tuning.report import Report, build_report
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ def tune(
     folder = StudyFolder.open(results, study.name, study.identity())
     with folder.lock(), interruptible():
         check_storage(folder, "trials", study.base)
-        write_atomically(folder.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
-        with background(make_tracker(study, folder)) as tracker:
+        write_study(folder.path, study)
+        StudyView.read(study, folder)  # what is damaged is told before anything is started
+        with background(make_tracker(study, folder), folder=folder, resend=resend_command(folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
             with closing_on_error(recorder, tracker.close_study):
@@ -86,12 +91,15 @@ def tune(
                 if not has_work(view):
                     reconcile_optuna(view)
                     check_planned(view)
+                    if load_plan(folder) is None:
+                        save_plan(folder, view.planned)
                 else:
                     with executor.session(study.budget), closing_on_error(recorder, tracker.close_study):
                         run_search(recorder, executor)
                         run_finalists(recorder, executor)
                 made = build_report(study, folder, plots=plots)
                 predictions = write_predictions(folder, made.best_run, dataset)
+                recorder.show(made.text)
                 model_uri = _log_result(tracker, made, folder, dataset)
                 tracker.close_study("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
@@ -104,14 +112,31 @@ def report(study: Study, folder: StudyFolder) -> Report:
     """Writes a study's report from its records so far, and updates the tracker. If another process is running the
     study, that one updates the tracker, and only the report is sent.
     """
-    tracker = make_tracker(study, folder)
     made = build_report(study, folder)
-    with _alone(folder) as alone, background(tracker, catch_up=alone) as guarded:
+    if made.rows and not (folder.path / "optuna.db").exists():
+        logger.warning(
+            "%s is missing; `supercm-ray tune` makes it anew from the records, if optuna-dashboard is to show it",
+            folder.path / "optuna.db",
+        )
+    try:
+        tracker = make_tracker(study, folder)
+    except TrackingError as error:
+        logger.warning("%s; the report is made, `%s` sends it", error, resend_command(folder))
+        return made
+    with (
+        _alone(folder) as alone,
+        background(tracker, catch_up=alone, folder=folder, resend=resend_command(folder)) as guarded,
+    ):
         is_open = guarded.attach_study()
         _log_report(guarded, made, folder)
         if is_open and alone:
             guarded.close_study("interrupted" if made.best_run is None else "complete")
     return made
+
+
+def resend_command(folder: StudyFolder) -> str:
+    """Returns the command that sends what a tracker lacks of a study."""
+    return shlex.join(["supercm-ray", "sync", str(folder.path)])
 
 
 @contextmanager
@@ -142,13 +167,29 @@ def _log_result(tracker: BackgroundTracker, made: Report, folder: StudyFolder, d
     record = folder.run(made.best_run).record() if made.best_run else None
     if record is None:
         return ""
-    return tracker.log_model(tracked_model(FoundRun(folder, record), dataset))
+    return log_model(tracker, FoundRun(folder, record), dataset.images[:4])
+
+
+def log_model(
+    tracker: BackgroundTracker, found: FoundRun, images: npt.ArrayLike | None, under: str | None = None
+) -> str:
+    """Stores the model of a run in the tracker, and returns its URI; empty with a warning if its files are lost."""
+    try:
+        return tracker.log_model(tracked_model(found, images), under)
+    except SuperCMError as error:
+        logger.warning("the model of %s is not stored in the tracker: %s", found.name, error)
+        return ""
 
 
 def _log_report(tracker: BackgroundTracker, made: Report, folder: StudyFolder) -> None:
     files = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
     tracker.log_files({**files, **dict.fromkeys(made.plots, "plots")})
-    tracker.log_metrics(dict(metric for row in made.rows for metric in _metrics(row)))
+    log_table(tracker, made.rows)
+
+
+def log_table(tracker: BackgroundTracker, rows: Sequence[Row]) -> None:
+    """Stores the metrics of the table in the tracker."""
+    tracker.log_metrics(dict(metric for row in rows for metric in _metrics(row)))
 
 
 def _metrics(row: Row) -> Iterator[tuple[str, float]]:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from supercm_ray.config import Config, Study, on_workers
-from supercm_ray.errors import InterruptedStudyError
+from supercm_ray.errors import InterruptedStudyError, StorageError, SuperCMError
 from supercm_ray.execution.attempts import job_of
 from supercm_ray.execution.executor import Executor, Run
 from supercm_ray.execution.interruption import check_interrupt, interruptible
 from supercm_ray.execution.phases import describe_data
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder
+from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder, write_study
 from supercm_ray.tracking import background, make_tracker
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.continued import Continuation
 from supercm_ray.tuning.found_run import FoundRun, find_run
-from supercm_ray.tuning.model import tracked_model
-from supercm_ray.tuning.study import check_storage
+from supercm_ray.tuning.study import check_storage, log_model, resend_command
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,9 @@ def train(
     folder = StudyFolder.open(results / "train", f"{study.name}-{identity[:8]}", identity)
     key = f"train/{study.name}"
     with folder.lock(), interruptible():
-        with background(make_tracker(study, folder)) as tracker:
+        folder.run(key).view()  # what is damaged is told before anything is started
+        write_study(folder.path, study)
+        with background(make_tracker(study, folder), folder=folder, resend=resend_command(folder)) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
             if evaluate_test and not folder.data_summary().has_test:
@@ -73,12 +75,19 @@ def train(
                 before.write_checkpoints(folder.storage(key, study.base.training.storage_path), study.base)
             run = Run(key, "train", labels={} if before is None else before.labels)
             record = _train_once(recorder, executor, run, evaluate_test)
+            checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
+            metrics = {**folder.run(key).history()[-1], **record.summary}
+            recorder.show(_text(metrics, checkpoint))
             tracker.sync(key)  # also where it was complete before, and the tracker lacks it
-            model_uri = tracker.log_model(tracked_model(FoundRun(folder, record), dataset), under=key)
+            model_uri = log_model(tracker, FoundRun(folder, record), dataset.images[:4], key)
             run_id = tracker.run_id(key)
-        metrics = {**folder.run(key).history()[-1], **record.summary}
-    checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
     return TrainResult(metrics, checkpoint, tracker.uri, run_id, model_uri, tracker.how_to_open)
+
+
+def _text(metrics: Mapping[str, float], checkpoint: str) -> str:
+    """Returns metrics and checkpoint as lines."""
+    lines = {**{name: f"{value:.4f}" for name, value in metrics.items() if "/" in name}, "checkpoint": checkpoint}
+    return "\n".join(f"{name:{max(map(len, lines))}} {text}" for name, text in lines.items())
 
 
 def placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:
@@ -101,12 +110,18 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
     check_storage(recorder.folder, run.key, study.base)
     if not finished:
         recorder.begin(run)
+    recorder.splits(run)
     try:
         _run(recorder, executor, run, evaluate_test and not (former and former.summary))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            recorder.interrupt()
+            with suppress(SuperCMError):
+                recorder.interrupt()
             raise InterruptedStudyError(f"{study.name} was interrupted; the same command resumes it") from None
+        if isinstance(error, StorageError):  # nothing is wrong with the run
+            with suppress(SuperCMError):
+                recorder.interrupt()
+            raise
         if not finished:  # what only evaluates the test split takes nothing back
             recorder.end(run.key, "failed", RunFailed(0, str(error)))
         raise

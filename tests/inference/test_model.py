@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from supercm_ray.data.images import in_shape
 from supercm_ray.errors import StorageError, StudyError
 from supercm_ray.inference import Model
 from supercm_ray.models import SmallCNN
+from supercm_ray.records import StudyFolder
 
 from .conftest import TINY
 
@@ -105,10 +107,11 @@ def test_what_is_no_model_is_one_line(model: Model, run: Path, results: Path, tm
         assert "\n" not in str(error.value)
 
     refused("nothing", r"the name of one in .*results, got 'nothing'; .*supercm-ray train")
-    text = (other / "run.json").read_text()
-    (other / "run.json").write_text(text.replace('"complete"', '"interrupted"'))
+    run = StudyFolder.existing(other.parents[1]).run("/".join(other.parts[-2:]))
+    record = run.known_record()
+    run.write(replace(record, status="interrupted"))
     refused(other, "a run must have finished, got status interrupted .*; give the command that began it again")
-    (other / "run.json").write_text(text)
+    run.write(record)
     (other / "checkpoint.pt").unlink()
     refused(study, "the last checkpoint of tiny-00000000/train/tiny must be readable", StorageError)
     _renamed(other, small_cnn="smal_cnn")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from supercm_ray.errors import StudyError
+from supercm_ray.errors import DamagedError, StorageError, StudyError
 from supercm_ray.records import RunFolder, RunRecord, StudyFolder, write_atomically
 
 HOLDER = """
@@ -191,3 +193,121 @@ def test_the_lock_is_released_however_the_block_ends(folder: StudyFolder) -> Non
             raise KeyboardInterrupt
     with folder.lock():
         assert json.loads((folder.path / "study.json").read_text())["identity"] == "identity"
+
+
+def ended_run(folder: StudyFolder) -> RunFolder:
+    """A run of three epochs that has ended."""
+    run = folder.run("trials/0001")
+    run.write(record(run.key))
+    for epoch in (1, 2, 3):
+        run.append({"epoch": epoch, "val/accuracy": epoch / 10})
+    run.write(record(run.key).ended("complete"))
+    return run
+
+
+LINES = {
+    "shortened": lambda lines: lines[:-1],
+    "emptied": lambda lines: [],
+    "a line less": lambda lines: [lines[0], lines[2]],
+    "a line changed": lambda lines: [lines[0], lines[1].replace("0.2", "0.9"), lines[2]],
+    "a line without its digest": lambda lines: [lines[0], '{"epoch": 2, "val/accuracy": 0.9}', lines[2]],
+    "in another order": lambda lines: [lines[1], lines[0], lines[2]],
+    "a broken line": lambda lines: [lines[0], lines[1][:9], lines[2]],
+}
+
+
+@pytest.mark.parametrize("how", LINES)
+def test_metrics_of_an_ended_run_are_whole_or_refused(folder: StudyFolder, how: str) -> None:
+    run = ended_run(folder)
+    assert epochs(run) == [1, 2, 3]
+    path = run.path / "metrics.jsonl"
+    path.write_text("".join(line + "\n" for line in LINES[how](path.read_text().splitlines())))
+    for read in (run.history, run.view):
+        with pytest.raises(DamagedError, match=r"metrics\.jsonl must be as it was written, got .*; put it back"):
+            read()
+
+
+def test_metrics_of_another_run_are_refused(folder: StudyFolder) -> None:
+    run, other = ended_run(folder), folder.run("trials/0002")
+    other.write(record(other.key))
+    (other.path / "metrics.jsonl").write_bytes((run.path / "metrics.jsonl").read_bytes())
+    assert epochs(other) == [], "an open run has them in its checkpoint"
+    other.write(record(other.key).ended("complete"))
+    with pytest.raises(DamagedError, match="in line 1"):
+        other.history()
+
+
+def test_an_open_run_records_damaged_epochs_again(folder: StudyFolder, caplog: pytest.LogCaptureFixture) -> None:
+    run = ended_run(folder)
+    run.write(record(run.key))
+    path = run.path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("0.2", "0.9"))
+    assert epochs(run) == [1]
+    run.cut_damaged_lines()  # as a run is begun again
+    for epoch in (1, 2, 3):
+        run.append({"epoch": epoch, "val/accuracy": epoch / 10})
+    assert [metrics["val/accuracy"] for metrics in run.history()] == [0.1, 0.2, 0.3]
+    assert "the epochs from there on are recorded again" in caplog.text
+
+
+def test_an_altered_record_is_refused(folder: StudyFolder) -> None:
+    run = ended_run(folder)
+    path = run.path / "run.json"
+    path.write_text(path.read_text().replace('"label_budget": 7', '"label_budget": 8'))
+    with pytest.raises(DamagedError, match=r"run\.json must be as it was written, got other values"):
+        folder.runs()
+
+
+def test_records_of_earlier_versions_are_read(folder: StudyFolder) -> None:
+    run = folder.run("trials/0001")
+    run.path.mkdir(parents=True)
+    (run.path / "run.json").write_text(json.dumps(asdict(record(run.key).ended("complete"))))
+    (run.path / "metrics.jsonl").write_text('{"epoch": 1, "val/accuracy": 0.5, "timestamp_ms": 5}\n')
+    assert run.view() is not None
+    assert epochs(run) == [1]
+    (run.path / "metrics.jsonl").unlink()
+    with pytest.raises(DamagedError, match="0 epochs of at least 1"):
+        run.view()
+
+
+@pytest.mark.parametrize("key", ["../../etc", "/etc/x", "trials/../../x", "trials/0002"])
+def test_a_key_leads_nowhere_else(folder: StudyFolder, key: str) -> None:
+    """A record that was copied from elsewhere may name any place, which would be written to or emptied."""
+    run = ended_run(folder)
+    (run.path / "run.json").write_text(json.dumps(asdict(record(key).ended("complete"))))
+    with pytest.raises(DamagedError, match=r"run\.json must be as it was written, got the key"):
+        folder.views()
+    if ".." in key or key.startswith("/"):
+        with pytest.raises(DamagedError, match="a run with the key"):
+            folder.run(key)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "make room there"),
+        (errno.EROFS, "give access to it"),
+        (errno.EIO, "see that the folder is there"),
+    ],
+)
+def test_what_the_disk_says_is_one_line(
+    folder: StudyFolder, code: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageError, match=f"study must be written, got: {os.strerror(code)}; {remedy}") as caught:
+        write_atomically(folder.path, "x")
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(StudyError, match=remedy):
+        StudyFolder.open(folder.path.parent, "another", "identity")
+    assert not list(folder.path.parent.glob("**/.*")), "nothing stays behind"
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_results_that_are_no_folder_are_refused(tmp_path: Path, kind: str) -> None:
+    results = tmp_path / "results"
+    results.touch() if kind == "file" else results.symlink_to(tmp_path / "gone")
+    with pytest.raises(StudyError, match=r"must be (written|read), got: .*; .*another folder with --results"):
+        StudyFolder.open(results, "study", "identity")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from supercm_ray.config import Leaf, Study, load_study
+from supercm_ray.errors import StorageError
 from supercm_ray.records import EpochMetrics, RunRecord, Status, StudyFolder
 from supercm_ray.search import Proposal, StudyView, TrialSource
 from supercm_ray.search.optuna_storage import OptunaStore
@@ -213,6 +215,48 @@ def test_a_garbled_file_is_moved_away_and_said(
     search.check_agreement()
     assert not set(weights(before)) & set(weights(search.run(source, 4)))
     search.check_agreement()
+
+
+OTHERWISE_BROKEN = {
+    "half made": ("DROP TABLE trial_params", "DROP TABLE trials", "DELETE FROM alembic_version"),
+    "of another version": ("UPDATE alembic_version SET version_num = 'v2.6.0.a'",),
+    "of a later version": ("UPDATE alembic_version SET version_num = 'v99'",),
+    "without its trials": ("DROP TABLE trial_params",),
+    "with values that are none": ("UPDATE trial_params SET distribution_json = '{'",),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERWISE_BROKEN)
+def test_a_database_that_optuna_cannot_use_is_made_anew(
+    search: Search, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    search.run(search.source(), 3)
+    with contextlib.closing(sqlite3.connect(search.database)) as database, database:
+        for command in OTHERWISE_BROKEN[kind]:
+            database.execute(command)
+    with caplog.at_level(logging.WARNING):
+        source = search.source()
+    assert "was moved to optuna.broken.db" in caplog.text or "is made anew from them" in caplog.text
+    search.check_agreement()
+    search.run(source, 5)
+    search.check_agreement()
+
+
+def test_what_a_kill_left_while_it_was_made_does_not_matter(search: Search) -> None:
+    for name in (".optuna.db.partial", "optuna.db"):  # of this version, and the empty file of an earlier one
+        (search.folder.path / name).touch()
+    search.run(search.source(), 1)
+    search.check_agreement()
+    assert not list(search.folder.path.glob(".*"))
+
+
+def test_a_lock_that_is_held_for_too_long_is_one_line(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    search.run(search.source(), 1)
+    monkeypatch.setattr("supercm_ray.search.optuna_storage._LOCK_TIMEOUT_S", 0.1)
+    blocker = sqlite3.connect(search.database, isolation_level=None)
+    blocker.execute("BEGIN EXCLUSIVE")
+    with contextlib.closing(blocker), pytest.raises(StorageError, match=r"got: database is locked; end the program"):
+        search.source()
 
 
 def test_a_trial_that_ended_unheard_is_told(search: Search, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,12 +18,15 @@ from sqlalchemy.exc import OperationalError
 import supercm_ray
 from supercm_ray import api
 from supercm_ray.config import Study, load_study
-from supercm_ray.errors import TrackingError
+from supercm_ray.errors import StudyError, TrackingError
+from supercm_ray.execution.recorder import NullCallback
 from supercm_ray.records import Status, StudyFolder
 from supercm_ray.testing.tracker import KEY, small_model, write_run
 from supercm_ray.tracking import TRACKERS, BackgroundTracker, TrackedModel, background
 from supercm_ray.tracking.composite import CompositeTracker
 from supercm_ray.tracking.null import NullTracker
+
+guard = sys.modules[BackgroundTracker.__module__]  # its name in the package is that of a function
 
 ERRORS: dict[str, Callable[[], Exception]] = {
     "mlflow": lambda: MlflowException("the server is away"),
@@ -111,7 +118,7 @@ def call_everything(tracker: BackgroundTracker) -> list[object]:
         tracker.sync(KEY),
         tracker.sync_all(),
         tracker.attach_study(),
-        tracker.log_files({}),
+        tracker.log_files({Path("page.html"): ""}),
         tracker.log_metrics({}),
         tracker.log_model(small_model()),
         tracker.run_id(KEY),
@@ -127,10 +134,12 @@ def test_no_method_lets_an_error_through(error: Callable[[], Exception], warning
         assert call_everything(tracker) == [None, None, False, None, None, "", "", "", None]
     assert call_everything(tracker)[2] is False, "also after its end"
     assert {"sync", "sync_all", "log_files", "log_metrics", "log_model", "run_id", "close_study"} <= set(broken.calls)
-    assert [message.split(":")[0] for message in warnings.messages] == [
-        "the tracker does not take what it is sent, the study goes on and sends it later",
-        "the tracker lacks a part of this study, whose results are whole; the same command sends it",
-    ]
+    first, last = warnings.messages
+    assert first.startswith("the tracker does not take what it is sent, the study goes on and sends it later: ")
+    assert last == (
+        "the tracker lacks a part of this study, whose results are whole: epochs or states of runs, the study's run, "
+        "page.html, the study's metrics, the model, the study's status; the same command sends it"
+    )
     assert "topsecret" not in warnings.text
 
 
@@ -233,19 +242,113 @@ def test_a_tracker_that_cannot_be_opened_is_refused_before_anything_runs(small: 
     assert not list(tmp_path.rglob("run.json"))
 
 
+class Hanging(Broken):
+    """Works for some calls and never answers from then on."""
+
+    def __init__(self, working_calls: int) -> None:
+        super().__init__(TimeoutError, 10**6)
+        self.works = working_calls
+
+    def _call(self, name: str) -> None:
+        super()._call(name)
+        if len(self.calls) > self.works:
+            threading.Event().wait()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PATIENCE_S", 0.4)
+    monkeypatch.setattr(guard, "_MODEL_PATIENCE_S", 0.4)
+    monkeypatch.setattr(guard, "_NOTICE_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("working_calls", range(2, 10))
+def test_a_tracker_that_hangs_is_given_up(working_calls: int, warnings: pytest.LogCaptureFixture) -> None:
+    began = time.monotonic()
+    with background(Hanging(working_calls), resend="supercm-ray sync tiny") as tracker:
+        call_everything(tracker)
+    assert time.monotonic() - began < 3
+    assert any(message.startswith("waiting for broken://***@place, at most") for message in warnings.messages)
+    assert "; supercm-ray sync tiny sends it, as does the same command" in warnings.messages[-1]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_tracker_that_hangs_as_it_is_opened_is_refused() -> None:
+    class HangsAtOnce(NullTracker):
+        def open_study(self) -> str:
+            threading.Event().wait()
+            return ""
+
+    with background(HangsAtOnce()) as tracker, pytest.raises(TrackingError, match="no answer within"):
+        tracker.open_study()
+
+
+def test_no_call_follows_long_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a server whose every request ends after a timeout of its own."""
+    monkeypatch.setattr(guard, "_LOST_S", 0.2)
+
+    class Slow(NullTracker):
+        calls = 0
+
+        def log_files(self, files: Mapping[Path, str]) -> None:
+            self.calls += 1
+            time.sleep(0.15)
+            raise TimeoutError
+
+    slow = Slow()
+    with background(slow) as tracker:
+        tracker.log_files({Path(str(number)): "" for number in range(9)})
+    assert slow.calls == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_result_is_shown_before_the_tracker_is_told(small: Study) -> None:
+    shown: list[str] = []
+
+    class Late(NullTracker):
+        def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+            assert shown, "the result is shown by now"
+            return "told"
+
+    class Showing(NullCallback):
+        def on_result(self, text: str) -> None:
+            shown.append(text)
+
+    TRACKERS.add("broken", lambda study, folder: Late())
+    assert supercm_ray.train(small, callback=Showing()).model_uri == "told"
+    assert "val/accuracy" in shown[0]
+    assert supercm_ray.tune(small, executor="in-process", plots=False, callback=Showing()).model_uri == "told"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("verb", ["train", "tune"])
+def test_sync_sends_what_is_lacking(small: Study, verb: str, warnings: pytest.LogCaptureFixture) -> None:
+    TRACKERS.add("broken", lambda study, folder: Broken(ERRORS["mlflow"]))
+    run = {"train": supercm_ray.train, "tune": partial(supercm_ray.tune, executor="in-process", plots=False)}[verb]
+    run(small)
+    assert "supercm-ray sync results/" in warnings.messages[-1]
+    works = Broken(ERRORS["mlflow"], 10**6)
+    TRACKERS.add("broken", lambda study, folder: works)
+    warnings.clear()
+    supercm_ray.sync("small")
+    assert not warnings.messages
+    assert {"sync", "log_model"} <= set(works.calls)
+    if verb == "tune":
+        assert {"attach_study", "log_files", "log_metrics", "close_study"} <= set(works.calls)
+    with pytest.raises(StudyError, match=r"a study to sync must be a folder, .*, got none for 'other'"):
+        supercm_ray.sync("other")
+
+
 def test_a_run_is_written_only_by_the_thread(study: Study, folder: StudyFolder) -> None:
     write_run(folder, study)
     seen: list[str] = []
 
     class Noting(NullTracker):
         def sync(self, key: str) -> None:
-            import threading
-
             seen.append(threading.current_thread().name)
 
         def run_id(self, key: str | None = None) -> str:
-            import threading
-
             seen.append(threading.current_thread().name)
             return ""
 

@@ -139,6 +139,54 @@ def test_a_first_question_that_fails_makes_no_run_twice(
     assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 1
 
 
+def test_a_lost_answer_makes_no_second_run(study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = MlflowRuns.create
+
+    def losing(self: MlflowRuns, *args: object, **named: object) -> str:
+        create(self, *args, **named)  # type: ignore[arg-type]
+        raise MlflowException("the answer was lost")
+
+    write_run(folder, study, num_epochs=2, status="complete")
+    tracker = MlflowTracker(study, folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowRuns, "create", losing)
+        for call in (tracker.open_study, lambda: tracker.sync("trials/0000")):
+            with pytest.raises(MlflowException):
+                call()
+    with background(tracker, folder=folder) as guarded:
+        guarded.open_study()
+        guarded.close_study("complete")
+    assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 2
+    assert {run.info.status for run in runs().values()} == {"FINISHED"}
+
+
+def test_a_run_that_was_created_twice_is_kept_once(study: Study, folder: StudyFolder) -> None:
+    """A request may be slower than its answer is waited for."""
+    write_run(folder, study, num_epochs=2)
+    for _ in range(2):
+        tracker = MlflowTracker(study, folder)
+        tracker._children = {}
+        tracker.sync("trials/0000")
+    MlflowTracker(study, folder).sync_all()
+    assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 1
+    assert epochs("trials/0000") == [(1, 0.01), (2, 0.02)]
+
+
+def test_metrics_are_written_where_artifacts_cannot_be(
+    study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: object) -> None:
+        raise PermissionError("the artifact root is read-only")
+
+    write_run(folder, study, num_epochs=2, status="complete")
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow.MlflowClient, "log_artifact", refused)
+        with pytest.raises(PermissionError):
+            MlflowTracker(study, folder).sync_all()
+    assert epochs("trials/0000") == [(1, 0.01), (2, 0.02)]
+    assert runs()["trials/0000"].info.status == "FINISHED"
+
+
 def _away(self: MlflowRuns, condition: str) -> None:
     raise MlflowException("the server is away")
 

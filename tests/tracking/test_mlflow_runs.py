@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -84,7 +85,8 @@ def test_a_server_that_dies_costs_no_result_and_is_filled_later(tmp_path: Path) 
     assert train.returncode == 0, output
     assert "val/accuracy" in output
     assert "checkpoint  " in output
-    assert "the same command sends it" in output
+    assert "`supercm-ray sync" not in output, "a command is given as it is typed"
+    assert re.search(r"lacks a part of this study, .*; supercm-ray sync \S+ sends it, as does the same command", output)
     assert "Traceback" not in output
     server = _serve(tmp_path, port)
     try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,8 @@ def test_the_same_call_resumes_it(results: Path) -> None:
     class Stopping:
         def on_phase(self, *_: object) -> None: ...
 
+        def on_result(self, text: str) -> None: ...
+
         def on_run(self, record: object, metrics: dict[str, float] | None) -> None:
             if metrics and metrics["epoch"] == 3:
                 raise KeyboardInterrupt
@@ -116,8 +118,8 @@ def test_rates_and_decays_may_change(results: Path) -> None:
 
 
 def test_a_run_that_has_not_finished_is_refused(results: Path) -> None:
-    path = next((results / "train").iterdir()) / "train" / "tiny" / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "running"}))
+    run = StudyFolder.existing(next((results / "train").iterdir())).run("train/tiny")
+    run.write(replace(run.known_record(), status="running"))
     with pytest.raises(StudyError, match="a run must have finished, got status running"):
         train(results, {"training.num_epochs": 4}, continue_from="tiny")
 

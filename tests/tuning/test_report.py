@@ -317,6 +317,9 @@ def test_lost_predictions_cost_their_plots_only(study: Study, copied: StudyFolde
     path: Path = copied.run(best).test_predictions
     path.unlink() if damage == "unlink" else path.write_bytes(path.read_bytes()[:100])
     report = build_report(study, copied)
+    assert not report.plots, "a page that shows more is left as it is"
+    report.table_json.unlink()
+    report = build_report(study, copied)
     assert report.best_run == best
     assert {path.stem for path in report.plots} == PLOTS - {"confusion", "embedding"}
     assert "test_predictions.npz" in page(report)

@@ -12,8 +12,9 @@ from mlflow.artifacts import download_artifacts
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
 from supercm_ray.tracking.messages import reason_of
+from supercm_ray.tracking.mlflow.database import SQLITE
 from supercm_ray.tracking.mlflow.model import WHOLE_MODEL
-from supercm_ray.tracking.mlflow.place import SQLITE, tracking_uri
+from supercm_ray.tracking.mlflow.place import tracking_uri
 from supercm_ray.tracking.mlflow.tracker import MODEL_URI
 
 

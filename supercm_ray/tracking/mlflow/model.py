@@ -7,14 +7,14 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, infer_signature
 
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
@@ -33,7 +33,7 @@ def log_model(runs: MlflowRuns, run_id: str, model: TrackedModel) -> str:
     name = re.sub(r"[^A-Za-z0-9_-]", "-", model.name)  # MLflow takes no dots in it
     client = runs.client
     params = client.get_run(run_id).data.params
-    made = client.create_logged_model(
+    made = _pending(runs, run_id, name) or client.create_logged_model(
         runs.experiment_id, name=name, source_run_id=run_id, params=params, model_type="pytorch"
     )
     try:
@@ -45,12 +45,19 @@ def log_model(runs: MlflowRuns, run_id: str, model: TrackedModel) -> str:
             model.save(path / WHOLE_MODEL)
             client.log_model_artifacts(made.model_id, str(path))
     except BaseException:
-        client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
+        with suppress(Exception):  # of a server that is away, of which the first error tells
+            client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
         raise
     client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
     _link_metrics(client, run_id, made.model_id)
     return f"models:/{made.model_id}"
+
+
+def _pending(runs: MlflowRuns, run_id: str, name: str) -> LoggedModel | None:
+    """Returns a model of this name that was created under the run and not completed, if there is one."""
+    found = runs.client.search_logged_models([runs.experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    return next((one for one in found if one.name == name and one.status == LoggedModelStatus.PENDING), None)
 
 
 def _save(model: TrackedModel, path: Path, description: Model) -> None:

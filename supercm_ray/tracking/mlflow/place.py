@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -15,8 +13,13 @@ from mlflow.exceptions import MlflowException
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
 from supercm_ray.tracking.messages import reason_of
+from supercm_ray.tracking.mlflow.database import SQLITE, with_database
 
-SQLITE = "sqlite:///"
+_ATTEMPTS, _PAUSE_S = 3, 1.0
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",  # of two minutes; what is not answered is sent later
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # repeated blindly, a request whose answer was lost would make a second run
+}
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 
 
@@ -36,21 +39,37 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
     Raises:
         TrackingError: if MLflow does not answer or cannot be used.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # seven take minutes, and records are kept anyway
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):  # which announce each table of a new database
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        _make_database(uri)
-        client = MlflowClient(uri)
-        return client, _find_experiment(client, uri)
+        return with_database(uri, lambda: _connect(uri))
     except TrackingError:
         raise
     except Exception as error:  # of SQLAlchemy, requests, alembic and the system
+        local = f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
+        remedy = "move that file away" if uri == local else "unset it to use mlflow.db in this directory"
         raise TrackingError(
             f"MLflow must be usable at {without_credentials(uri)}, got: {reason_of(error)}; set "
-            "MLFLOW_TRACKING_URI to another place, unset it to use mlflow.db in this directory, or set "
-            "SUPERCM_TRACKING=none"
+            f"MLFLOW_TRACKING_URI to another place, {remedy}, or set SUPERCM_TRACKING=none"
         ) from error
+
+
+def _connect(uri: str) -> tuple[MlflowClient, str]:
+    """Returns what `connect` returns; asks again if a server fails at once."""
+    client = MlflowClient(uri)
+    for left in reversed(range(_ATTEMPTS)):
+        began = time.monotonic()
+        try:
+            return client, _find_experiment(client, uri)
+        except TrackingError:
+            raise
+        except Exception:  # of requests, MLflow
+            if not left or not uri.startswith("http") or time.monotonic() - began > 1:
+                raise
+            time.sleep(_PAUSE_S)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _find_experiment(client: MlflowClient, uri: str) -> str:
@@ -69,33 +88,3 @@ def _find_experiment(client: MlflowClient, uri: str) -> str:
             f"restore it with `mlflow experiments restore -x {found.experiment_id}`, or set {EXPERIMENT_VARIABLE}"
         )
     return str(found.experiment_id)
-
-
-def _make_database(uri: str) -> None:
-    """Creates the tables of a new SQLite file in one process alone, under a temporary name, so that neither concurrent
-    commands nor a kill leave an incomplete database.
-    """
-    path = Path(uri.removeprefix(SQLITE))
-    if not uri.startswith(SQLITE) or "?" in uri or path.exists() or not path.parent.is_dir():
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with _locked(path.parent):
-        if path.exists():
-            return
-        try:
-            MlflowClient(f"{SQLITE}{partial}").search_experiments(max_results=1)
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Locks a folder for this process, if its file system supports locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

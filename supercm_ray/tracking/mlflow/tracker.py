@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from mlflow.entities import Run
+
 from supercm_ray.config import Study
 from supercm_ray.credentials import without_credentials
 from supercm_ray.records import RunRecord, RunView, Status, StudyFolder, now_ms
@@ -65,6 +67,8 @@ class MlflowTracker:
         found = self._runs.search(f"tags.`supercm.study_id` = '{folder.study_id}' and tags.`supercm.kind` = 'study'")
         if found:
             self._parent_id = str(found[0].info.run_id)
+            for double in found[1:]:  # a request that was slower than we waited for its answer
+                self._runs.client.delete_run(double.info.run_id)
             self._runs.set_tags(self._parent_id, tags)
         else:
             self._parent_id = self._runs.create(study.name, {**tags, **_provenance_tags()})
@@ -88,6 +92,7 @@ class MlflowTracker:
         if self._last.get(key) != run.record:
             self._log_record(run_id, run.record)
             self._last[key] = run.record
+        self._describe(key, run_id)
 
     def sync_all(self) -> None:
         """Writes what MLflow lacks of any run of the study."""
@@ -131,14 +136,24 @@ class MlflowTracker:
         """
         key, children = record.key, self._known_children()
         if key not in children:
-            children[key] = self._runs.create(key, self._child_tags(record), record.started_ms)
+            try:
+                children[key] = self._runs.create(key, self._child_tags(record), record.started_ms)
+            except Exception:
+                self._children = None  # it may have been created and the answer lost: look before the next attempt
+                raise
             self._written[key] = 0
         if key not in self._described:
             self._runs.log_params(children[key], {**record.params, "label_budget": record.label_budget})
-            self._runs.client.log_artifact(children[key], str(self._folder.run(key).splits))
-            self._runs.set_tags(children[key], {_DESCRIBED: "1"})
-            self._described.add(key)
         return children[key]
+
+    def _describe(self, key: str, run_id: str) -> None:
+        """Stores the splits of a run, after its metrics, which do not need a place for artifacts."""
+        if key not in self._described:
+            splits = self._folder.run(key).splits
+            if splits.exists():
+                self._runs.client.log_artifact(run_id, str(splits))
+            self._runs.set_tags(run_id, {_DESCRIBED: "1"})
+            self._described.add(key)
 
     def _known_children(self) -> dict[str, str]:
         """Returns the MLflow runs by key; the first time it asks MLflow for them and for the number of
@@ -146,9 +161,12 @@ class MlflowTracker:
         """
         if self._children is None:
             children: dict[str, str] = {}
-            for run in self._runs.search(f"tags.`supercm.study_id` = '{self._folder.study_id}'"):
+            found = self._runs.search(f"tags.`supercm.study_id` = '{self._folder.study_id}'")
+            for run in sorted(found, key=_most_complete):
                 key = run.data.tags.get("supercm.run")
-                if key:
+                if key in children:  # a request that was slower than we waited for its answer
+                    self._runs.client.delete_run(run.info.run_id)
+                elif key:
                     children[key] = str(run.info.run_id)
                     self._written[key] = int(run.data.metrics.get("epoch", 0))
                     if _DESCRIBED in run.data.tags:
@@ -181,6 +199,11 @@ class MlflowTracker:
             **{f"supercm.{name}": str(value) for name, value in record.labels.items()},
             **_provenance_tags(),
         }
+
+
+def _most_complete(run: Run) -> tuple[float, int]:
+    """Returns a key by which the run with the most epochs comes first, and of several the oldest."""
+    return -run.data.metrics.get("epoch", 0), run.info.start_time
 
 
 def _provenance_tags() -> dict[str, str]:

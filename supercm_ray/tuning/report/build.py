@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from supercm_ray.config import Study
-from supercm_ray.records import StudyFolder, read_text, write_atomically
+from supercm_ray.errors import DamagedError
+from supercm_ray.records import StudyFolder, read_text, write_atomically, writing
 from supercm_ray.search import Row, StudyView
 from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.report.draw import draw_plots
@@ -43,7 +46,7 @@ class Report:
 
 def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Report:
     """Writes the report of a study into its folder, however far the study has come. If the existing page shows more
-    finalists than the records hold, since some were lost, it is kept with a warning.
+    than the files hold, since some were lost, it is kept with a warning.
 
     Args:
         study: the study as resolved.
@@ -53,27 +56,51 @@ def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Re
     data = gather(StudyView.read(study, folder))
     html, table_json = folder.path / "report.html", folder.path / "table.json"
     best_run = data.best.record.key if data.best else None
-    former = _finalists_in(table_json)
-    if sum(row.num_runs for row in data.rows) < former:
-        logger.warning(
-            "%s shows %d finalists, more than the records in %s hold now; it is left as it is",
-            html,
-            former,
-            folder.path,
-        )
+    lost = _lost(table_json, data)
+    if lost:
+        logger.warning("%s shows %s, more than %s holds now; it is left as it is", html, lost, folder.path)
         return Report(data.rows, _text(data), html, table_json, [], best_run)
-    drawn = draw_plots(data, folder.path / "plots") if plots else []
+    with writing(folder.path / "plots"):
+        drawn = draw_plots(data, folder.path / "plots") if plots else []
     write_atomically(html, render(data, drawn))
     write_atomically(table_json, json.dumps(table_tree(data), indent=1, ensure_ascii=False, allow_nan=False))
     return Report(data.rows, _text(data), html, table_json, [plot.png for plot in drawn], best_run)
 
 
-def _finalists_in(table_json: Path) -> int:
-    """Returns the number of finalists that the existing report shows."""
+def _lost(table_json: Path, data: ReportData) -> str:
+    """Returns what the existing report shows and the files of the study no longer hold; empty if there is nothing."""
     try:
-        return sum(int(row["num_runs"]) for row in json.loads(read_text(table_json) or "{}").get("rows", []))
-    except (ValueError, KeyError, TypeError):  # a damaged file shows none
-        return 0
+        former = TypeAdapter(_Former).validate_json(read_text(table_json) or "{}")
+    except (ValueError, DamagedError):  # a damaged file shows nothing
+        return ""
+    num_finalists = sum(row.num_runs for row in former.rows)
+    if sum(row.num_runs for row in data.rows) < num_finalists:
+        return f"{num_finalists} finalists"
+    if former.trials != data.statuses or sum(row.num_runs for row in data.rows) > num_finalists:
+        return ""  # there is more to show than was lost
+    if former.classes_of_best_run and not data.recalls:
+        return "the test predictions of the best run"
+    return "the description of the data" if former.data.counts and not data.data.counts else ""
+
+
+@dataclass
+class _FormerRow:
+    num_runs: int
+
+
+@dataclass
+class _FormerData:
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Former:
+    """What an existing `table.json` must hold for its report to be compared with the files."""
+
+    rows: list[_FormerRow] = field(default_factory=list)
+    trials: dict[str, int] = field(default_factory=dict)
+    classes_of_best_run: list[object] = field(default_factory=list)
+    data: _FormerData = field(default_factory=_FormerData)
 
 
 def _text(data: ReportData) -> str:

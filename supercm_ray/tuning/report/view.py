@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import statistics
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.config import Study
-from supercm_ray.records import DataSummary, RunRecord, RunView, StudyFolder
+from supercm_ray.errors import DamagedError, StorageError
+from supercm_ray.records import DataSummary, RunRecord, RunView, StudyFolder, read_arrays, reading
 from supercm_ray.search import TUNED, Finalist, Group, Row, StudyView
 from supercm_ray.tuning.report.classes import ClassRecall, Majority, majority, recalls
 from supercm_ray.tuning.report.incomplete import incomplete
@@ -159,13 +160,15 @@ def best_run(study: Study, planned: Sequence[Finalist], runs: Mapping[str, RunVi
 def _read_predictions(folder: StudyFolder, best: RunView | None) -> StoredPredictions | None:
     if best is None:
         return None
+    path = folder.run(best.record.key).test_predictions
     try:
-        with np.load(folder.run(best.record.key).test_predictions, allow_pickle=False) as arrays:
+        with reading(path):
+            arrays: dict[str, Any] = read_arrays(path, "the page is made without them")
             known = [one.name for one in fields(StoredPredictions) if one.name in arrays]
             if set(known) not in ({"val_confusion"}, _OF_TEST, _OF_TEST | {"val_confusion"}):
                 return None
             return StoredPredictions(**{name: arrays[name] for name in known})
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile):
+    except (DamagedError, StorageError):
         return None
 
 

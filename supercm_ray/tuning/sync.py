@@ -1,0 +1,74 @@
+"""The command `sync`: sends what a tracker lacks of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from supercm_ray.config import Study
+from supercm_ray.errors import StudyError
+from supercm_ray.execution.interruption import interruptible
+from supercm_ray.records import Status, StudyFolder, read_study
+from supercm_ray.search import StudyView
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker
+from supercm_ray.tuning.found_run import FoundRun
+from supercm_ray.tuning.report.view import best_run
+from supercm_ray.tuning.study import log_model, log_table, resend_command
+
+_FILES = ("report.html", "table.json", "study.yaml", "scaling.html", "measurements.json")
+
+
+def sync(named: str | Path, results: Path) -> str:
+    """Sends what the tracker lacks of a study, and returns how to open it there (see `supercm_ray.sync`)."""
+    folder = StudyFolder.existing(_find(Path(named).expanduser(), results))
+    study = read_study(folder.path)
+    with folder.lock(), interruptible():
+        folder.views()  # what is damaged is told before anything is sent
+        with background(make_tracker(study, folder), folder=folder, resend=resend_command(folder)) as tracker:
+            if (folder.path / "train").is_dir():
+                _send_trained(tracker, folder)
+            else:
+                _send_study(tracker, study, folder)
+    return tracker.how_to_open
+
+
+def _find(named: Path, results: Path) -> Path:
+    """Returns the folder of a study, of any command."""
+    places = [named, *(results / kind / named for kind in (".", "train", "scale"))]
+    places += [place for kind in ("train", "scale") for place in sorted((results / kind).glob(f"{named.name}-*"))]
+    found = dict.fromkeys(place.resolve() for place in places if (place / "study.json").is_file())
+    if len(found) != 1 and not (found and next(iter(found)) in (named.resolve(), (results / named).resolve())):
+        got = f"{len(found)} of them: {', '.join(map(str, found))}" if found else "none"
+        raise StudyError(
+            f"a study to sync must be a folder, or the name of one in {results}, got {got} for {str(named)!r}; name "
+            "its folder"
+        )
+    return next(iter(found))
+
+
+def _send_trained(tracker: BackgroundTracker, folder: StudyFolder) -> None:
+    for record in folder.runs("train"):
+        tracker.sync(record.key)
+        if record.status == "complete":
+            log_model(tracker, FoundRun(folder, record), None, record.key)
+
+
+def _send_study(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -> None:
+    is_open = tracker.attach_study()
+    tracker.log_files(dict(_files(folder)))
+    view = StudyView.read(study, folder)
+    log_table(tracker, view.rows)
+    best = best_run(study, view.plan, view.runs)
+    if best is not None:
+        log_model(tracker, FoundRun(folder, best.record), None)
+    if is_open:
+        status: Status = "interrupted" if best is None and not (folder.path / "scaling.html").exists() else "complete"
+        tracker.close_study(status)
+
+
+def _files(folder: StudyFolder) -> Iterator[tuple[Path, str]]:
+    for name in _FILES:
+        if (folder.path / name).is_file():
+            yield folder.path / name, ""
+    for path in sorted((folder.path / "plots").glob("*.png")):
+        yield path, "plots"
