@@ -13,6 +13,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from supercm_ray.cli.output import keep_going
 from supercm_ray.cli.predicting import embed, predict
 from supercm_ray.config import Study, check_scaling, load_study, on_workers, scaling_of
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
@@ -275,6 +276,7 @@ def main() -> None:
     """Runs the command line; an error of this package is shown as one message, without a traceback,
     with its exit code.
     """
+    keep_going()
     sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
     try:
         app()
