@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 
 from supercm_ray.cli.logs import hide_credentials
+from supercm_ray.cli.output import keep_going
 from supercm_ray.cli.predicting import embed, predict
 from supercm_ray.config import Study, load_for_training, load_study, on_workers
 from supercm_ray.credentials import without_credentials
@@ -279,6 +280,7 @@ def main() -> None:
     with its exit code.
     """
     hide_credentials()
+    keep_going()
     sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
     try:
         app()

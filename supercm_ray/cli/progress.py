@@ -68,10 +68,11 @@ class ProgressView:
 
     def on_result(self, text: str) -> None:
         """Prints the result below the last line."""
-        if self._live:
+        if self._phase:
             self._show(force=True)
+        if self._live:
             self._live.stop()
-            self._live = None
+        self._phase, self._live = "", None
         self._console.print(f"\n{text}\n", markup=False)
 
     def _take_in(self, record: RunRecord, metrics: dict[str, float] | None) -> None:

@@ -15,16 +15,17 @@ _requested = threading.Event()
 def interruptible() -> Iterator[None]:
     """Makes both signals raise KeyboardInterrupt within the block, and remembers them for `check_interrupt`.
 
-    A signal that this process was started to ignore, as by `nohup`, is still ignored. Blocks may be nested, to restore
-    the handlers after a library has replaced them.
+    A signal that this process was started to ignore, as by `nohup`, is still ignored, and so is the end of the
+    terminal, since a run needs none; processes that are started within the block inherit this. Blocks may be
+    nested, to restore the handlers after a library has replaced them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = {sig: signal.getsignal(sig) for sig in (signal.SIGINT, signal.SIGTERM)}
+    former = {sig: signal.getsignal(sig) for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for sig, handler in former.items():
         if handler != signal.SIG_IGN:
-            signal.signal(sig, _interrupt)
+            signal.signal(sig, signal.SIG_IGN if sig == signal.SIGHUP else _interrupt)
     try:
         yield
     finally:

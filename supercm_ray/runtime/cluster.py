@@ -6,8 +6,9 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import ray
 
@@ -56,7 +57,9 @@ def ray_session() -> Iterator[None]:
         _check_reachable(address)
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
-    place: dict[str, object] = {"runtime_env": {"env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
+    environment: dict[str, object] = {"worker_process_setup_hook": _working_directory_last(str(Path.cwd()))}
+    place: dict[str, object] = {"runtime_env": environment}
+    place |= {"runtime_env": {**environment, "env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
     try:
         with _without_trackers_variables(), nullcontext() if address else _loopback_node():
             ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **place)
@@ -69,6 +72,27 @@ def ray_session() -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def _working_directory_last(directory: str) -> Callable[[], None]:
+    """Returns a function that workers run as they start, so that the working directory is searched for modules last,
+    and a file such as `torch.py` in it stands in for nothing else, where Ray would put it first.
+    """
+
+    def set_up() -> None:
+        import sys
+
+        class _Path(list):  # type: ignore[type-arg]
+            def insert(self, index: object, entry: str) -> None:
+                if entry == directory:
+                    if entry not in self:
+                        self.append(entry)
+                else:
+                    super().insert(index, entry)  # type: ignore[arg-type]
+
+        sys.path = _Path(sys.path)
+
+    return set_up
 
 
 def _check_reachable(address: str) -> None:
