@@ -16,7 +16,7 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from supercm_ray.config import Leaf, Study
 from supercm_ray.errors import StorageError
-from supercm_ray.records import RunView, StudyFolder, reason_of
+from supercm_ray.records import RunView, StudyFolder, reason_of, sqlite_url
 from supercm_ray.search.space import build_sampler, to_optuna
 from supercm_ray.search.trials import REASON, frozen_trial
 
@@ -151,8 +151,10 @@ class OptunaStore:
         self.optuna.sampler = build_sampler(self._study.sampler, len(self._begun()))
 
     def enqueue(self) -> None:
-        """Enqueues the study's enqueued trials, each once, however often this is called."""
-        for point in self._study.enqueued_trials[: self._study.budget.num_trials]:
+        """Enqueues the study's enqueued trials that have not begun, each once, however often this is called. They come
+        first and in order, also where the storage was made anew and no longer says which trials were enqueued.
+        """
+        for point in self._study.enqueued_trials[len(self._begun()) : self._study.budget.num_trials]:
             self.optuna.enqueue_trial(point, skip_if_exists=True)
 
     @property
@@ -210,8 +212,7 @@ class OptunaStore:
 
 
 def _storage(file: Path) -> RDBStorage:
-    place = f"sqlite:///{file.resolve()}"
-    return RDBStorage(place, engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}})
+    return RDBStorage(sqlite_url(file), engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}})
 
 
 def _optuna_study(study: Study, storage: RDBStorage) -> optuna.Study:
@@ -250,4 +251,5 @@ def _agrees(study: Study, trial: RunView, known: Sequence[FrozenTrial]) -> bool:
     found, ended = known[trial.number], frozen_trial(study, trial)
     if found.state == TrialState.RUNNING:
         return all(ended.params.get(path) == value for path, value in found.params.items())
-    return (found.state, found.params, found.values) == (ended.state, ended.params, ended.values)
+    values = found.values if found.state == TrialState.COMPLETE else None  # Optuna gives a pruned one its last value
+    return (found.state, found.params, values) == (ended.state, ended.params, ended.values)

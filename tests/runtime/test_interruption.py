@@ -43,6 +43,7 @@ def _ray_processes_of(place: Place) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_signals_close_every_run_and_the_same_command_goes_on(place: Place) -> None:
     """Ctrl-C and SIGTERM alike, and the other executor completes it; meanwhile a second command is refused."""
     for sig in (signal.SIGINT, signal.SIGTERM):

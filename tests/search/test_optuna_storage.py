@@ -195,6 +195,7 @@ def test_what_differs_from_the_records_is_made_anew_and_said(
         source = search.source()
     assert "does not hold what the records of 4 trials say; it is made anew from them" in caplog.text
     search.check_agreement()
+    assert not [trial for trial in search.trials() if trial.state == TrialState.WAITING], "enqueued trials have run"
     after = search.run(source, 4)
     assert [proposal.number for proposal in after] == [4, 5, 6, 7]
     assert not set(weights(before)) & set(weights(after)), "no trial is proposed twice"
@@ -306,3 +307,12 @@ def test_a_lock_that_another_program_holds_is_waited_for(search: Search) -> None
     timer.join()
     blocker.close()
     search.check_agreement()
+
+
+def test_a_pruned_trial_agrees_although_optuna_gives_it_a_value(
+    search: Search, caplog: pytest.LogCaptureFixture
+) -> None:
+    search.run(search.source(), 3)  # the third is stopped early
+    with caplog.at_level(logging.WARNING):
+        search.source()
+    assert not caplog.text

@@ -55,7 +55,7 @@ BATCHES = {
     ),
     "the least that is searched": (
         [
-            *("training.labeled_batch_size=4", "training.unlabeled_batch_size=0"),
+            "training.unlabeled_batch_size=0",
             "space={training.labeled_batch_size: {type: int, low: 1, high: 4}}",
         ],
         "labeled_batch_size=1",
