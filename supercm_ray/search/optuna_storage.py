@@ -151,9 +151,13 @@ class OptunaStore:
         self.optuna.sampler = build_sampler(self._study.sampler, len(self._begun()))
 
     def enqueue(self) -> None:
-        """Enqueues the study's enqueued trials, each once, however often this is called."""
-        for point in self._study.enqueued_trials[: self._study.budget.num_trials]:
-            self.optuna.enqueue_trial(point, skip_if_exists=True)
+        """Enqueues the study's enqueued trials, each once, however often this is called. They are the first trials, by
+        which those are known that were made anew from the records.
+        """
+        begun = {trial.number: trial.params for trial in self._begun()}
+        for number, point in enumerate(self._study.enqueued_trials[: self._study.budget.num_trials]):
+            if not point.items() <= begun.get(number, {}).items():
+                self.optuna.enqueue_trial(point, skip_if_exists=True)
 
     @property
     def file(self) -> Path:
@@ -250,4 +254,7 @@ def _agrees(study: Study, trial: RunView, known: Sequence[FrozenTrial]) -> bool:
     found, ended = known[trial.number], frozen_trial(study, trial)
     if found.state == TrialState.RUNNING:
         return all(ended.params.get(path) == value for path, value in found.params.items())
-    return (found.state, found.params, found.values) == (ended.state, ended.params, ended.values)
+    same = (
+        found.state != TrialState.COMPLETE or found.values == ended.values
+    )  # Optuna gives pruned ones one too
+    return same and (found.state, found.params) == (ended.state, ended.params)
