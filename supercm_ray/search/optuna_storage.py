@@ -254,7 +254,5 @@ def _agrees(study: Study, trial: RunView, known: Sequence[FrozenTrial]) -> bool:
     found, ended = known[trial.number], frozen_trial(study, trial)
     if found.state == TrialState.RUNNING:
         return all(ended.params.get(path) == value for path, value in found.params.items())
-    same = (
-        found.state != TrialState.COMPLETE or found.values == ended.values
-    )  # Optuna gives pruned ones one too
+    same = found.state != TrialState.COMPLETE or found.values == ended.values  # Optuna gives pruned ones one too
     return same and (found.state, found.params) == (ended.state, ended.params)
