@@ -41,6 +41,9 @@ class QueueCallback(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object) -> None:
         """Ends a run that has finished, was stopped early, or reported a failure."""
         run, messages = trial.config["run"], messages_of(trial.last_result)
+        storage_failure = trial.last_result.get("storage_failure")
+        if storage_failure:
+            self._queue.halt(StorageError(storage_failure))
         failure = None if messages else process_failed("it ended without a word")
         for message in messages:
             if isinstance(message, RunFailed):

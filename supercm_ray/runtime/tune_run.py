@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,9 @@ def _of_the_disk() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        told = re.search(rf"{StorageError.__name__}: (.+)", str(error))  # Tune has it as text alone
+        if told:
+            raise StorageError(told[1]) from None
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, OSError) and cause.errno is not None:

@@ -7,7 +7,8 @@ from typing import TypedDict, cast
 
 from ray import tune
 
-from supercm_ray.execution.attempts import attempt
+from supercm_ray.errors import StorageError
+from supercm_ray.execution.attempts import RETRIES, attempt
 from supercm_ray.execution.executor import Executor, Phase, Run
 from supercm_ray.records import EpochMetrics, Message, RunFailed
 
@@ -23,6 +24,8 @@ class TrialResult(TypedDict):
 
     messages: tuple[Message, ...]
     done: bool
+    storage_failure: str
+    """Why records or checkpoints could not be written, again and again; empty if they could."""
 
 
 def messages_of(result: Mapping[str, object] | None) -> tuple[Message, ...]:
@@ -49,17 +52,28 @@ class TrialRunner(tune.Trainable):
         self._messages.close()
 
     def _begin(self, config: TrialConfig) -> None:
-        self._messages: Generator[Message] = attempt(self._executor, self._phase, config["run"])
+        self._run, self._storage_failures = config["run"], 0
+        self._messages: Generator[Message] = attempt(self._executor, self._phase, self._run)
 
     def step(self) -> TrialResult:
-        """Returns the messages of the next epoch (and those after the last epoch), or the failure. An error of the
-        storage is raised, so that Tune starts the run again from its checkpoint.
+        """Returns the messages of the next epoch (and those after the last epoch), or the failure. After an error of
+        the storage the run goes on from its checkpoint; after several it ends, and its result says so.
         """
+        while True:
+            try:
+                return self._step()
+            except StorageError as error:
+                self._storage_failures += 1
+                if self._storage_failures > RETRIES:
+                    return {"messages": (), "done": True, "storage_failure": str(error)}
+                self._messages = attempt(self._executor, self._phase, self._run)
+
+    def _step(self) -> TrialResult:
         message = next(self._messages)
         if isinstance(message, EpochMetrics) and message.epoch < self._phase.study.base.training.num_epochs:
-            return {"messages": (message,), "done": False}
+            return {"messages": (message,), "done": False, "storage_failure": ""}
         rest = () if isinstance(message, RunFailed) else tuple(self._messages)
-        return {"messages": (message, *rest), "done": True}
+        return {"messages": (message, *rest), "done": True, "storage_failure": ""}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """No-op: a run saves its checkpoints itself."""

@@ -11,7 +11,7 @@ import pytest
 from supercm_ray.config import Budget
 from supercm_ray.data import load_dataset
 from supercm_ray.errors import CheckpointError, DivergedError, StorageError, SuperCMError, WorkersError
-from supercm_ray.execution.attempts import PROCESS_FAILED, attempt
+from supercm_ray.execution.attempts import PROCESS_FAILED, RETRIES, attempt
 from supercm_ray.execution.executor import Phase, Run, RunQueue
 from supercm_ray.execution.recorder import NullCallback, Recorder
 from supercm_ray.records import LAST, REFUSED, EpochMetrics, Message, RunFailed, RunFolder, StudyFolder
@@ -108,11 +108,11 @@ def test_tune_gets_the_reason_as_the_last_step(phase: Phase) -> None:
     first, last = runner.step(), runner.step()
     assert not first["done"]
     assert [message.epoch for message in first["messages"]] == [1]
-    assert last == {"messages": (RunFailed(1, "the loss is nan"),), "done": True}
+    assert last == {"messages": (RunFailed(1, "the loss is nan"),), "done": True, "storage_failure": ""}
 
 
-def test_tune_gets_a_storage_error_raised_for_another_try(phase: Phase) -> None:
+def test_tune_is_told_of_a_storage_that_fails_again_and_again(phase: Phase) -> None:
     runner = TrialRunner.__new__(TrialRunner)
-    runner.setup({"run": RUN}, phase=phase, executor=Scripted(StorageError("timed out")))
-    with pytest.raises(StorageError, match="timed out"):
-        runner.step()
+    errors = [StorageError("timed out") for _ in range(1 + RETRIES)]
+    runner.setup({"run": RUN}, phase=phase, executor=Scripted(*errors))
+    assert runner.step() == {"messages": (), "done": True, "storage_failure": "timed out"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -129,19 +130,40 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+def fill(ballast: Path) -> None:
+    """Takes the rest of a disk."""
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
 def test_a_study_survives_a_real_full_disk(tiny: Study, small_disk: Path) -> None:
     ballast = small_disk / "ballast"
-
-    def fill() -> None:
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"x" * 4096)
-                    file.flush()
-            except OSError:
-                pass
-
     with pytest.raises(StorageError, match="No space left on device; make room there"):
-        tune(tiny, small_disk / "results", Moment("trials/0001", 1, fill))
+        tune(tiny, small_disk / "results", Moment("trials/0001", 1, lambda: fill(ballast)))
     ballast.unlink()
     assert tune(tiny, small_disk / "results").counts == {"complete": 3}
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_ray_costs_nothing(tiny: Study, tmp_path: Path, disk: list[int], ray_cluster: None) -> None:
+    callback = Moment("trials/0001", 1, lambda: disk.append(errno.ENOSPC))
+    with pytest.raises(StorageError, match="make room there"):
+        supercm_ray.tune(tiny, executor="ray", results=tmp_path, callback=callback, plots=False)
+    disk.clear()
+    result = supercm_ray.tune(tiny, executor="ray", results=tmp_path, plots=False)
+    assert result.counts == {"complete": 3}
+    assert not result.failed_finalists
+
+
+@pytest.mark.slow
+def test_a_real_full_disk_under_ray_costs_nothing(tiny: Study, small_disk: Path, ray_cluster: None) -> None:
+    """Workers, records, Optuna and Ray Tune itself write to it."""
+    ballast, results = small_disk / "ballast", small_disk / "results"
+    with pytest.raises(StorageError, match="No space left on device; make room there"):
+        supercm_ray.tune(
+            tiny, executor="ray", results=results, plots=False, callback=Moment("trials/0001", 1, lambda: fill(ballast))
+        )
+    ballast.unlink()
+    result = supercm_ray.tune(tiny, executor="ray", results=results, plots=False)
+    assert result.counts == {"complete": 3}
