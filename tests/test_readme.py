@@ -34,6 +34,7 @@ WITHOUT = {
     "report": "a study must have been begun in results/digits",
     "compare": "a study to compare is",
     "predict": "a run or study must be a folder, or the name of one in results",
+    "sync": "a study",
     "embed": "got 'photos', which does not exist",
 }
 """Commands that end here for want of a study or a file, and what they say."""
@@ -76,6 +77,7 @@ def test_the_verbs_are_all_shown() -> None:
         "report",
         "predict",
         "embed",
+        "sync",
         "schema",
     }
 

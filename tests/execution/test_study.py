@@ -291,7 +291,7 @@ def test_a_target_without_labels_is_searched_and_reported(place: Place, unlabele
         num_seeds=1,
     )
     output = place.tune_here()
-    assert "on the validation split, since there is no test split" in output
+    assert "on the source's validation split, since there is no test split" in output
     assert "accuracies and gains are those on the source's validation samples and say little of the target" in output
     assert "No unlabeled sample of the target has a known label, so there is no oracle." in output
     tuned = json.loads((place.folder.path / "table.json").read_text())["rows"][0]

@@ -29,13 +29,14 @@ def headline(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, 
     labels = (training_labels or {}).get(row.group)
     budget = f"{row.label_budget} labels (those for validation included)"
     count = budget if labels is None else f"{labels} training labels"
-    reached = f"With {count}, {_subject(study, row)} reaches {_reached(row)}"
+    reached = f"With {count}, {_subject(study, row)} reaches {_reached(study, row)}"
     return f"{reached}{_comparison(study, row)}{_elsewhere(tuned)}."
 
 
-def _reached(row: Row) -> str:
+def _reached(study: Study, row: Row) -> str:
     if row.test_accuracy is None:
-        return f"{percent(row.val_accuracy)} % on the validation split, since there is no test split"
+        whose = "the validation split" if study.base.data.target is None else "the source's validation split"
+        return f"{percent(row.val_accuracy)} % on {whose}, since there is no test split"
     return f"{percent(row.test_accuracy)} % on the test split"
 
 
