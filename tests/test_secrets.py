@@ -123,6 +123,7 @@ def test_a_refusal_of_mlflow_shows_none(address: str) -> None:
     assert SECRET[:3] not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_study_in_an_odd_folder_leaves_no_secret(tmp_path: Path, empty_mlflow: Path) -> None:
     path = tmp_path / "it's 50 % of #1; $HOME & größer"
     path.mkdir()

@@ -81,6 +81,7 @@ def all_splits(folder: StudyFolder) -> dict[str, list[list[int]]]:
     }
 
 
+@pytest.mark.slow
 def test_given_lists_and_a_given_test_give_the_same_splits_again(root: Path) -> None:
     tune(lists(root, "whole"), results=root, executor="in-process")
     with pytest.raises(InterruptedStudyError):

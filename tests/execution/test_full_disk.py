@@ -78,6 +78,7 @@ def tune(study: Study, results: Path, callback: Moment | None = None) -> supercm
 MOMENTS = [("trials/0001", None), ("trials/0001", 1), ("trials/0002", 2), ("finalists/tuned", 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "epoch"), MOMENTS)
 def test_a_full_disk_costs_nothing(tiny: Study, tmp_path: Path, disk: list[int], key: str, epoch: int | None) -> None:
     with pytest.raises(StorageError, match=r"must be written, got: No space left on device; make room there"):
