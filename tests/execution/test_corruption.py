@@ -121,7 +121,9 @@ def cases(verbs: dict[str, tuple[str, ...]], files: tuple[str, ...]) -> list[Par
     """All combinations; the first verb meets all kinds of damage in each run of the tests, the others one."""
     first = next(iter(verbs))
     return [
-        pytest.param(file, how, verb, marks=[] if verb == first or how == "garbled" else [pytest.mark.slow])
+        pytest.param(
+            file, how, verb, marks=[] if verb == first or how == "garbled" else [pytest.mark.slow, pytest.mark.nightly]
+        )
         for verb in verbs
         for how in HOW
         for file in files
