@@ -48,7 +48,7 @@ def _find(name: str, results: Path) -> tuple[Kind, Path]:
             return "scaling", place
         if (place / FILE_NAME).exists():
             return "scaling", place / FILE_NAME
-        if (place / "study.yaml").exists():
+        if any((place / name).exists() for name in ("study.json", "study.yaml")):
             return "tuned", place
     raise StudyError(
         f"a study to compare is a {FILE_NAME}, a folder with one or of a tuned study, or a study's name in {results}, "
