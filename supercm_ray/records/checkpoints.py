@@ -20,19 +20,24 @@ class _Files(Protocol):
     def read(self, name: str) -> bytes | None:
         """Returns the content of a file, or None if there is none."""
 
+    def prepare(self) -> None:
+        """Creates the place where files are written. No-op after the first call."""
+
     def write(self, name: str, content: bytes) -> None:
-        """Replaces a file atomically: after a kill at any moment the former or the new content is there."""
+        """Replaces a file atomically, once the place is prepared: after a kill at any moment the former or the new
+        content is there.
+        """
 
     def remove(self, name: str) -> None:
         """Deletes a file. No-op if there is none."""
 
 
 class FolderFiles:
-    """Files in a folder, which is created when the first one is written."""
+    """Files in a folder, which is created once: one that goes away with its disk is not made again elsewhere."""
 
     def __init__(self, path: Path) -> None:
         """Stores the path of the folder."""
-        self._path = path
+        self._path, self._is_prepared = path, False
 
     def read(self, name: str) -> bytes | None:
         """Returns the content of a file, or None if there is none."""
@@ -41,10 +46,15 @@ class FolderFiles:
         except FileNotFoundError:
             return None
 
+    def prepare(self) -> None:
+        """Creates the folder. No-op after the first call."""
+        if not self._is_prepared:
+            with writing(self._path):
+                self._path.mkdir(parents=True, exist_ok=True)
+            self._is_prepared = True
+
     def write(self, name: str, content: bytes) -> None:
         """Writes a temporary file, syncs it to the disk, and renames it to `name`."""
-        with writing(self._path):
-            self._path.mkdir(parents=True, exist_ok=True)
         write_atomically(self._path / name, content)
 
     def remove(self, name: str) -> None:
@@ -75,9 +85,12 @@ class RemoteFiles:
         except FileNotFoundError:
             return None
 
+    def prepare(self) -> None:
+        """Creates the folder."""
+        self._system.create_dir(self._path, recursive=True)
+
     def write(self, name: str, content: bytes) -> None:
         """Writes a temporary file and moves it to `name`; object stores show no unfinished object."""
-        self._system.create_dir(self._path, recursive=True)
         partial = f"{self._path}/.{name}.partial"
         with self._system.open_output_stream(partial) as stream:
             stream.write(content)
@@ -120,9 +133,11 @@ class CheckpointStore:
         """Starts to write this content under each name, after the previous write has finished.
 
         Raises:
-            StorageError: if the previous write failed.
+            StorageError: if the previous write failed, or the place cannot be created.
         """
         self.wait()
+        with self._told("written to"):
+            self._files.prepare()
         self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending = [self._writer.submit(self._files.write, name, content) for name in names]
 
@@ -133,6 +148,7 @@ class CheckpointStore:
             StorageError: if that fails.
         """
         with self._told("written to"):
+            self._files.prepare()
             self._files.write(_TRIAL, os.urandom(_TRIAL_BYTES))  # a full disk takes an empty file
             self._files.remove(_TRIAL)
 
@@ -143,6 +159,7 @@ class CheckpointStore:
         content = self.read()
         with self._told("written to"):
             if content is not None:
+                self._files.prepare()
                 self._files.write(REFUSED, content)
                 self._files.remove(LAST)
 

@@ -158,6 +158,7 @@ def test_a_full_disk_under_ray_costs_nothing(tiny: Study, tmp_path: Path, disk: 
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_real_full_disk_under_ray_costs_nothing(tiny: Study, small_disk: Path, ray_cluster: None) -> None:
     """Workers, records, Optuna and Ray Tune itself write to it."""
     ballast, results = small_disk / "ballast", small_disk / "results"
