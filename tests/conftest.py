@@ -50,6 +50,8 @@ GROUPS = {
     "runtime/": "ray",
     "execution/test_executor_contract.py::TestRay": "ray",
     "execution/test_in_process.py::test_the_same_study_under_ray": "ray",
+    "execution/test_full_disk.py::test_a_full_disk_under_ray": "ray",
+    "execution/test_full_disk.py::test_a_real_full_disk_under_ray": "ray",
     "tuning/": "report",
     "execution/test_study.py": "study",
     "scaling/test_report.py": "scaling",

@@ -147,6 +147,7 @@ def test_a_study_survives_a_real_full_disk(tiny: Study, small_disk: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_full_disk_under_ray_costs_nothing(tiny: Study, tmp_path: Path, disk: list[int], ray_cluster: None) -> None:
     callback = Moment("trials/0001", 1, lambda: disk.append(errno.ENOSPC))
     with pytest.raises(StorageError, match="make room there"):
