@@ -86,7 +86,7 @@ def describe(config: Config, dataset: Dataset, run: str) -> ModelCard:
         config=config,
         shape=dataset.shape,
         dtype="uint8" if dataset.images.dtype == np.uint8 else "float32",
-        decoding=dict(getattr(dataset, "decoding", {})),
+        decoding=dict(dataset.decoding),
         columns=dataset.columns,
         class_names=dataset.class_names,
         versions={"supercm-ray": _version(), "torch": str(torch.__version__)},

@@ -149,7 +149,7 @@ def _labels(dataset: Dataset) -> npt.NDArray[np.generic]:
 
 def _write_splits(dataset: Dataset, output: Path) -> Path | None:
     """Writes the data set's own test and validation samples to a file that `data.splits` takes."""
-    val = getattr(dataset, "val_indices", None)
+    val = dataset.val_indices
     own = {"test": dataset.test_indices, "val": val}
     given = {name: indices for name, indices in own.items() if indices is not None}
     if not given:

@@ -66,13 +66,13 @@ def taken_batches(dataset: Dataset, parts: Sequence[Tensor]) -> Iterator[Tensor]
 
 def log_notes(dataset: Dataset) -> None:
     """Logs what was left out of a data set or is odd about it."""
-    for note in getattr(dataset, "notes", ()):
+    for note in dataset.notes:
         logger.warning("%s", note)
 
 
 def sample_names(dataset: Dataset) -> Sequence[str]:
     """Returns the names of a data set's samples, or their numbers."""
-    return getattr(dataset, "sample_names", ()) or [str(i) for i in range(len(dataset.labels))]
+    return dataset.sample_names or [str(i) for i in range(len(dataset.labels))]
 
 
 def _of_array(card: ModelCard, given: npt.NDArray[np.generic] | Tensor) -> Dataset:

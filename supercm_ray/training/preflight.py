@@ -50,12 +50,12 @@ def load_checked(study: Study, *, all_seeds: bool = False) -> Dataset:
             _check_seeds(study, dataset)
         for config in _variants(study, ("model.", "algorithm.name", *_BATCHES)):
             _check_batch_norm(config, dataset, study.budget.worker_range[1])
-        return _without_overlap(dataset, study.base)
+        return _with_overlap_noted(dataset, study.base)
     except StudyError as error:
         raise StudyError(f"{error} (in {study.source})") from error
 
 
-def _without_overlap(dataset: Dataset, config: Config) -> Dataset:
+def _with_overlap_noted(dataset: Dataset, config: Config) -> Dataset:
     """Returns the data set with its fingerprint, and notes on samples that several splits share."""
     digests, splits = sample_digests(dataset), split_dataset(dataset, config)
     notes = (*check_overlap(dataset, splits, digests), *spread_notes(dataset, splits, config.data))
