@@ -30,6 +30,7 @@ from supercm_ray.records.messages import (
     TimingStarted,
 )
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
+from supercm_ray.records.session import Session, SessionNode
 from supercm_ray.records.study_file import read_study, write_study
 from supercm_ray.records.study_folder import StudyFolder
 
@@ -50,6 +51,8 @@ __all__ = [
     "RunFolder",
     "RunRecord",
     "RunView",
+    "Session",
+    "SessionNode",
     "Status",
     "StepTimings",
     "StudyFolder",
