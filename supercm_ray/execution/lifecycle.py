@@ -33,6 +33,11 @@ class _Ending:
             return cls("preempted" if Cause("", error.exit_code).is_preemption else "interrupted", said)
         return cls(f"failed: {said}", f"the command failed: {said}")
 
+    @property
+    def with_remedy(self) -> str:
+        """The reason and what to do, which some errors say themselves."""
+        return self.reason if "the same command" in self.reason else f"{self.reason}; {_RESUME}"
+
 
 @contextmanager
 def driving(folder: StudyFolder) -> Iterator[None]:
@@ -68,7 +73,7 @@ def closing_on_error(recorder: Recorder, on_end: Callable[[Status], None]) -> It
     except BaseException as error:
         ending = _Ending.of(error)
         with suppress(SuperCMError):  # such as a full disk, from which the first error comes as well
-            recorder.interrupt(f"{ending.reason}; {_RESUME}", preempted=ending.end == "preempted")
+            recorder.interrupt(ending.with_remedy, preempted=ending.end == "preempted")
         _end_session(recorder.folder, ending)
         on_end("failed" if ending.end.startswith("failed") else "interrupted")
         if isinstance(error, KeyboardInterrupt):

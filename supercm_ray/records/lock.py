@@ -54,7 +54,7 @@ class Holder:
         words = text.split()
         if len(words) == 1 and words[0].isdigit():  # of an earlier version
             return cls(pid=words[0])
-        return cls(*words[:3]) if len(words) > 1 else cls()
+        return cls(*words[:3]) if len(words) > 1 and words[1].isdigit() else cls()
 
     def __str__(self) -> str:
         """Returns words for it."""
@@ -179,7 +179,7 @@ def _check_free(instead: Path, folder: Path) -> None:
         except FileNotFoundError:
             return
         holder = Holder.read(text)
-        if holder.pid.isdigit() and is_gone_from_here(holder.host, holder.process, int(holder.pid)):
+        if holder.pid and is_gone_from_here(holder.host, holder.process, int(holder.pid)):
             instead.unlink(missing_ok=True)
             return
     raise StudyError(

@@ -110,16 +110,15 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
         return former
     check_storage(recorder.folder, run.key, study.base)
     with closing_on_error(recorder, _no_study):
-        if not finished:
-            recorder.begin(run)
-        recorder.splits(run)
+        run = replace(run, splits=recorder.splits(run).serialize()) if finished else recorder.begin(run)
         try:
             _run(recorder, executor, run, evaluate_test and not (former and former.summary))
         except (KeyboardInterrupt, InterruptedStudyError, StorageError):  # nothing is wrong with the run
             raise
         except BaseException as error:
             if not finished:  # what only evaluates the test split takes nothing back
-                recorder.end(run.key, "failed", RunFailed(0, str(error)))
+                traceback = getattr(error, "worker_traceback", "")
+                recorder.end(run.key, "failed", RunFailed(0, str(error), traceback=traceback))
             raise
     recorder.end(run.key, "complete")
     record = place.record()
@@ -132,10 +131,10 @@ def _no_study(status: Status) -> None:
 
 
 def _run(recorder: Recorder, executor: Executor, run: Run, evaluate_test: bool) -> None:
-    study, place = recorder.study, recorder.folder.run(run.key)
-    job = job_of(recorder.folder, run.key, study.base, recorder.dataset, evaluate_test=evaluate_test)
+    study = recorder.study
+    job = job_of(recorder.folder, run, study.base, recorder.dataset, evaluate_test=evaluate_test)
     job = replace(job, best_by=(study.primary.metric, study.primary.direction))
-    with executor.session(study.budget), closing(executor.run(job, study.budget, place)) as messages:
+    with executor.session(study.budget), closing(executor.run(job, study.budget)) as messages:
         for message in messages:
             check_interrupt()
             recorder.take(run.key, message)
