@@ -40,6 +40,7 @@ from supercm_ray.records.files import (
     sqlite_url,
     write_atomically,
     write_first,
+    writing,
 )
 from supercm_ray.records.lock import locked
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
