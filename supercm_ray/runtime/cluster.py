@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,16 @@ _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(code: Sequence[str] = ()) -> Iterator[None]:
     """Connects to Ray for the duration of the block; within another such block, uses its connection.
 
     `joining` says which cluster that is. A cluster of this machine alone has the cores and GPUs that this process was
     allotted, and is started on loopback, protected by a token of its own that exists in the environment of its
     processes alone. It ends with this process, however that ends. Ray's processes inherit none of MLflow's variables,
     nor a password of PostgreSQL or an address with credentials, other than of a proxy.
+
+    Args:
+        code: modules and packages, by path, that are sent to the nodes of a cluster (see `shipping`).
 
     Raises:
         StudyError: if the installed version of Ray is not supported.
@@ -57,7 +60,7 @@ def ray_session() -> Iterator[None]:
         os.environ.setdefault(name, value)
     address = address_to_join()
     with _without_trackers_variables():
-        _start() if address is None else _join(address)
+        _start() if address is None else _join(address, code)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         with interruptible():  # again, since Ray has put handlers of its own in place
@@ -83,11 +86,16 @@ def _start() -> None:
         raise SuperCMError(f"Ray does not start: {_reason(error)}") from error
 
 
-def _join(address: str) -> None:
+def _join(address: str, code: Sequence[str]) -> None:
     """Connects to a cluster."""
-    hook = _working_directory_last(str(Path.cwd()))
+    environment: dict[str, object] = {
+        "worker_process_setup_hook": _working_directory_last(str(Path.cwd())),
+        "env_vars": {**HIDE_GPUS},  # a copy, to which Ray adds
+    }
+    if code:
+        environment["py_modules"] = list(code)
     try:
-        ray.init(address=address, runtime_env={"worker_process_setup_hook": hook, "env_vars": HIDE_GPUS}, **_QUIET)
+        ray.init(address=address, runtime_env=environment, **_QUIET)
     except Exception as error:  # as above
         raise ClusterError(
             f"the Ray cluster at {address} must take this command, got: {_reason(error)}; see that Ray and its token "

@@ -20,6 +20,7 @@ class Node:
         address: its address in Ray's network.
         cpus: CPUs that Ray hands out there, whether or not they are in use.
         gpus: GPUs likewise.
+        object_store_bytes: size of Ray's object store there.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Node:
     address: str
     cpus: float
     gpus: float
+    object_store_bytes: float = 0.0
 
     @property
     def resources(self) -> dict[str, float]:
@@ -51,6 +53,7 @@ def alive_nodes(left_out: Collection[str] = ()) -> list[Node]:
             address=node["NodeManagerAddress"],
             cpus=node["Resources"].get("CPU", 0.0),
             gpus=node["Resources"].get("GPU", 0.0),
+            object_store_bytes=node["Resources"].get("object_store_memory", 0.0),
         )
         for node in ray.nodes()
         if node["Alive"] and node["NodeID"] not in left_out
