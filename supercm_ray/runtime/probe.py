@@ -88,10 +88,9 @@ def _look_at_package() -> tuple[str, str, str]:
     """Imports this package, and what it needs to train, and returns its version, a digest of its files, and its
     commit.
     """
-    import supercm_ray
-    from supercm_ray import training  # noqa: F401 (imports torch and all else that training needs)
+    from supercm_ray import training  # which imports torch, and all else that training needs
 
-    folder = Path(supercm_ray.__file__).parent
+    folder = Path(training.__file__).parents[1]
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())

@@ -6,9 +6,9 @@ import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import supercm_ray
 from supercm_ray.errors import ClusterError
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 LARGEST_BYTES = 50 * 2**20
 _LEFT_OUT = {"__pycache__", ".git", ".venv", "venv"}
 """Folders that Ray does not send."""
@@ -24,7 +24,7 @@ def code_to_ship(plugins: Iterable[str], *, ship_code: bool) -> tuple[str, ...]:
     here = Path.cwd().resolve()
     found = dict.fromkeys(path for name in plugins for path in _lying_in(here, name))
     if ship_code:
-        found[Path(supercm_ray.__file__).resolve().parent] = None
+        found[_PACKAGE] = None
     for path in found:
         size = sum(file.stat().st_size for file in _files(path))
         if size > LARGEST_BYTES:
