@@ -30,8 +30,8 @@ class NodeFacts:
         shared_memory: size of its shared memory in bytes.
         resolves_to: the address that its own name stands for.
         interfaces: addresses by network interface.
-        gpus: number of GPUs that torch sees and the version of NCCL, such as `2 NCCL 2 27 3`, or why it is not known;
-            empty if it was not asked for.
+        gpus: number of GPUs that torch sees and the version of NCCL, such as `2 NCCL 2 27 3`, or why there are
+            none; empty if it was not asked for.
     """
 
     host: str

@@ -35,9 +35,14 @@ class Node:
         """What Ray hands out there, by Ray's names."""
         return {"CPU": self.cpus, "GPU": self.gpus}
 
+    @property
+    def amounts(self) -> str:
+        """What Ray hands out there, such as `8 CPU, 1 GPU`."""
+        return _amounts(self.cpus, self.gpus)
+
     def __str__(self) -> str:
         """Returns the name with what it has."""
-        return f"{self.name} {_amounts(self.cpus, self.gpus)}"
+        return f"{self.name} {self.amounts}"
 
 
 def alive_nodes(left_out: Collection[str] = ()) -> list[Node]:
@@ -66,6 +71,12 @@ def is_this_machine_alone() -> bool:
     return all(node.address.startswith("127.") for node in alive_nodes())
 
 
+def gcs_address() -> str:
+    """Returns the address of the cluster's head."""
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
 def where(left_out: Collection[str] = ()) -> str:
     """Returns the line that says where a command runs.
 
@@ -77,7 +88,7 @@ def where(left_out: Collection[str] = ()) -> str:
     if is_this_machine_alone():
         return alone("this machine", cpus) + _of_gpus(gpus)
     version = ".".join(ray.__version__.split(".")[:2])
-    head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
+    head = gcs_address().rpartition(":")[0]
     count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
     return f"Ray {version} at {head}: {count}, {_amounts(cpus, gpus)}"
 

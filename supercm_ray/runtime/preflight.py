@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import ray
@@ -19,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from supercm_ray.config import ClusterOptions
 from supercm_ray.data.images import ImageFiles, JoinedImages, MaskedImages, Pixels, SelectedImages, StreamedImages
 from supercm_ray.errors import ClusterError, StorageError
+from supercm_ray.execution.allotment import cores_allotted
 from supercm_ray.records import CheckpointStore
 from supercm_ray.runtime import probe
 from supercm_ray.runtime.node_report import Asked, NodeFacts, NodeReport, judge
@@ -103,6 +105,18 @@ def ask_nodes(
     ]
 
 
+def ask_this_machine(question: Question) -> NodeReport:
+    """Returns a report on this machine, without Ray.
+
+    Raises:
+        StorageError: if this process cannot write checkpoints.
+    """
+    with _marked(question.storage, ["here"]) as (marker, _):
+        facts = _facts(probe.look(_asked(question, marker, "here"), pickle.dumps(list(_few_images(question.images)))))
+    node = Node("here", facts.host, "127.0.0.1", cores_allotted(), 0.0)
+    return judge(node, facts, Asked(facts, facts.clock, facts.clock, question.storage, come_back=True, num_nodes=1))
+
+
 def _ask(
     nodes: Sequence[Node], question: Question, images: bytes, marker: str, timeout_s: float
 ) -> list[NodeFacts | str]:
@@ -169,6 +183,7 @@ def _marked(place: str, node_ids: Collection[str]) -> Iterator[tuple[str, Callab
         yield marker, set
         return
     store = CheckpointStore(place)
+    is_new = "://" not in place and not Path(place).exists()
     try:
         store.write(b"", marker)
         store.wait()
@@ -177,6 +192,9 @@ def _marked(place: str, node_ids: Collection[str]) -> Iterator[tuple[str, Callab
         with suppress(StorageError):
             store.remove(marker, *names.values())
         store.close()
+        if is_new:
+            with suppress(OSError):  # others write there by now
+                Path(place).rmdir()
 
 
 def _few_images(images: Pixels | StreamedImages | None) -> Iterator[ImageFiles]:

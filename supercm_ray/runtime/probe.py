@@ -28,6 +28,7 @@ T = TypeVar("T")
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 (where Ray's object store lies)
 _SIOCGIFADDR = 0x8915
 _CONTENT = bytes(1 << 16)  # a full disk takes an empty file
+_GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dxg")  # of NVIDIA, AMD, and Windows' subsystem
 _OF_GPUS = (
     "import torch; from torch import distributed as d; "
     "print(torch.cuda.device_count(), 'NCCL', *(torch.cuda.nccl.version() if d.is_nccl_available() else ()))"
@@ -156,6 +157,8 @@ def _look_at_gpus() -> str:
     """Returns how many GPUs torch sees and the version of NCCL, such as `2 NCCL 2 27 3`, or why it is not known; in a
     process of its own, since Ray hides GPUs from this one.
     """
+    if not any(any(Path("/dev").glob(device)) for device in _GPU_DEVICES):
+        return "no GPU"
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     done = subprocess.run(
         [sys.executable, "-c", _OF_GPUS], env=environment, capture_output=True, text=True, check=False, timeout=60
