@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,11 +31,12 @@ def why_no_hosts() -> str:
     """Returns why hosts cannot be made on this machine; empty if they can."""
     if os.geteuid() != 0:
         return "hosts are made by root alone"
-    missing = [tool for tool in _TOOLS if subprocess.run(["which", tool], capture_output=True).returncode]
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
         return f"no {', '.join(missing)} here (Debian: iproute2, util-linux, procps)"
     tried = subprocess.run(
         ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "ip", "link", "add", "type", "bridge"],
+        check=False,
         capture_output=True,
         text=True,
     )
@@ -139,7 +141,7 @@ class Host:
                 stderr=subprocess.STDOUT,
                 env=self.hosts.environment(),
                 start_new_session=True,
-                preexec_fn=listen_to_ctrl_c,
+                preexec_fn=listen_to_ctrl_c,  # noqa: PLW1509 (the tests start no threads)
             )
         self.started.append(Process(self, popen, log, self.outside(pid)))
         return self.started[-1]
@@ -265,7 +267,7 @@ class Hosts:
 
     def script(self, *words: str) -> str:
         """Gives a command of `hosts.sh`."""
-        done = subprocess.run([SCRIPT, *words], env=self.environment(), capture_output=True, text=True)
+        done = subprocess.run([SCRIPT, *words], check=False, env=self.environment(), capture_output=True, text=True)
         assert done.returncode == 0, f"hosts.sh {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 
