@@ -51,11 +51,13 @@ class WorkersError(SuperCMError):
 
     Attributes:
         worker_traceback: the traceback of the worker, or Ray's message if there is none.
+        is_lost: whether the infrastructure took the workers, such as a node that went away, or never gave them, which
+            says nothing about the run.
     """
 
-    def __init__(self, message: str, worker_traceback: str = "") -> None:
-        super().__init__(message, worker_traceback)
-        self.worker_traceback = str(self.args[1])
+    def __init__(self, message: str, worker_traceback: str = "", is_lost: bool = False) -> None:
+        super().__init__(message, worker_traceback, is_lost)
+        self.worker_traceback, self.is_lost = str(self.args[1]), is_lost
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -71,6 +73,12 @@ class InterruptedStudyError(SuperCMError):
     """A study was stopped from outside; the same command resumes it."""
 
     exit_code = 130
+
+
+class PreemptedError(InterruptedStudyError):
+    """The infrastructure took a study's resources away; the same command resumes it."""
+
+    exit_code = 75
 
 
 def _shown(text: str) -> str:

@@ -19,6 +19,7 @@ from supercm_ray.records.files import (
 )
 from supercm_ray.records.messages import (
     Arrays,
+    Checkpoints,
     EpochMetrics,
     Message,
     Node,
@@ -31,7 +32,7 @@ from supercm_ray.records.messages import (
 )
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
 from supercm_ray.records.study_file import read_study, write_study
-from supercm_ray.records.study_folder import StudyFolder
+from supercm_ray.records.study_folder import Marker, StudyFolder
 
 __all__ = [
     "BEST",
@@ -39,9 +40,11 @@ __all__ = [
     "REFUSED",
     "Arrays",
     "CheckpointStore",
+    "Checkpoints",
     "DataSummary",
     "EpochMetrics",
     "Kind",
+    "Marker",
     "Message",
     "Node",
     "Ordered",

@@ -45,6 +45,32 @@ _REMEDY = "put it back from a copy, or move the folder away, and the study begin
 
 
 @dataclass(frozen=True)
+class Marker:
+    """A file that is there wherever a storage is shared with the process that runs the study."""
+
+    path: Path
+    study_id: str
+
+    def write(self) -> None:
+        """Writes the file, unless it is there.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        if not self.is_present():
+            with writing(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, json.dumps({"study_id": self.study_id}))
+
+    def is_present(self) -> bool:
+        """Returns whether this process sees the file."""
+        try:
+            return self.study_id in self.path.read_text(encoding="utf-8")
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
 class StudyFolder:
     """The folder of one study, with the identity under which trackers know it."""
 
@@ -162,6 +188,15 @@ class StudyFolder:
             place, mark, options = storage_path.partition("?")  # such as ?region=
             return f"{place.rstrip('/')}/{self.study_id}/{key}{mark}{options}"
         return str(Path(storage_path).expanduser().resolve() / self.study_id / key)
+
+    def marker(self, storage_path: str | None) -> Marker | None:
+        """Returns the file by which a process on another node tells whether its checkpoints lie where this one looks
+        for them; None for a URI, which means the same everywhere.
+        """
+        if storage_path is not None and "://" in storage_path:
+            return None
+        root = self.path.resolve() if storage_path is None else Path(self.storage("", storage_path))
+        return Marker(root / "study.json", self.study_id)
 
     def read(self, name: str) -> str:
         """Reads a file of the study, empty if there is none."""

@@ -27,6 +27,7 @@ _DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # this package keeps its own records
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is a KeyboardInterrupt, as everywhere in Python
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # an objective may be a searched value, which no result reports
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # the searcher hands out no more than fit
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_worker_niceness": "0",  # Ray's 15 lets its own processes, which have less to do, push workers off their cores

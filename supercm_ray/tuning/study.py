@@ -159,6 +159,9 @@ def check_storage(folder: StudyFolder, key: str, config: Config) -> None:
     """
     if config.training.storage_path is not None:
         CheckpointStore(folder.storage(key, config.training.storage_path)).check_writable()
+    marker = folder.marker(config.training.storage_path)
+    if marker is not None:
+        marker.write()
 
 
 def _log_result(tracker: BackgroundTracker, made: Report, folder: StudyFolder, dataset: Dataset) -> str:

@@ -108,9 +108,7 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
     if finished and former is not None and (former.summary or not evaluate_test):
         return former
     check_storage(recorder.folder, run.key, study.base)
-    if not finished:
-        recorder.begin(run)
-    recorder.splits(run)
+    run = replace(run, splits=recorder.splits(run).serialize()) if finished else recorder.begin(run)
     try:
         _run(recorder, executor, run, evaluate_test and not (former and former.summary))
     except BaseException as error:
@@ -123,7 +121,7 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
                 recorder.interrupt()
             raise
         if not finished:  # what only evaluates the test split takes nothing back
-            recorder.end(run.key, "failed", RunFailed(0, str(error)))
+            recorder.end(run.key, "failed", RunFailed(0, str(error), traceback=getattr(error, "worker_traceback", "")))
         raise
     recorder.end(run.key, "complete")
     record = place.record()
@@ -132,10 +130,10 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
 
 
 def _run(recorder: Recorder, executor: Executor, run: Run, evaluate_test: bool) -> None:
-    study, place = recorder.study, recorder.folder.run(run.key)
-    job = job_of(recorder.folder, run.key, study.base, recorder.dataset, evaluate_test=evaluate_test)
+    study = recorder.study
+    job = job_of(recorder.folder, run, study.base, recorder.dataset, evaluate_test=evaluate_test)
     job = replace(job, best_by=(study.primary.metric, study.primary.direction))
-    with executor.session(study.budget), closing(executor.run(job, study.budget, place)) as messages:
+    with executor.session(study.budget), closing(executor.run(job, study.budget)) as messages:
         for message in messages:
             check_interrupt()
             recorder.take(run.key, message)

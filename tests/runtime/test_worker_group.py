@@ -46,9 +46,7 @@ def session() -> Iterator[float]:
 
 
 def group(folder: Path, workers: Workers = TWO, **given: Any) -> WorkerGroupRun:
-    return WorkerGroupRun(
-        toy_loops.count, {"folder": str(folder / "toy"), **given}, workers, name="toy", storage=folder / "ray"
-    )
+    return WorkerGroupRun(toy_loops.count, {"folder": str(folder / "toy"), **given}, workers, name="toy")
 
 
 def begun(folder: Path) -> list[str]:
