@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 
@@ -23,8 +24,13 @@ from supercm_ray.training import Job, train_job
 class RayExecutor:
     """Trains on the Ray cluster that RAY_ADDRESS names, or on a cluster of this machine alone."""
 
-    def __init__(self) -> None:
-        self._stopping = threading.Event()
+    def __init__(self, *, is_in_trial: bool = False) -> None:
+        """Creates the executor.
+
+        Args:
+            is_in_trial: whether it runs in the process of a trial, which waits for the room for its workers.
+        """
+        self._stopping, self._is_in_trial = threading.Event(), is_in_trial
 
     def session(self, budget: Budget) -> AbstractContextManager[None]:
         """Connects to Ray for the duration of the block."""
@@ -47,7 +53,9 @@ class RayExecutor:
             yield from train_job(job)
             return
         try:
-            with WorkerGroupRun(train_on_worker, job, workers, name="run") as group:
+            with WorkerGroupRun(
+                train_on_worker, job, replace(workers, wait_for_room=self._is_in_trial), name="run"
+            ) as group:
                 yield from group
         except WorkersError as error:
             _, of_storage, reason = str(error).partition(f"{StorageError.__name__}: ")
@@ -83,11 +91,11 @@ class RayExecutor:
         self._stopping.set()
 
     def __getstate__(self) -> dict[str, object]:
-        """Returns no state: a copy in another process is a new executor."""
+        """Returns no state: a copy is that of a trial."""
         return {}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__()  # type: ignore[misc]
+        self.__init__(is_in_trial=True)  # type: ignore[misc]
 
 
 def workers_of(budget: Budget) -> Workers | None:

@@ -61,6 +61,7 @@ class Workers:
         placement: whether they are put on as few nodes as possible (PACK), or on as many (SPREAD).
         max_failures: failures in a row, without a new epoch in between, after which the workers are started again.
         left_out: ids of nodes on which none is started.
+        wait_for_room: whether a cluster that is too small at the moment is waited for, instead of refused.
     """
 
     num_workers: int | tuple[int, int]
@@ -69,6 +70,7 @@ class Workers:
     placement: Literal["PACK", "SPREAD"] = "PACK"
     max_failures: int = 3
     left_out: frozenset[str] = frozenset()
+    wait_for_room: bool = False
 
     @property
     def min_workers(self) -> int:
@@ -135,6 +137,7 @@ class WorkerGroupRun(Generic[A, M]):
         """Yields the messages in order, each epoch once; a run is iterated once.
 
         Raises:
+            StudyError: if the cluster is too small for the workers, unless it is waited for.
             SuperCMError: an error of this type that the loop raised on any worker.
             WorkersError: if the workers failed again and again without a new epoch, or could not be started for want of
                 room.
@@ -155,6 +158,8 @@ class WorkerGroupRun(Generic[A, M]):
         self.close()
 
     def _run(self) -> Iterator[M]:
+        if not self._workers.wait_for_room:
+            groups_that_fit(self._workers)
         last_epoch = NO_EPOCH
         try:
             trainer, channel = self._start()
