@@ -15,6 +15,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from supercm_ray.cli.cluster import doctor
 from supercm_ray.cli.logs import hide_credentials
 from supercm_ray.cli.output import keep_going
 from supercm_ray.cli.predicting import embed, predict
@@ -276,6 +277,7 @@ def compare(
 
 app.command()(predict)
 app.command()(embed)
+app.command()(doctor)
 
 
 def main() -> None:
