@@ -18,6 +18,7 @@ from rich.console import Console
 from supercm_ray.cli.logs import hide_credentials
 from supercm_ray.cli.output import keep_going
 from supercm_ray.cli.predicting import embed, predict
+from supercm_ray.cli.watching import cancel, logs, status
 from supercm_ray.config import Study, load_for_training, load_study, on_workers
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import InterruptedStudyError, StudyError, SuperCMError, WorkersError
@@ -274,8 +275,8 @@ def compare(
     console.print(api.compare(first, second, results=results), markup=False)
 
 
-app.command()(predict)
-app.command()(embed)
+for _command in (predict, embed, status, logs, cancel):
+    app.command()(_command)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from supercm_ray.credentials import without_credentials
 from supercm_ray.data import Dataset, Splits, split_dataset
 from supercm_ray.errors import DamagedError, SuperCMError
 from supercm_ray.execution.executor import Run
+from supercm_ray.execution.study_log import note
 from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
     Checkpoints,
@@ -77,6 +78,10 @@ class Recorder:
     def phase(self, name: str, total: int, records: Iterable[RunRecord | None]) -> None:
         """Tells the callback that a phase begins, of which these records exist already."""
         known = [(record, self.folder.run(record.key).history()) for record in records if record is not None]
+        num_ended = sum(not record.is_open for record, _ in known)
+        note(self.folder, "phase", f"{name}: {total} runs, {num_ended} of them have ended")
+        with _warning_at_most():
+            self.folder.session_file.note_phase(name, total, num_ended)
         self.callback.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
 
     def show(self, text: str) -> None:
@@ -111,6 +116,8 @@ class Recorder:
             config = self.study.base.replace(run.overrides)
             write_card(place.card, describe(config, self.dataset, f"{self.folder.path.name}/{run.key}"))
         place.cut_damaged_lines()
+        num_epochs = place.num_epochs()
+        note(self.folder, "run", f"{run.key} " + (f"goes on after epoch {num_epochs}" if num_epochs else "begins"))
         self._write(replace(record, status="running", reason="", by_process=False, preempted=False, ended_ms=None))
         return replace(run, splits=splits.serialize())
 
@@ -177,15 +184,24 @@ class Recorder:
             where: the place, in one line.
             nodes: the machines there.
         """
-        try:
+        with _warning_at_most():
             self.folder.update_session(where=where, nodes=nodes)
-        except SuperCMError as error:  # nothing depends on it
-            logger.warning("%s", error)
 
     def _storage(self, record: RunRecord) -> str:
         return self.folder.storage(record.key, self.study.base.training.storage_path)
 
     def _write(self, record: RunRecord) -> None:
         self.folder.run(record.key).write(record)
+        if record.status != "running":
+            note(self.folder, "run", f"{record.key} {record.how}")
         self.changed(record.key)
         self.callback.on_run(record, None)
+
+
+@contextmanager
+def _warning_at_most() -> Iterator[None]:
+    """Warns of what keeps others from seeing how far a study is, on which nothing depends."""
+    try:
+        yield
+    except SuperCMError as error:
+        logger.warning("%s", error)
