@@ -62,9 +62,7 @@ def note(folder: StudyFolder, kind: str, text: str) -> None:
     """
     log = _open.get(folder.path.resolve())
     if log is not None:
-        log.handle(
-            logging.makeLogRecord({"msg": text, "kind": kind, "levelno": logging.INFO, "created": now_ms() / 1000})
-        )
+        log.handle(logging.makeLogRecord({"msg": text, "kind": kind, "levelno": logging.INFO}))
 
 
 def _is_handled_elsewhere(record: logging.LogRecord) -> bool:
