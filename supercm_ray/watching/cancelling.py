@@ -87,11 +87,14 @@ def _said(session: Session | None) -> str:
 
 
 def _ask(session: Session, folder: StudyFolder) -> Way:
-    """Asks a process to end: by a signal if it is here and takes it, and else in the study's folder."""
-    if session.takes_signals and session.is_alive_here and session.process and _signal(session):
-        return "signal"
-    folder.cancel_file.ask()
-    return "file"
+    """Asks a process to end: in the study's folder, and by a signal as well if it is here and takes it."""
+    takes_signal = session.takes_signals and session.is_alive_here and bool(session.process)
+    try:
+        folder.cancel_file.ask()
+    except SuperCMError:
+        if not takes_signal:
+            raise
+    return "signal" if takes_signal and _signal(session) else "file"
 
 
 def _signal(session: Session) -> bool:

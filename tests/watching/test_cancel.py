@@ -34,8 +34,9 @@ def test_the_driver_ends_as_after_sigterm(
     done = cancel(results, "--json")
     assert done.returncode == 0, done.stderr
     tree = json.loads(done.stdout)
-    reason = "interrupted by SIGTERM" if by == "signal" else f"interrupted by `supercm-ray cancel` on {HOST}"
-    assert (tree["by"], tree["pid"], tree["end"], tree["reason"]) == (by, process.pid, "preempted", reason)
+    assert (tree["by"], tree["pid"], tree["end"]) == (by, process.pid, "preempted")
+    reasons = ["interrupted by SIGTERM"] * (by == "signal") + [f"interrupted by `supercm-ray cancel` on {HOST}"]
+    assert tree["reason"] in reasons
     assert tree["runs"] == {"complete": 1}
     assert process.wait(timeout=30) == 143
     assert not (folder.path / "cancel").exists()
@@ -74,6 +75,7 @@ def test_a_process_of_a_user_of_its_own_is_not_signalled(folder: StudyFolder, dr
 
 
 def test_an_end_that_does_not_come_is_told(folder: StudyFolder, drive: Driving, results: Path) -> None:
+    """And comes later, though the system may hand the signal to a thread that only waits."""
     process = drive()
     os.kill(process.pid, signal.SIGSTOP)
     done = cancel(results, "--timeout", "0.5")
