@@ -7,10 +7,12 @@ from pathlib import Path
 
 from supercm_ray.checks import check_command
 from supercm_ray.comparison import compare_studies
-from supercm_ray.config import Config, ScalingConfig, Study, import_plugins, load_study
+from supercm_ray.config import ClusterOptions, Config, ScalingConfig, Study, import_plugins, load_study
 from supercm_ray.data import split_dataset
+from supercm_ray.diagnosis import Diagnosis, diagnose
 from supercm_ray.execution.executor import EXECUTORS, Executor
 from supercm_ray.execution.phases import summarise
+from supercm_ray.execution.place import DEFAULT_CLUSTER
 from supercm_ray.execution.recorder import Callback
 from supercm_ray.inference import Embedded, Model, Predictions, PredictResult
 from supercm_ray.inference import embed as _embed
@@ -31,6 +33,8 @@ from supercm_ray.tuning.train import TrainResult, placed
 from supercm_ray.tuning.train import train as _train
 
 __all__ = [
+    "ClusterOptions",
+    "Diagnosis",
     "Embedded",
     "Model",
     "PredictResult",
@@ -42,6 +46,7 @@ __all__ = [
     "TuneResult",
     "compare",
     "describe_data",
+    "doctor",
     "embed",
     "load_model",
     "load_study",
@@ -63,6 +68,7 @@ def tune(
     executor: str | Executor = "ray",
     callback: Callback | None = None,
     plots: bool = True,
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> TuneResult:
     """Searches a study's space, runs the finalists, and reports; resumes an interrupted study.
 
@@ -73,6 +79,7 @@ def tune(
             or an executor object.
         callback: called with the progress.
         plots: whether the report has its plots, which take seconds to draw; `report` can draw them later.
+        cluster: what is asked of a cluster: how many nodes to wait for, and the like.
 
     Raises:
         StudyError: for anything wrong with the study or its data, before anything is started.
@@ -81,7 +88,7 @@ def tune(
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     check_command(study, "tune", results=results, executor=executor)
-    return _tune(study, _executor(executor), results=results, callback=callback, plots=plots)
+    return _tune(study, _executor(executor), results=results, callback=callback, plots=plots, cluster=cluster)
 
 
 def train(
@@ -94,6 +101,7 @@ def train(
     executor: str | Executor | None = None,
     callback: Callback | None = None,
     continue_from: str | Path | None = None,
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> TrainResult:
     """Runs a base configuration once, in this process or on several workers; resumes from its checkpoint.
 
@@ -110,6 +118,7 @@ def train(
             goes on, with more epochs. Data, model, algorithm and seed must be that run's; other settings of `training`
             may differ. What depends on the fraction of training done, such as a drop of the learning rate, follows
             the new number of epochs, so that the fraction falls when the new run begins.
+        cluster: what is asked of a cluster, if the run has workers there.
 
     Raises:
         StudyError: for anything wrong with the study, its data, or the resources for its workers.
@@ -129,6 +138,7 @@ def train(
         evaluate_test=evaluate_test,
         callback=callback,
         continue_from=continue_from,
+        cluster=cluster,
     )
 
 
@@ -186,6 +196,7 @@ def scale(
     callback: Callback | None = None,
     plots: bool = True,
     command: str = "",
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> ScaleResult:
     """Measures how a study's training scales with workers and its tuning with concurrent trials, and reports.
 
@@ -196,6 +207,7 @@ def scale(
         callback: called with the progress.
         plots: whether to draw the report's plots.
         command: the command line, for the record.
+        cluster: what is asked of a cluster.
 
     Raises:
         StudyError: for anything wrong with the study or the section, or if the cluster is too small.
@@ -205,7 +217,20 @@ def scale(
     if scaling is not None:
         study = study.model_copy(update={"scaling": scaling})
     check_command(study, "scale", results=results)
-    return _scale(study, results=results, callback=callback, plots=plots, command=command)
+    return _scale(study, results=results, callback=callback, plots=plots, command=command, cluster=cluster)
+
+
+def doctor(
+    study: Study | None = None, *, results: Path = DEFAULT_RESULTS, cluster: ClusterOptions = DEFAULT_CLUSTER
+) -> Diagnosis:
+    """Looks at the cluster that a study would run on, at each of its nodes, and at the tracker, and runs nothing.
+
+    Args:
+        study: the result of `load_study`, whose data, plug-ins and checkpoints are looked at too; None for the rest.
+        results: the results folder.
+        cluster: whether to send this package to the nodes, and how long to wait for how many of them.
+    """
+    return diagnose(study, results=results, options=cluster)
 
 
 def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:

@@ -69,6 +69,12 @@ class TrackingError(SuperCMError):
     exit_code = 2
 
 
+class ClusterError(SuperCMError):
+    """The cluster cannot be used, or it is not clear which is meant; found before anything is started."""
+
+    exit_code = 2
+
+
 class InterruptedStudyError(SuperCMError):
     """A study was stopped from outside; the same command resumes it.
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,14 +13,12 @@ import typer
 import yaml
 from rich.console import Console
 
-from supercm_ray.cli.logs import hide_credentials
-from supercm_ray.cli.output import keep_going
+from supercm_ray.cli.cluster import MinNodes, ShipCode, Strict, WaitS, doctor
 from supercm_ray.cli.predicting import embed, predict
 from supercm_ray.cli.watching import cancel, logs, status
-from supercm_ray.config import Study, load_for_training, load_study, on_workers
+from supercm_ray.config import ClusterOptions, Study, load_for_training, load_study, on_workers
 from supercm_ray.credentials import without_credentials
-from supercm_ray.errors import InterruptedStudyError, StudyError, SuperCMError, WorkersError
-from supercm_ray.execution.interruption import came, interruptible, own_process
+from supercm_ray.errors import StudyError
 
 if TYPE_CHECKING:
     from supercm_ray.api import TuneResult
@@ -121,6 +117,10 @@ def train(
             "training.num_epochs with it.",
         ),
     ] = None,
+    strict: Strict = False,
+    ship_code: ShipCode = False,
+    min_nodes: MinNodes = 0,
+    wait_s: WaitS = 0.0,
     dry_run: DryRun = False,
 ) -> None:
     """Train the base configuration once; the same command resumes an interrupted run."""
@@ -141,6 +141,7 @@ def train(
             executor=executor,
             callback=view,
             continue_from=continue_from,
+            cluster=ClusterOptions(strict, ship_code, min_nodes, wait_s),
         )
     if result.run_id:
         console.print(f"tracked run {result.run_id}", markup=False)
@@ -154,6 +155,10 @@ def tune(
     overrides: Overrides = None,
     results: Results = Path("results"),
     executor: ExecutorName = None,
+    strict: Strict = False,
+    ship_code: ShipCode = False,
+    min_nodes: MinNodes = 0,
+    wait_s: WaitS = 0.0,
     dry_run: DryRun = False,
 ) -> None:
     """Search the space, run the finalists and write the report; the same command resumes an interrupted study."""
@@ -167,7 +172,8 @@ def tune(
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        result = api.tune(study, results=results, executor=executor or "ray", callback=view)
+        cluster = ClusterOptions(strict, ship_code, min_nodes, wait_s)
+        result = api.tune(study, results=results, executor=executor or "ray", callback=view, cluster=cluster)
     for line in _ways_in(result):
         console.print(line, markup=False)
 
@@ -227,6 +233,10 @@ def scale(
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
     results: Results = Path("results"),
+    strict: Strict = False,
+    ship_code: ShipCode = False,
+    min_nodes: MinNodes = 0,
+    wait_s: WaitS = 0.0,
     dry_run: DryRun = False,
 ) -> None:
     """Measure how training scales with workers and tuning with concurrent trials; the same command resumes.
@@ -252,7 +262,8 @@ def scale(
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
         command = without_credentials(shlex.join(["supercm-ray", *sys.argv[1:]]))
-        result = api.scale(study, results=results, callback=view, command=command)
+        cluster = ClusterOptions(strict, ship_code, min_nodes, wait_s)
+        result = api.scale(study, results=results, callback=view, command=command, cluster=cluster)
     for line in [f"report   {result.report.html}", *_tracked(result.how_to_open)]:
         console.print(line, markup=False)
     console.print(f"\n{result.report.measurements}", markup=False)
@@ -275,44 +286,8 @@ def compare(
     console.print(api.compare(first, second, results=results), markup=False)
 
 
-for _command in (predict, embed, status, logs, cancel):
+for _command in (predict, embed, status, logs, cancel, doctor):
     app.command()(_command)
-
-
-def main() -> None:
-    """Runs the command line; an error of this package is shown as one message, without a traceback,
-    with its exit code.
-    """
-    hide_credentials()
-    keep_going()
-    sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
-    try:
-        with own_process(_say_aside), interruptible(outlive_terminal=False):
-            _run()
-    except SuperCMError as error:
-        shown = Console(stderr=True, soft_wrap=True, highlight=False)
-        if isinstance(error, WorkersError):
-            shown.print(error.worker_traceback, markup=False)
-        shown.print(str(error) if isinstance(error, InterruptedStudyError) else f"error: {error}", markup=False)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(InterruptedStudyError.exit_code)
-
-
-def _run() -> None:
-    """Runs the command. Typer turns an interruption into an exit status that is the same for all."""
-    try:
-        app()
-    except SystemExit as error:
-        if came() is not None and error.code == InterruptedStudyError.exit_code:
-            raise KeyboardInterrupt from None
-        raise
-
-
-def _say_aside(line: str) -> None:
-    """Writes a line to the terminal, also while another is being written, as in a handler of a signal."""
-    with suppress(OSError):
-        os.write(2, f"{line}\n".encode(errors="replace"))
 
 
 def _check(

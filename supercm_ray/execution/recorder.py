@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from supercm_ray.credentials import without_credentials
 from supercm_ray.data import Dataset, Splits, split_dataset
 from supercm_ray.errors import DamagedError, SuperCMError
 from supercm_ray.execution.executor import Run
+from supercm_ray.execution.place import Place
 from supercm_ray.execution.study_log import note
 from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
@@ -44,6 +45,11 @@ class Callback(Protocol):
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
         """Called when a run begins, has reported the metrics of an epoch, or has ended."""
 
+    def on_place(self, where: str, results: str, tracking: str) -> None:
+        """Called with the lines that say where runs are executed, where their records lie, and where they are tracked,
+        which is empty if they are not; a callback may lack it.
+        """
+
     def on_result(self, text: str) -> None:
         """Called with the result as text, before trackers are told of it; a callback may lack it."""
 
@@ -55,6 +61,9 @@ class NullCallback:
         """No-op."""
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
+        """No-op."""
+
+    def on_place(self, where: str, results: str, tracking: str) -> None:
         """No-op."""
 
     def on_result(self, text: str) -> None:
@@ -80,8 +89,7 @@ class Recorder:
         known = [(record, self.folder.run(record.key).history()) for record in records if record is not None]
         num_ended = sum(not record.is_open for record, _ in known)
         note(self.folder, "phase", f"{name}: {total} runs, {num_ended} of them have ended")
-        with _warning_at_most():
-            self.folder.session_file.note_phase(name, total, num_ended)
+        self._note(lambda: self.folder.session_file.note_phase(name, total, num_ended))
         self.callback.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
 
     def show(self, text: str) -> None:
@@ -177,15 +185,22 @@ class Recorder:
             if record.status == "running":
                 self._write(replace(record.ended("interrupted", without_credentials(reason)), preempted=preempted))
 
-    def session(self, *, where: str | None = None, nodes: Sequence[SessionNode] | None = None) -> None:
-        """Notes where the study runs, for those who look from elsewhere. May be called in any thread.
+    def placed(self, place: Place, tracking_uri: str) -> None:
+        """Notes where the study runs, and tells the callback that and where its results and tracked runs are."""
+        self._note(lambda: self.folder.update_session(where=place.where, nodes=place.nodes))
+        on_place = getattr(self.callback, "on_place", None)  # which callbacks of earlier versions lack
+        if on_place is not None:
+            on_place(place.where, str(self.folder.path.resolve()), without_credentials(tracking_uri))
 
-        Args:
-            where: the place, in one line.
-            nodes: the machines there.
-        """
-        with _warning_at_most():
-            self.folder.update_session(where=where, nodes=nodes)
+    def nodes(self, nodes: Sequence[SessionNode]) -> None:
+        """Notes the machines that the study runs on, for those who look from elsewhere. May be called in any thread."""
+        self._note(lambda: self.folder.update_session(nodes=nodes))
+
+    def _note(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except SuperCMError as error:  # nothing depends on it
+            logger.warning("%s", error)
 
     def _storage(self, record: RunRecord) -> str:
         return self.folder.storage(record.key, self.study.base.training.storage_path)
@@ -196,12 +211,3 @@ class Recorder:
             note(self.folder, "run", f"{record.key} {record.how}")
         self.changed(record.key)
         self.callback.on_run(record, None)
-
-
-@contextmanager
-def _warning_at_most() -> Iterator[None]:
-    """Warns of what keeps others from seeing how far a study is, on which nothing depends."""
-    try:
-        yield
-    except SuperCMError as error:
-        logger.warning("%s", error)

@@ -19,13 +19,13 @@ from pathlib import Path
 host = sys.argv[2]
 if host:
     socket.gethostname = lambda: host
-from supercm_ray.cli.app import _say_aside
+from supercm_ray.cli.entry import say_aside
 from supercm_ray.execution.interruption import interruptible, own_process
 from supercm_ray.execution.lifecycle import driving
 from supercm_ray.records import StudyFolder
 folder = StudyFolder.existing(Path(sys.argv[1]))
 try:
-    with own_process(_say_aside), interruptible(), driving(folder):
+    with own_process(say_aside), interruptible(), driving(folder):
         folder.session_file.note_phase("search", 5, 1)
         print("driving", flush=True)
         time.sleep(120)
