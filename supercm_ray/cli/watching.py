@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from supercm_ray.cli.output import nobody_reads
-from supercm_ray.records import find_studies, find_study
 from supercm_ray.records.study_log import shown_time
-from supercm_ray.watching import Event, cancel_study, read_events, read_status
+from supercm_ray.watching import Event, verbs
 
 console = Console(soft_wrap=True, highlight=False)
 
@@ -40,14 +39,13 @@ def status(
     """Show how studies stand, from their records: also while they run, on another host, or after a kill."""
     from supercm_ray.cli.status_text import status_block, status_line
 
-    named = None if study is None else read_status(find_study(study, results))
-    found = [read_status(path) for path in find_studies(results)] if named is None else [named]
+    found = verbs.status(study, results=results)
     if as_json:
-        _print_json([asdict(one) for one in found] if named is None else asdict(named))
+        _print_json(asdict(found[0]) if study is not None else [asdict(one) for one in found])
         return
     if not found:
         console.print(f"no study has been begun in {results}", markup=False)
-    for line in status_block(named) if named is not None else map(status_line, found):
+    for line in map(status_line, found) if study is None else status_block(found[0]):
         console.print(line, markup=False)
 
 
@@ -62,8 +60,7 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Show what happened in a study: commands, phases, runs, epochs, failures and warnings."""
-    key = f"trials/{int(trial):04d}" if trial is not None and trial.isdigit() else trial
-    for event in read_events(find_study(study, results), key=key, follow=follow, is_over=nobody_reads):
+    for event in verbs.logs(study, trial=trial, follow=follow, results=results, is_over=nobody_reads):
         if as_json:
             _print_json(asdict(event), indent=None)
         else:
@@ -81,7 +78,7 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """End a study that runs, on any host: its runs are closed, and its command goes on with it when given again."""
-    ended = cancel_study(find_study(study, results, to="cancel"), timeout_s=timeout)
+    ended = verbs.cancel(study, timeout_s=timeout, results=results)
     if as_json:
         _print_json(asdict(ended))
         return
