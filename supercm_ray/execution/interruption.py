@@ -174,6 +174,16 @@ def came() -> Cause | None:
     return _state.cause
 
 
+def is_handling_signals() -> bool:
+    """Returns whether a signal to this process ends the command in good order."""
+    return signal.getsignal(signal.SIGTERM) is _interrupt
+
+
+def takes_signals() -> bool:
+    """Returns whether others may send SIGTERM to this process: it ends the command in good order, and nothing else."""
+    return is_handling_signals() and _state.say is not None
+
+
 def seconds_to_close() -> float:
     """Returns how many seconds are left in which trackers may be waited for: infinitely many if nothing came."""
     return float("inf") if _state.cause is None else max(0.0, _state.since + CLOSING_S - time.monotonic())
@@ -210,7 +220,7 @@ def request(cause: Cause) -> None:
     """
     _note(cause)
     main = threading.main_thread().ident
-    if main is not None and signal.getsignal(signal.SIGTERM) is _interrupt:
+    if main is not None and is_handling_signals():
         signal.pthread_kill(main, signal.SIGTERM)
 
 

@@ -9,8 +9,18 @@ from dataclasses import dataclass
 
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import InterruptedStudyError, SuperCMError
-from supercm_ray.execution.interruption import CALLER, Cause, begin_closing, came, closed_by, interruptible
+from supercm_ray.execution.interruption import (
+    CALLER,
+    Cause,
+    begin_closing,
+    came,
+    closed_by,
+    interruptible,
+    takes_signals,
+)
 from supercm_ray.execution.recorder import Recorder
+from supercm_ray.execution.requests import heeding_requests
+from supercm_ray.execution.study_log import logged, note
 from supercm_ray.records import Session, Status, StudyFolder, reason_of
 
 _RESUME = "the same command resumes it"
@@ -50,8 +60,10 @@ def driving(folder: StudyFolder) -> Iterator[None]:
         StudyError: if another process runs it.
         StorageError: if the lock or the session cannot be written.
     """
-    with folder.lock(), interruptible():
-        folder.write_session(Session.begun_here())
+    with folder.lock(), interruptible(), heeding_requests(folder), logged(folder):
+        session = Session.begun_here(takes_signals=takes_signals())
+        folder.write_session(session)
+        note(folder, "command", f"process {session.pid} on {session.host} begins: {session.command}")
         try:
             yield
         except BaseException as error:
@@ -92,8 +104,10 @@ def closing_on_error(recorder: Recorder, on_end: Callable[[Status], None]) -> It
 
 def _end_session(folder: StudyFolder, ending: _Ending) -> None:
     """Notes how a session ended, unless that is noted already."""
-    with suppress(SuperCMError):
-        folder.end_session(ending.end, ending.reason)
+    with suppress(SuperCMError):  # of a disk that is full or away
+        if folder.session_file.end(ending.end, ending.reason):
+            said = ending.reason or ending.end
+            note(folder, "command", f"ends: {said}" if said.startswith(ending.end) else f"ends {ending.end}: {said}")
 
 
 def _what_stays(folder: StudyFolder) -> str:
