@@ -21,7 +21,7 @@ name=$(tr '[:upper:]_.' '[:lower:]--' <<<"$stem")
 
 manifest() { # WORDS: the job of this study
     echo ---
-    sed -e "s|/study/digits.yaml|/study/$(basename "$file")${*:+ $*}|" -e "s/\bdigits\b/$name/g" \
+    sed -e "s/\bdigits\b/$name/g" -e "s|/study/$name.yaml|/study/$(basename "$file")${*:+ $*}|" \
         "${SUPERCM_RAYJOB:-$here/rayjob.yaml}"
 }
 
