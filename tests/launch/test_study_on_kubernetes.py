@@ -74,7 +74,8 @@ def test_start_applies_volume_study_and_job(kubernetes: Kubernetes) -> None:
     assert template["spec"].keys() == job["spec"].keys()
     (file, text), *_ = configuration["data"].items()
     words = job["spec"]["entrypoint"].split()
-    assert words == ["supercm-ray", "tune", f"/study/{file}", "budget.num_trials=8", "enqueued_trials=[]"]
+    assert words[:5] == ["supercm-ray", "tune", f"/study/{file}", "budget.num_trials=8", "enqueued_trials=[]"]
+    assert words[5:] == template["spec"]["entrypoint"].split()[3:]
     (kubernetes.path / file).write_text(text)
     dry = supercm_ray(kubernetes.path, "tune", file, *words[3:], "--dry-run")
     assert dry.returncode == 0, dry.stderr
