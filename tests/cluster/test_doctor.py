@@ -57,9 +57,12 @@ def test_nothing_is_wrong_with_a_cluster_of_three(bench: Bench, storage: str) ->
 
 
 def test_a_node_without_the_package_is_found(bench: Bench) -> None:
-    with mounted(bench.nodes[2], "-t", "tmpfs", "tmpfs", at=PACKAGE):
+    missing = bench.hosts.shared / "missing"
+    missing.mkdir(exist_ok=True)
+    (missing / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'supercm_ray'\")")
+    with mounted(bench.nodes[2], "--bind", "/shared/missing", at=PACKAGE):
         (fault,) = wrong(bench)[f"node {bench.nodes[2].name}"]
-    assert "supercm_ray must be importable" in fault
+    assert "the package supercm_ray must be importable, got ModuleNotFoundError" in fault
 
 
 def test_a_node_with_another_version_is_found(bench: Bench) -> None:
@@ -71,13 +74,13 @@ def test_a_node_with_another_version_is_found(bench: Bench) -> None:
     assert "the package must be supercm_ray 0.1.0 (code " in fault
 
 
-def test_a_plugin_of_one_host_is_found(bench: Bench) -> None:
+def test_a_plugin_that_nodes_lack_is_found(bench: Bench) -> None:
     folder = bench.head.outside("/root/lib")
     folder.mkdir(exist_ok=True)
     (folder / "plugin_of_the_head.py").write_text("")
     bench.write_study(base=base(plugins=["plugin_of_the_head"]))
     found = wrong(bench, bench.file, PYTHONPATH=f"{ROOT}:/root/lib")
-    assert found.keys() == {f"node {host.name}" for host in bench.nodes[1:]}
+    assert found.keys() == {f"node {host.name}" for host in bench.nodes}
     assert all("No module named 'plugin_of_the_head'" in fault for (fault,) in found.values())
 
 
