@@ -11,11 +11,11 @@ ALONE := tests/runtime/test_worker_group.py tests/runtime/test_worker_group_on_a
 RAY_VENV := .venv-ray-$(RAY)
 SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 
-# Of the slow tests all, or with SLOW='not nightly' those that find what no quicker test finds
+# Of the slow and cluster tests all, or with SLOW='not nightly' those that find what no quicker test finds
 SLOW ?= (nightly or not nightly)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-ray check format
+.PHONY: help install demo test test-slow test-cluster test-ray check format
 
 help: ## Say what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,11 +31,14 @@ demo: $(INSTALLED) ## Tune SuperCM on handwritten digits and show what it found
 	PATH="$(CURDIR)/$(BIN):$$PATH" launch/local.sh search_spaces/digits.yaml
 
 test: $(INSTALLED) ## Run the tests, those marked slow aside
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not cluster'
 
 test-slow: $(INSTALLED) ## Run the tests marked slow
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'slow and $(SLOW)' $(addprefix --ignore ,$(ALONE))
 	$(BIN)/python -m pytest -m 'slow and $(SLOW)' $(ALONE)
+
+test-cluster: $(INSTALLED) ## Run the tests on several hosts made of namespaces; as root
+	$(BIN)/python -m pytest -m 'cluster and $(SLOW)' tests/cluster
 
 test-ray: $(RAY_VENV)/.installed ## Try another version of Ray: make test-ray RAY=2.56.1
 	$(RAY_VENV)/bin/python -c 'import ray; assert ray.__version__ == "$(RAY)", ray.__version__'

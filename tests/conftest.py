@@ -47,6 +47,7 @@ num_seeds: 2
 
 
 GROUPS = {
+    "cluster/": "cluster",
     "runtime/": "ray",
     "execution/test_executor_contract.py::TestRay": "ray",
     "execution/test_in_process.py::test_the_same_study_under_ray": "ray",

@@ -50,7 +50,7 @@ STUDY = {
 }
 
 
-def _listen_to_ctrl_c() -> None:
+def listen_to_ctrl_c() -> None:
     """As on a terminal, also where the tests run in the background of a shell, which ignores SIGINT there."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -100,7 +100,7 @@ class Place:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=_listen_to_ctrl_c,  # noqa: PLW1509 (the tests start no threads)
+            preexec_fn=listen_to_ctrl_c,  # noqa: PLW1509 (the tests start no threads)
         )
 
     def run(self, *words: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
@@ -147,18 +147,22 @@ class Place:
         records = {record.key: record for record in self.folder.runs()}
         kinds = Counter(record.kind for record in records.values())
         assert kinds == {"trial": num_trials, "finalist": num_finalists}
-        runs = self.runs()
-        parents = [run for run in runs if run.data.tags["supercm.kind"] == "study"]
-        children = {run.data.tags["supercm.run"]: run for run in runs if run not in parents}
-        assert len(parents) == 1
-        assert parents[0].info.status == "FINISHED"
-        assert len(children) == len(runs) - 1 == len(records)
-        client = self.client()
-        for key, run in children.items():
-            assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
-            assert run.data.tags["supercm.status"] == records[key].status
-            expected = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}[records[key].status]
-            assert run.info.status == expected
-            steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val/accuracy")]
-            history = self.folder.run(key).history()
-            assert steps == [metrics["epoch"] for metrics in history] == list(range(1, len(history) + 1))
+        check_tracked(self.folder, self.client(), self.runs())
+
+
+def check_tracked(folder: StudyFolder, client: MlflowClient, runs: list[Run]) -> None:
+    """MLflow has the study and each record of it once, with the same status and the same epochs."""
+    records = {record.key: record for record in folder.runs()}
+    parents = [run for run in runs if run.data.tags["supercm.kind"] == "study"]
+    children = {run.data.tags["supercm.run"]: run for run in runs if run not in parents}
+    assert len(parents) == 1
+    assert parents[0].info.status == "FINISHED"
+    assert len(children) == len(runs) - 1 == len(records)
+    for key, run in children.items():
+        assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        assert run.data.tags["supercm.status"] == records[key].status
+        expected = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}[records[key].status]
+        assert run.info.status == expected
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val/accuracy")]
+        history = folder.run(key).history()
+        assert steps == [metrics["epoch"] for metrics in history] == list(range(1, len(history) + 1))

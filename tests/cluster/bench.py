@@ -1,0 +1,172 @@
+"""A Ray cluster on several hosts with studies to run on it, and MLflow's server on its first host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import yaml
+
+from supercm_ray.records import StudyFolder
+from supercm_ray.search import StudyView
+
+from .check import check_closed, check_study
+from .hosts import Done, Host, Hosts, Process, wait_until
+
+STUDY = {
+    "base": {
+        "data": {"name": "digits", "label_ratio": 0.1},
+        "model": {"options": {"channels": [4, 8]}},
+        "training": {"num_epochs": 3, "steps_per_epoch": 3, "learning_rate": 1e-2, "device": "cpu"},
+    },
+    "space": {"algorithm.clustering_weight": {"type": "float", "low": 0.1, "high": 10, "log": True}},
+    "budget": {"num_trials": 6},
+    "sampler": {"name": "random", "seed": 1},
+    "scheduler": {"name": "none"},
+    "baseline": {"algorithm.clustering_weight": 0.0},
+    "num_seeds": 1,
+}
+_NUMBERS = count()
+_MLFLOW_PORT = 5000
+
+
+class Bench:
+    """Hosts that have joined one Ray cluster."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        """Starts nothing yet."""
+        self.hosts = hosts
+        self.nodes: list[Host] = []
+        self.name = ""
+        self._mlflow: Process | None = None
+
+    @property
+    def head(self) -> Host:
+        return self.nodes[0]
+
+    def start(self, head: str, *others: str) -> None:
+        """Starts hosts with Ray, the first as its head, and MLflow's server beside it."""
+        self.nodes = self.hosts.up(head, *others)
+        self.start_mlflow()
+        self.head.start_ray_head()
+        for node in self.nodes[1:]:
+            node.start_ray_node(self.head)
+
+    def start_mlflow(self) -> None:
+        """Starts MLflow's server on the head, or again after it was lost."""
+        where = ["--host", self.head.address, "--port", str(_MLFLOW_PORT), "--workers", "1"]
+        what = ["--backend-store-uri", "sqlite:////root/mlflow.db", "--artifacts-destination", "/root/artifacts"]
+        self._mlflow = self.head.start("mlflow", "server", *where, *what, "--disable-security-middleware")
+
+    def restore(self) -> None:
+        """Turns on and joins again every host that a test has left without Ray."""
+        for host in self.nodes:
+            self.hosts.script("on", host.name)
+            host.heal()
+        if not self._mlflow or not self._mlflow.is_running:
+            self.start_mlflow()
+        if not self._has_ray(self.head):
+            self.head.start_ray_head()
+        for node in self.nodes[1:]:
+            if not self._has_ray(node):
+                node.start_ray_node(self.head)
+        wait_until(
+            lambda: self.head.exec("curl", "-sf", f"{self.mlflow_uri}/health", check=False).returncode == 0, "MLflow"
+        )
+        wait_until(lambda: self.alive() == {host.address for host in self.nodes}, "all nodes of the cluster", pause_s=1)
+
+    @staticmethod
+    def _has_ray(host: Host) -> bool:
+        return host.exec("pgrep", "-x", "raylet", check=False).returncode == 0
+
+    def alive(self) -> set[str]:
+        """The addresses of the nodes that the cluster counts as alive."""
+        found = self.head.exec("python", "-c", _ALIVE, RAY_ADDRESS=self.head.ray_address, check=False)
+        return set(found.output.split()) if found.returncode == 0 else set()
+
+    @property
+    def mlflow_uri(self) -> str:
+        return f"http://{self.head.address}:{_MLFLOW_PORT}"
+
+    @property
+    def database(self) -> Path:
+        """The file behind MLflow's server, on this machine."""
+        return self.head.outside("/root/mlflow.db")
+
+    def new_study(self, **changes: object) -> None:
+        """Writes another study to the shared folder."""
+        self.name = f"study{next(_NUMBERS)}"
+        self.write_study(**changes)
+
+    def write_study(self, **changes: object) -> None:
+        """Replaces the study file, with these keys changed."""
+        text = yaml.safe_dump({**STUDY, "name": self.name, **changes})
+        (self.hosts.shared / f"{self.name}.yaml").write_text(text)
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder, on this machine."""
+        return self.hosts.shared / "results" / self.name
+
+    @property
+    def records(self) -> StudyFolder:
+        return StudyFolder.existing(self.folder)
+
+    @property
+    def file(self) -> str:
+        """The study file, as hosts see it."""
+        return f"/shared/{self.name}.yaml"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment of a command that runs on the cluster."""
+        return {"RAY_ADDRESS": self.head.ray_address, "MLFLOW_TRACKING_URI": self.mlflow_uri}
+
+    def start_tune(self, *words: str, host: Host | None = None, **variables: str) -> Process:
+        """Gives the command `tune` on a host, by default the head, in the background."""
+        given = {**self.variables, **variables}
+        return (host or self.head).start_supercm_ray("tune", self.file, *words, cwd="/shared", **given)
+
+    def tune(self, *words: str, host: Host | None = None, **variables: str) -> str:
+        """Gives the command `tune`, which must succeed, and returns what it printed."""
+        process = self.start_tune(*words, host=host, **variables)
+        assert process.wait() == 0, process.output
+        return process.output
+
+    def give(self, *words: str, host: Host | None = None, check: bool = True, **variables: str) -> Done:
+        """Gives another command in the shared folder and waits for it."""
+        given = {**self.variables, **variables}
+        return (host or self.head).supercm_ray(*words, cwd="/shared", check=check, **given)
+
+    def wait_for(self, process: Process, check: Callable[[StudyFolder], object], what: str) -> None:
+        """Waits until a study that a process runs has come so far."""
+
+        def has_come() -> bool:
+            assert process.is_running, f"ended with {process.popen.returncode} before {what}: {process.output}"
+            return (self.folder / "study.json").exists() and bool(check(self.records))
+
+        wait_until(has_come, what)
+
+    def wait_for_trials(self, process: Process, number: int) -> None:
+        """Waits until so many trials have ended well."""
+        self.wait_for(
+            process,
+            lambda folder: sum(record.status in ("complete", "pruned") for record in folder.runs("trial")) >= number,
+            f"{number} trials",
+        )
+
+    def check_study(self) -> StudyView:
+        """Records, Optuna and MLflow agree, and the study is complete."""
+        return check_study(self.folder, self.database)
+
+    def check_closed(self, *, preempted: bool) -> None:
+        """Records and MLflow's runs of an interrupted study are closed."""
+        check_closed(self.folder, self.database, preempted=preempted)
+
+
+_ALIVE = """
+import logging, ray
+ray.init(logging_level=logging.ERROR, log_to_driver=False)
+print(*(node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]))
+"""
