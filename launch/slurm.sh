@@ -66,29 +66,40 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
 }
 
 run_ray() {  # TOWARDS OPTION...: the task of a step: Ray on this node, with what SLURM allotted, until USR2
-  local ray address gpus=${CUDA_VISIBLE_DEVICES:+$(tr ',' '\n' <<<"${CUDA_VISIBLE_DEVICES:-}" | wc -l)}
+  local ray address told='' gpus=${CUDA_VISIBLE_DEVICES:+$(tr ',' '\n' <<<"${CUDA_VISIBLE_DEVICES:-}" | wc -l)}
   trap : TERM  # from scancel, to every step at once: Ray stays until the command has closed its records
-  trap 'kill -TERM "$ray"' USR2
+  trap 'told=1; kill -TERM "$ray"' USR2
   unset "${!MLFLOW_@}" PGPASSWORD
   address=$(address_towards "$1")
-  mkdir -m 700 "$RAY_TMPDIR"
+  mkdir -m 700 "$RAY_TMPDIR" || return
   ray start --node-ip-address="$address" "${@:2}" --num-cpus="${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}" \
     --num-gpus="${SLURM_GPUS_ON_NODE:-${gpus:-0}}" --node-manager-port=$((PORTS + 1)) \
     --object-manager-port=$((PORTS + 2)) --runtime-env-agent-port=$((PORTS + 3)) \
     --dashboard-agent-listen-port=$((PORTS + 4)) --dashboard-agent-grpc-port=$((PORTS + 5)) \
     --metrics-export-port=$((PORTS + 6)) --min-worker-port=0 --max-worker-port=0 --disable-usage-stats \
-    --log-style=record --log-color=false --block &
+    --log-style=record --log-color=false --block > >(exec tee "$RAY_TMPDIR/start.log") 2>&1 &
   ray=$!
-  while kill -0 "$ray" 2>/dev/null; do wait "$ray" || true; done
+  while kill -0 "$ray" 2>/dev/null; do wait "$ray"; done
+  grep -q "$STARTED" "$RAY_TMPDIR/start.log" || told=1
   rm -rf "$RAY_TMPDIR"
+  [ -n "$told" ] || take_over
+}
+
+take_over() {  # once the first node is gone, and with it whoever would end the job, puts the job into the queue again
+  local left
+  until left=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%N) && ! scontrol show hostnames "$left" | grep -qx "$HEAD"; do
+    [ -z "$told" ] || return
+    sleep 5
+  done
+  scontrol requeue "$SLURM_JOB_ID"
 }
 
 start_ray() {  # NODE TOWARDS OPTION...: starts the step and waits until Ray runs there
   local log="$RAY_TMPDIR.$1.log"
   srun --overlap --export=ALL --nodes=1 --ntasks=1 --nodelist="$1" --output="$log" \
-    bash -c "$(declare -f address_towards run_ray); run_ray \"\$@\"" run_ray "${@:2}" &
+    bash -c "$(declare -f address_towards run_ray take_over); run_ray \"\$@\"" run_ray "${@:2}" &
   steps+=($!)
-  until grep -qs 'Ray runtime started' "$log"; do
+  until grep -qs "$STARTED" "$log"; do
     kill -0 $! 2>/dev/null || { cat "$log" >&2; say "Ray does not start on $1"; exit 1; }
     sleep 0.2
   done
@@ -98,7 +109,8 @@ start_cluster() {  # Ray on every node, the head on this one, which is the first
   local node address others
   PORTS=$((10000 + SLURM_JOB_ID % 2000 * 10))  # a block of ten for each job, below those that the system hands out
   RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
-  export PORTS RAY_AUTH_MODE RAY_AUTH_TOKEN
+  HEAD=${nodes[0]} STARTED='Ray runtime started'  # what `ray start` says once a node has joined
+  export PORTS HEAD STARTED RAY_AUTH_MODE RAY_AUTH_TOKEN
   others=$(scontrol show node "${nodes[1]}" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
   address=$(address_towards "$others")
   start_ray "${nodes[0]}" "$others" --head --port="$PORTS" --ray-client-server-port=$((PORTS + 7)) \
@@ -130,8 +142,12 @@ end() {  # ends Ray on every node; then whatever is to go on is put into the que
     while kill -0 "$step" 2>/dev/null && [ $((waited += 1)) -lt 50 ]; do sleep 0.2; done  # a node may be gone
   done
   rm -rf "$RAY_TMPDIR" "$RAY_TMPDIR".*.log
-  [ "$status" != $PREEMPTED ] || go_on
+  if [ "$status" = $PREEMPTED ]; then go_on; elif [ -z "$passed" ]; then end_array; fi
   exit "$status"
+}
+
+end_array() {  # that there is nothing left to do, or that it was cancelled or failed, holds for further tasks too
+  [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || scancel --state=PENDING "$SLURM_ARRAY_JOB_ID"
 }
 
 go_on() {
@@ -148,7 +164,7 @@ go_on() {
 
 run() {  # within a job
   [ ${#options[@]} -eq 0 ] || refuse "within a job there must be no options of sbatch, got ${options[*]}"
-  command='' steps=()
+  command='' passed='' steps=()
   mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
   set_up
   export RAY_TMPDIR="${RAY_TMPDIR:-/tmp}/supercm-$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
