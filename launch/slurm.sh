@@ -94,43 +94,51 @@ take_over() {  # once the first node is gone, and with it whoever would end the 
   scontrol requeue "$SLURM_JOB_ID"
 }
 
-start_ray() {  # NODE TOWARDS OPTION...: starts the step and waits until Ray runs there
-  local log="$RAY_TMPDIR.$1.log"
-  srun --overlap --export=ALL --nodes=1 --ntasks=1 --nodelist="$1" --output="$log" \
+start_ray() {  # NODE TOWARDS OPTION...: starts the step of a node
+  srun --overlap --export=ALL --nodes=1 --ntasks=1 --nodelist="$1" --output="$RAY_TMPDIR.$1.log" \
     bash -c "$(declare -f address_towards run_ray take_over); run_ray \"\$@\"" run_ray "${@:2}" &
-  steps+=($!)
-  until grep -qs "$STARTED" "$log"; do
-    kill -0 $! 2>/dev/null || { cat "$log" >&2; say "Ray does not start on $1"; exit 1; }
-    sleep 0.2
+  steps[$1]=$!
+}
+
+await_ray() {  # NODE...: waits until Ray runs on each
+  local node log
+  for node; do
+    log="$RAY_TMPDIR.$node.log"
+    until grep -qs "$STARTED" "$log"; do
+      kill -0 "${steps[$node]}" 2>/dev/null || { cat "$log" >&2; say "Ray does not start on $node"; exit 1; }
+      sleep 0.2
+    done
   done
 }
 
 start_cluster() {  # Ray on every node, the head on this one, which is the first
-  local node address others
+  local node address others workers=("${nodes[@]:1}")
   PORTS=$((10000 + SLURM_JOB_ID % 2000 * 10))  # a block of ten for each job, below those that the system hands out
-  RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
   HEAD=${nodes[0]} STARTED='Ray runtime started'  # what `ray start` says once a node has joined
-  export PORTS HEAD STARTED RAY_AUTH_MODE RAY_AUTH_TOKEN
-  others=$(scontrol show node "${nodes[1]}" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
+  export PORTS HEAD STARTED
+  others=$(scontrol show node "${workers[0]}" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
   address=$(address_towards "$others")
-  start_ray "${nodes[0]}" "$others" --head --port="$PORTS" --ray-client-server-port=$((PORTS + 7)) \
+  start_ray "$HEAD" "$others" --head --port="$PORTS" --ray-client-server-port=$((PORTS + 7)) \
     --include-dashboard=false --temp-dir="$RAY_TMPDIR"
-  for node in "${nodes[@]:1}"; do start_ray "$node" "$address" --address="$address:$PORTS"; done
+  await_ray "$HEAD"
+  for node in "${workers[@]}"; do start_ray "$node" "$address" --address="$address:$PORTS"; done
+  await_ray "${workers[@]}"
   export RAY_ADDRESS="$address:$PORTS"
 }
 
 pass() {  # SIGNAL STATUS: hands a signal on to the command; without one there is nothing to close
-  passed=$1
+  passed+=$1
   if [ -n "$command" ]; then kill -"$1" "$command"; else exit "$2"; fi
 }
 
 run_command() {  # the command's exit status, whatever signals come meanwhile
   supercm-ray tune "$study" "${words[@]}" &
   command=$!
+  local status before
   while :; do
-    passed='' status=0
+    status=0 before=$passed
     wait "$command" || status=$?
-    [ -n "$passed" ] || return "$status"
+    [ "$passed" != "$before" ] || return "$status"  # the wait ended because the command did
   done
 }
 
@@ -164,10 +172,13 @@ go_on() {
 
 run() {  # within a job
   [ ${#options[@]} -eq 0 ] || refuse "within a job there must be no options of sbatch, got ${options[*]}"
-  command='' passed='' steps=()
+  command='' passed=''
+  declare -gA steps=()
   mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
   set_up
   export RAY_TMPDIR="${RAY_TMPDIR:-/tmp}/supercm-$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
+  RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')  # in environments alone
+  export RAY_AUTH_MODE RAY_AUTH_TOKEN
   unset RAY_ADDRESS
   trap end EXIT
   trap 'pass TERM $INTERRUPTED' TERM
