@@ -51,11 +51,13 @@ class WorkersError(SuperCMError):
 
     Attributes:
         worker_traceback: the traceback of the worker, or Ray's message if there is none.
+        is_lost: whether the infrastructure took the workers, such as a node that went away, or never gave them, which
+            says nothing about the run.
     """
 
-    def __init__(self, message: str, worker_traceback: str = "") -> None:
-        super().__init__(message, worker_traceback)
-        self.worker_traceback = str(self.args[1])
+    def __init__(self, message: str, worker_traceback: str = "", is_lost: bool = False) -> None:
+        super().__init__(message, worker_traceback, is_lost)
+        self.worker_traceback, self.is_lost = str(self.args[1]), is_lost
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -67,10 +69,31 @@ class TrackingError(SuperCMError):
     exit_code = 2
 
 
+class ClusterError(SuperCMError):
+    """The cluster cannot be used, or it is not clear which is meant; found before anything is started."""
+
+    exit_code = 2
+
+
 class InterruptedStudyError(SuperCMError):
-    """A study was stopped from outside; the same command resumes it."""
+    """A study was stopped from outside; the same command resumes it.
+
+    Attributes:
+        exit_code: 130 after Ctrl-C or `stop` of an executor, 143 after SIGTERM, 75 if it was pre-empted.
+    """
 
     exit_code = 130
+
+    def __init__(self, *args: object, exit_code: int | None = None) -> None:
+        super().__init__(*args)
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class PreemptedError(InterruptedStudyError):
+    """What a study runs on was taken from it, such as its node or the cluster's head; the same command resumes it."""
+
+    exit_code = 75
 
 
 def _shown(text: str) -> str:

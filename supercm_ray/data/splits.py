@@ -5,6 +5,7 @@ A sample whose label is -1 is unlabeled for good: it can only be an unlabeled tr
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -52,6 +53,20 @@ class Splits:
     def save(self, path: Path) -> None:
         """Writes an npz file, one array by the name of each split."""
         write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
+
+    def serialize(self) -> bytes:
+        """Returns the splits as bytes, a few kilobytes for tens of thousands of samples."""
+        parts = [getattr(self, field.name) for field in fields(self)]
+        memberships = np.zeros(max((int(part[-1]) + 1 for part in parts if len(part)), default=0), dtype=np.uint8)
+        for bit, part in enumerate(parts):
+            memberships[part] |= 1 << bit
+        return zlib.compress(memberships.tobytes(), level=1)
+
+    @classmethod
+    def deserialize(cls, content: bytes) -> Splits:
+        """Returns the splits that `serialize` made."""
+        memberships = np.frombuffer(zlib.decompress(content), dtype=np.uint8)
+        return cls(*(np.flatnonzero(memberships & (1 << bit)) for bit in range(len(fields(cls)))))
 
     @classmethod
     def load(cls, path: Path) -> Splits:

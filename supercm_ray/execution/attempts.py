@@ -23,17 +23,24 @@ PROCESS_FAILED = "the worker process failed"
 
 def job_of(
     folder: StudyFolder,
-    key: str,
+    run: Run,
     config: Config,
     dataset: Dataset,
     *,
     evaluate_test: bool,
     best_by: tuple[str, str] | None = None,
 ) -> Job:
-    """Returns the job of the run with this key, whose splits lie in its folder."""
-    storage = folder.storage(key, config.training.storage_path)
-    splits = Splits.load(folder.run(key).splits)
-    return Job(config, dataset, splits, storage, best_by=best_by, evaluate_test=evaluate_test)
+    """Returns the job of a run that has been begun. Nothing is read from the folder."""
+    return Job(
+        config,
+        dataset,
+        Splits.deserialize(run.splits),
+        folder.storage(run.key, config.training.storage_path),
+        marker=folder.marker(config.training.storage_path),
+        keeps_model=run.kind != "trial",
+        best_by=best_by,
+        evaluate_test=evaluate_test,
+    )
 
 
 def attempt(executor: Executor, phase: Phase, run: Run) -> Generator[Message]:
@@ -63,20 +70,21 @@ def attempt(executor: Executor, phase: Phase, run: Run) -> Generator[Message]:
     except StorageError:
         raise
     except WorkersError as error:
-        yield process_failed(str(error), epoch)
+        yield process_failed(str(error), epoch, is_lost=error.is_lost, traceback=error.worker_traceback)
     except SuperCMError as error:
         yield RunFailed(epoch, str(error))
 
 
-def process_failed(reason: str, epoch: int = 0) -> RunFailed:
-    """Returns the message of a run whose process failed."""
-    return RunFailed(epoch, f"{PROCESS_FAILED}: {reason}" if reason else PROCESS_FAILED, by_process=True)
+def process_failed(reason: str, epoch: int = 0, *, is_lost: bool = False, traceback: str = "") -> RunFailed:
+    """Returns the message of a run whose process failed or, if it is lost, was taken from it."""
+    what = f"{PROCESS_FAILED}: {reason}" if reason else PROCESS_FAILED
+    return RunFailed(epoch, what, by_process=True, is_lost=is_lost, traceback=traceback)
 
 
 def _messages(executor: Executor, phase: Phase, run: Run) -> Generator[Message]:
-    yield from executor.run(_job(phase, run), phase.study.budget, phase.folder.run(run.key))
+    yield from executor.run(_job(phase, run), phase.study.budget)
 
 
 def _job(phase: Phase, run: Run) -> Job:
     config = phase.study.base.replace(run.overrides)
-    return job_of(phase.folder, run.key, config, phase.dataset, evaluate_test=phase.evaluate_test)
+    return job_of(phase.folder, run, config, phase.dataset, evaluate_test=phase.evaluate_test)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from supercm_ray.config import Budget, Leaf, Registry, Study
 from supercm_ray.data import Dataset
-from supercm_ray.records import Kind, Message, RunFailed, RunFolder, StudyFolder
+from supercm_ray.records import Kind, Message, RunFailed, StudyFolder
 from supercm_ray.training import Job
 
 
@@ -24,12 +24,14 @@ class Run:
         kind: the kind of run, such as trial or finalist.
         overrides: its differences from the study's base, by dotted path.
         labels: its arm, group and the like, by which its record is found.
+        splits: its splits, serialized; empty before its record is begun.
     """
 
     key: str
     kind: Kind
     overrides: Mapping[str, Leaf] = field(default_factory=dict)
     labels: Mapping[str, Leaf | list[Leaf]] = field(default_factory=dict)
+    splits: bytes = field(default=b"", repr=False, compare=False)
 
     def __str__(self) -> str:
         """Returns the key, which Ray Tune uses in file names."""
@@ -89,7 +91,7 @@ class Executor(Protocol):
             StudyError: if not even one fits.
         """
 
-    def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
+    def run(self, job: Job, budget: Budget) -> Generator[Message]:
         """Runs one job and yields its messages, each once. Closing the generator ends the run.
 
         Raises:

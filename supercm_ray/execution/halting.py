@@ -1,28 +1,31 @@
-"""The end of a phase whose records cannot be written: without a failed run, so that the same command goes on."""
+"""The end of a phase that cannot go on, since records cannot be written or resources are gone: without a failed run, so
+that the same command goes on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
-from supercm_ray.errors import DamagedError, StorageError
+from supercm_ray.errors import DamagedError, InterruptedStudyError, StorageError
 from supercm_ray.execution.executor import Run, RunQueue
 from supercm_ray.records import Message, RunFailed
 
 T = TypeVar("T")
+Halting: TypeAlias = StorageError | DamagedError | InterruptedStudyError
 
 
 class HaltingQueue:
-    """A queue for executors that can be ended by KeyboardInterrupt alone: remembers why the disk ended it.
+    """A queue for executors that can be ended by KeyboardInterrupt alone: remembers what ended it.
 
     Attributes:
-        failure: the error of the disk; None while there is none.
+        failure: the error that ended it; None while there is none.
     """
 
     def __init__(self, queue: RunQueue) -> None:
         """Wraps a queue."""
         self._queue = queue
-        self.failure: StorageError | DamagedError | None = None
+        self.failure: Halting | None = None
 
     @property
     def num_left(self) -> int:
@@ -41,7 +44,7 @@ class HaltingQueue:
         """Ends a run."""
         self._guarded(lambda: self._queue.end(run, failure))
 
-    def halt(self, failure: StorageError | DamagedError) -> None:
+    def halt(self, failure: Halting) -> NoReturn:
         """Ends everything.
 
         Raises:
@@ -55,6 +58,6 @@ class HaltingQueue:
             raise KeyboardInterrupt
         try:
             return call()
-        except (StorageError, DamagedError) as error:
+        except (StorageError, DamagedError, InterruptedStudyError) as error:
             self.failure = error
             raise KeyboardInterrupt from error

@@ -10,11 +10,11 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, nullcontext
 
 from supercm_ray.config import Budget
-from supercm_ray.errors import DamagedError, StorageError, StudyError
+from supercm_ray.errors import DamagedError, InterruptedStudyError, StorageError, StudyError
 from supercm_ray.execution.attempts import RETRIES, attempt, process_failed
 from supercm_ray.execution.executor import Phase, Run, RunQueue
 from supercm_ray.execution.interruption import check_interrupt
-from supercm_ray.records import Message, RunFailed, RunFolder
+from supercm_ray.records import Message, RunFailed
 from supercm_ray.training import Job, train_job
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class InProcessExecutor:
             )
         return 1
 
-    def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
+    def run(self, job: Job, budget: Budget) -> Generator[Message]:
         """Runs the job in this process."""
         self.capacity(budget)
         yield from train_job(job)
@@ -64,26 +64,27 @@ class InProcessExecutor:
         self._stopping.set()
 
     def _run_one(self, phase: Phase, queue: RunQueue, run: Run) -> RunFailed | None:
-        """Runs one run to its end, with as many attempts as other executors make, and returns why it failed.
+        """Runs one run to its end and returns why it failed.
 
         Raises:
-            StorageError: if its records or checkpoints cannot be written in any of them.
+            StorageError: if its records or checkpoints cannot be written in any of several attempts.
             DamagedError: if its records are not as they were written.
+            InterruptedStudyError: if the resources for it are gone.
         """
-        failure: RunFailed | None = None
-        for left in reversed(range(1 + RETRIES)):
+        failures = 0
+        while True:
             try:
                 return self._attempt(phase, queue, run)
-            except DamagedError:
+            except (DamagedError, InterruptedStudyError):
                 raise
             except StorageError as error:  # a full disk is no failure of the run, which stays open
-                if not left:
+                failures += 1
+                if failures > RETRIES:
                     raise
                 logger.warning("%s; %s is tried again", error, run.key)
             except Exception as error:  # a run that raises anything at all is failed, as where it has its own process
                 logger.warning("%s failed in its process", run.key, exc_info=True)
-                failure = process_failed(f"{type(error).__name__}: {error}".splitlines()[0])
-        return failure
+                return process_failed(f"{type(error).__name__}: {error}".splitlines()[0])
 
     def _attempt(self, phase: Phase, queue: RunQueue, run: Run) -> RunFailed | None:
         with closing(attempt(self, phase, run)) as messages:

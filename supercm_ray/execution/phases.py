@@ -11,6 +11,7 @@ from supercm_ray.errors import DamagedError, StudyError, SuperCMError
 from supercm_ray.execution.executor import Executor, Phase
 from supercm_ray.execution.queues import FinalistQueue, TrialQueue
 from supercm_ray.execution.recorder import Recorder
+from supercm_ray.execution.retries import RetryingQueue
 from supercm_ray.execution.stopping import SCHEDULERS
 from supercm_ray.records import DataSummary
 from supercm_ray.search import OptunaStore, StudyView, TrialSource, save_plan
@@ -99,7 +100,8 @@ def run_search(recorder: Recorder, executor: Executor) -> None:
     if queue.num_left:
         splits = split_dataset(recorder.dataset, study.base)
         data = recorder.dataset.mask_test_split(splits.test, trained=splits.unlabeled)
-        executor.run_all(Phase("search", study, recorder.folder, data, evaluate_test=False), queue)
+        phase = Phase("search", study, recorder.folder, data, evaluate_test=False)
+        executor.run_all(phase, RetryingQueue(queue, study.budget.max_failures))
     recorder.clear_trials()
 
 
@@ -118,4 +120,4 @@ def run_finalists(recorder: Recorder, executor: Executor) -> None:
     left = view.open_finalists
     if left:
         phase = Phase("finalists", study, recorder.folder, recorder.dataset, evaluate_test=True)
-        executor.run_all(phase, FinalistQueue(recorder, left))
+        executor.run_all(phase, RetryingQueue(FinalistQueue(recorder, left), study.budget.max_failures))

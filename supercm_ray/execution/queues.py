@@ -38,9 +38,7 @@ class TrialQueue:
         proposed = self._source.next()
         if proposed is None:
             return None
-        run = Run(trial_key(proposed.number), "trial", proposed.params)
-        self._recorder.begin(run)
-        return run
+        return self._recorder.begin(Run(trial_key(proposed.number), "trial", proposed.params))
 
     def take(self, run: Run, message: Message) -> bool:
         """Records a message and returns whether the trial is stopped early."""
@@ -88,9 +86,7 @@ class FinalistQueue:
         if not self._finalists:
             return None
         finalist = self._finalists.pop(0)
-        run = Run(finalist.key, "finalist", finalist.overrides, finalist.labels)
-        self._recorder.begin(run)
-        return run
+        return self._recorder.begin(Run(finalist.key, "finalist", finalist.overrides, finalist.labels))
 
     def take(self, run: Run, message: Message) -> bool:
         """Records a message and returns False: finalists are never stopped early."""

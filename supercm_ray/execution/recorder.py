@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from supercm_ray.config import Study
+from supercm_ray.credentials import without_credentials
 from supercm_ray.data import Dataset, Splits, split_dataset
-from supercm_ray.errors import DamagedError
+from supercm_ray.errors import DamagedError, SuperCMError
 from supercm_ray.execution.executor import Run
 from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
+    Checkpoints,
     CheckpointStore,
     EpochMetrics,
     Message,
     Predictions,
     RunFailed,
     RunRecord,
+    SessionNode,
     Status,
     StudyFolder,
     now_ms,
@@ -81,8 +85,10 @@ class Recorder:
         if on_result is not None:
             on_result(text)
 
-    def begin(self, run: Run) -> None:
-        """Writes the record, splits and model card of a run, or reopens those of an interrupted one."""
+    def begin(self, run: Run) -> Run:
+        """Writes the record, splits and model card of a run, or reopens those of an interrupted one, and returns it
+        with its splits.
+        """
         self.folder.check_present()
         place = self.folder.run(run.key)
         with writing(place.path):
@@ -105,7 +111,8 @@ class Recorder:
             config = self.study.base.replace(run.overrides)
             write_card(place.card, describe(config, self.dataset, f"{self.folder.path.name}/{run.key}"))
         place.cut_damaged_lines()
-        self._write(replace(record, status="running", reason="", by_process=False, ended_ms=None))
+        self._write(replace(record, status="running", reason="", by_process=False, preempted=False, ended_ms=None))
+        return replace(run, splits=splits.serialize())
 
     def splits(self, run: Run) -> Splits:
         """Returns the splits of a run, which are stored if they are missing or damaged."""
@@ -128,6 +135,10 @@ class Recorder:
             if run.append(metrics):
                 self.changed(key)
                 self.callback.on_run(record, metrics)
+        elif isinstance(message, Checkpoints):
+            with closing(CheckpointStore(self._storage(record))) as store:
+                for name, content in message.files.items():
+                    store.write(content, name)
         elif isinstance(message, Predictions):
             run.save_test_predictions(message.arrays)
             run.write(replace(record, summary={**record.summary, **message.metrics}))
@@ -138,20 +149,41 @@ class Recorder:
         """Closes a run, with the reason if it failed or was stopped."""
         record = self.folder.run(key).known_record()
         reason, by_process = (failure.reason, failure.by_process) if failure else ("", False)
+        if failure and failure.traceback:
+            self.folder.run(key).save_traceback(failure.traceback)
         self._write(replace(record.ended(status, reason, summary), by_process=by_process))
 
     def clear_trials(self) -> None:
         """Deletes the checkpoints of trials after the search, since only finalists' models are used later."""
         for record in self.folder.runs("trial"):
             if record.status in ("complete", "pruned"):
-                storage = self.folder.storage(record.key, self.study.base.training.storage_path)
-                CheckpointStore(storage).clear()
+                CheckpointStore(self._storage(record)).clear()
 
-    def interrupt(self) -> None:
-        """Closes every run that is still open."""
+    def interrupt(self, reason: str, *, preempted: bool = False) -> None:
+        """Closes every run that is still open.
+
+        Args:
+            reason: what ended it, and what resumes it.
+            preempted: whether a cluster ended it, or a request to end.
+        """
         for record in self.folder.runs():
             if record.status == "running":
-                self._write(record.ended("interrupted", "stopped from outside; the same command resumes it"))
+                self._write(replace(record.ended("interrupted", without_credentials(reason)), preempted=preempted))
+
+    def session(self, *, where: str | None = None, nodes: Sequence[SessionNode] | None = None) -> None:
+        """Notes where the study runs, for those who look from elsewhere. May be called in any thread.
+
+        Args:
+            where: the place, in one line.
+            nodes: the machines there.
+        """
+        try:
+            self.folder.update_session(where=where, nodes=nodes)
+        except SuperCMError as error:  # nothing depends on it
+            logger.warning("%s", error)
+
+    def _storage(self, record: RunRecord) -> str:
+        return self.folder.storage(record.key, self.study.base.training.storage_path)
 
     def _write(self, record: RunRecord) -> None:
         self.folder.run(record.key).write(record)

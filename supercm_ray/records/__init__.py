@@ -19,6 +19,7 @@ from supercm_ray.records.files import (
 )
 from supercm_ray.records.messages import (
     Arrays,
+    Checkpoints,
     EpochMetrics,
     Message,
     Node,
@@ -30,8 +31,9 @@ from supercm_ray.records.messages import (
     TimingStarted,
 )
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
+from supercm_ray.records.session import Session, SessionNode
 from supercm_ray.records.study_file import read_study, write_study
-from supercm_ray.records.study_folder import StudyFolder
+from supercm_ray.records.study_folder import Marker, StudyFolder
 
 __all__ = [
     "BEST",
@@ -39,9 +41,11 @@ __all__ = [
     "REFUSED",
     "Arrays",
     "CheckpointStore",
+    "Checkpoints",
     "DataSummary",
     "EpochMetrics",
     "Kind",
+    "Marker",
     "Message",
     "Node",
     "Ordered",
@@ -50,6 +54,8 @@ __all__ = [
     "RunFolder",
     "RunRecord",
     "RunView",
+    "Session",
+    "SessionNode",
     "Status",
     "StepTimings",
     "StudyFolder",

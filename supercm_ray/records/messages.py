@@ -40,7 +40,25 @@ class EpochMetrics:
     @property
     def order(self) -> int:
         """Position among the messages of the run."""
-        return 2 * self.epoch
+        return 3 * self.epoch
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a run after its last epoch, where its process and the study do not share the storage.
+
+    Attributes:
+        epoch: the last epoch, from 1.
+        files: content of each checkpoint by its file name.
+    """
+
+    epoch: int
+    files: Mapping[str, bytes]
+
+    @property
+    def order(self) -> int:
+        """Position among the messages of the run."""
+        return 3 * self.epoch + 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,7 @@ class Predictions:
     @property
     def order(self) -> int:
         """Position among the messages of the run."""
-        return 2 * self.epoch + 1
+        return 3 * self.epoch + 2
 
 
 @dataclass(frozen=True)
@@ -73,11 +91,16 @@ class RunFailed:
         epoch: the last epoch done, from 1; 0 if there is none.
         reason: one line, in which credentials are hidden.
         by_process: whether its process failed, and not its computation, so that it may be run again.
+        is_lost: whether the infrastructure took its process, such as a node that went away, which says nothing about
+            the run.
+        traceback: that of the worker, if there is one.
     """
 
     epoch: int
     reason: str
     by_process: bool = False
+    is_lost: bool = False
+    traceback: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", without_credentials(self.reason))
@@ -85,7 +108,7 @@ class RunFailed:
     @property
     def order(self) -> int:
         """Position among the messages of the run."""
-        return 2 * self.epoch + 1
+        return 3 * self.epoch + 2
 
 
 @dataclass(frozen=True)
@@ -164,4 +187,4 @@ class StepTimings:
 
 
 TimingMessage: TypeAlias = TimingStarted | StepTimings
-Message: TypeAlias = EpochMetrics | Predictions | RunFailed
+Message: TypeAlias = EpochMetrics | Checkpoints | Predictions | RunFailed

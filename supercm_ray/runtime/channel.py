@@ -72,18 +72,19 @@ class Channel:
         """Returns the last epoch, whether a new attempt is useless, and the workers that have begun, by rank."""
         return self._epoch, self._hopeless, self._workers
 
-    async def down(self, again: bool, failures: int, death: str, text: str) -> None:
+    async def down(self, again: bool, failures: int, is_lost: bool, death: str, text: str) -> None:
         """Notes that the workers are stopped after a failure.
 
         Args:
             again: whether they are started again.
             failures: failures in a row without a new epoch.
+            is_lost: whether the infrastructure took the workers.
             death: how the process of a worker died, or empty.
             text: Ray's account of the failure.
         """
         self._ended.clear()
         self._workers.clear()
-        self._add("down", (again, failures, death, text))
+        self._add("down", (again, failures, is_lost, death, text))
 
     async def take(self) -> list[Item]:
         """Returns all items that have not been taken; waits for one if there are none."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 
 from supercm_ray.config import Budget
-from supercm_ray.errors import StorageError, WorkersError
+from supercm_ray.errors import StorageError, StudyError, WorkersError
 from supercm_ray.execution.executor import Phase, RunQueue
-from supercm_ray.records import Message, RunFolder
-from supercm_ray.runtime.cluster import processes_that_fit, ray_session
+from supercm_ray.records import Message
+from supercm_ray.runtime.cluster import ray_session
+from supercm_ray.runtime.cluster_watch import ClusterWatch
+from supercm_ray.runtime.placement import placed
+from supercm_ray.runtime.room import processes_that_fit
 from supercm_ray.runtime.worker_group import TRIAL_RESOURCES, WorkerGroupRun, Workers, groups_that_fit
 from supercm_ray.training import Job, train_job
 
@@ -21,8 +24,13 @@ from supercm_ray.training import Job, train_job
 class RayExecutor:
     """Trains on the Ray cluster that RAY_ADDRESS names, or on a cluster of this machine alone."""
 
-    def __init__(self) -> None:
-        self._stopping = threading.Event()
+    def __init__(self, *, is_in_trial: bool = False) -> None:
+        """Creates the executor.
+
+        Args:
+            is_in_trial: whether it runs in the process of a trial, which waits for the room for its workers.
+        """
+        self._stopping, self._is_in_trial = threading.Event(), is_in_trial
 
     def session(self, budget: Budget) -> AbstractContextManager[None]:
         """Connects to Ray for the duration of the block."""
@@ -38,26 +46,22 @@ class RayExecutor:
         room = processes_that_fit(budget) if workers is None else groups_that_fit(workers)
         return min(room, budget.max_concurrent_trials or room)
 
-    def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
-        """Runs the job on the workers that the budget asks for, or in this process if there is one. If workers fail for
-        good, their traceback is saved in the run's folder.
-        """
+    def run(self, job: Job, budget: Budget) -> Generator[Message]:
+        """Runs the job on the workers that the budget asks for, or in this process if there is one."""
         workers = workers_of(budget)
         if workers is None:
             yield from train_job(job)
             return
-        files_of_ray = run.path.resolve() / "ray"
         try:
-            with WorkerGroupRun(train_on_worker, job, workers, name="run", storage=files_of_ray) as group:
+            with WorkerGroupRun(
+                train_on_worker, job, replace(workers, wait_for_room=self._is_in_trial), name="run"
+            ) as group:
                 yield from group
         except WorkersError as error:
             _, of_storage, reason = str(error).partition(f"{StorageError.__name__}: ")
             if of_storage:
                 raise StorageError(reason) from error
-            run.save_traceback(error.worker_traceback)
             raise
-        finally:
-            shutil.rmtree(files_of_ray, ignore_errors=True)  # it holds nothing of use
 
     def run_all(self, phase: Phase, queue: RunQueue) -> None:
         """Runs a phase under Ray Tune."""
@@ -65,25 +69,33 @@ class RayExecutor:
 
         self._stopping.clear()
         budget = phase.study.budget
+        self.capacity(budget)
         run_phase(
             phase,
             queue,
             executor=RayExecutor(),
-            resources=trial_resources(budget),
-            at_once=self.capacity(budget),
+            resources=placed(trial_resources(budget), frozenset()),
+            watch=ClusterWatch(lambda: self._room(budget)),
             stopping=self._stopping,
         )
+
+    def _room(self, budget: Budget) -> int:
+        """Returns the number of trials that fit the cluster now, which may be none."""
+        try:
+            return self.capacity(budget)
+        except StudyError:
+            return 0
 
     def stop(self) -> None:
         """Makes Tune's loop end at its next round."""
         self._stopping.set()
 
     def __getstate__(self) -> dict[str, object]:
-        """Returns no state: a copy in another process is a new executor."""
+        """Returns no state: a copy is that of a trial."""
         return {}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__()  # type: ignore[misc]
+        self.__init__(is_in_trial=True)  # type: ignore[misc]
 
 
 def workers_of(budget: Budget) -> Workers | None:

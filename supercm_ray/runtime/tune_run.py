@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from ray import tune
 
-from supercm_ray.errors import StorageError
-from supercm_ray.execution.attempts import RETRIES
+from supercm_ray.errors import PreemptedError, StorageError
 from supercm_ray.execution.executor import Executor, Phase, RunQueue
 from supercm_ray.execution.halting import HaltingQueue
+from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.records import writing
+from supercm_ray.runtime.cluster_watch import ClusterWatch
 from supercm_ray.runtime.tune_callback import QueueCallback
 from supercm_ray.runtime.tune_scheduler import QueueScheduler
 from supercm_ray.runtime.tune_search import QueueSearcher
@@ -27,8 +28,8 @@ def run_phase(
     queue: RunQueue,
     *,
     executor: Executor,
-    resources: dict[str, float],
-    at_once: int,
+    resources: tune.PlacementGroupFactory,
+    watch: ClusterWatch,
     stopping: threading.Event,
 ) -> None:
     """Runs the remaining runs of a queue.
@@ -38,15 +39,18 @@ def run_phase(
         queue: hands out the runs.
         executor: trains a run within the process of its trial.
         resources: what Tune reserves for that process.
-        at_once: number of concurrent runs.
+        watch: knows how many runs the cluster has room for.
         stopping: an event that ends everything once it is set.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, SIGTERM or `stopping`, with nothing of the phase left on the cluster.
         StorageError: likewise, if records or checkpoints cannot be written.
+        PreemptedError: likewise, if the cluster is lost.
     """
     halting = HaltingQueue(queue)
-    if not _fit(phase, halting, executor, resources, at_once, stopping):
+    with watch.watching():
+        is_whole = _fit(phase, halting, executor, resources, watch, stopping)
+    if not is_whole:
         gc.collect()  # Tune's loop, which was left half-way, lets go of processes and resources once it is gone
         if halting.failure is not None:
             raise halting.failure
@@ -57,28 +61,38 @@ def _fit(
     phase: Phase,
     queue: HaltingQueue,
     executor: Executor,
-    resources: dict[str, float],
-    at_once: int,
+    resources: tune.PlacementGroupFactory,
+    watch: ClusterWatch,
     stopping: threading.Event,
 ) -> bool:
     """Runs Tune and says whether it came to its end without an interruption."""
     path = phase.folder.path.resolve()
     shared = replace(phase, folder=replace(phase.folder, path=path))
     trainable = tune.with_parameters(TrialRunner, phase=shared, executor=executor)
+
+    def room() -> int:
+        check_interrupt()
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        try:
+            return watch.room()
+        except PreemptedError as error:
+            queue.halt(error)
+
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
-            search_alg=QueueSearcher(queue),
+            search_alg=QueueSearcher(queue, room),
             scheduler=QueueScheduler(queue),
-            num_samples=queue.num_left,
-            max_concurrent_trials=at_once,
+            num_samples=-1,  # as many as the queue hands out, some of them again
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=phase.name,
             storage_path=str(path / "ray"),
-            callbacks=[QueueCallback(queue, stopping)],
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[QueueCallback(queue, room)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a run saves its checkpoints itself
+            failure_config=tune.FailureConfig(max_failures=0),  # the queue hands a run out again
             verbose=0,
         ),
     )

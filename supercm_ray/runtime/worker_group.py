@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
@@ -23,10 +22,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from supercm_ray.errors import StudyError, SuperCMError, WorkersError
 from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.records import Ordered
-from supercm_ray.runtime import channel, loopback, worker_loop
+from supercm_ray.runtime import channel, losses, torch_backend, worker_loop
 from supercm_ray.runtime.channel import NO_EPOCH, Channel, Item
-from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
+from supercm_ray.runtime.cluster import HIDE_GPUS
+from supercm_ray.runtime.placement import elsewhere_than
 from supercm_ray.runtime.ray_version import check_ray_version
+from supercm_ray.runtime.room import workers_that_fit
 
 if TYPE_CHECKING:
     from supercm_ray.runtime.train_internals.trainer import Trainer
@@ -44,7 +45,6 @@ TRIAL_RESOURCES: dict[str, float] = {"memory": 1}
 """What a tuning trial with workers of its own reserves for its own process: one byte, since Tune accepts no empty
 request, and a fraction of a CPU would be taken from the workers."""
 
-_LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 _START_TIMEOUT_S = 600.0
 _CHECK_INTERVAL_S = 0.5
 _ABORT_TIMEOUT_S = 4.0
@@ -60,6 +60,8 @@ class Workers:
         cpus_per_worker: CPUs of each.
         placement: whether they are put on as few nodes as possible (PACK), or on as many (SPREAD).
         max_failures: failures in a row, without a new epoch in between, after which the workers are started again.
+        left_out: ids of nodes on which none is started.
+        wait_for_room: whether a cluster that is too small at the moment is waited for, instead of refused.
     """
 
     num_workers: int | tuple[int, int]
@@ -67,6 +69,8 @@ class Workers:
     cpus_per_worker: float = 1
     placement: Literal["PACK", "SPREAD"] = "PACK"
     max_failures: int = 3
+    left_out: frozenset[str] = frozenset()
+    wait_for_room: bool = False
 
     @property
     def min_workers(self) -> int:
@@ -110,23 +114,22 @@ class WorkerGroupRun(Generic[A, M]):
         restarts: number of times the workers were started again.
     """
 
-    def __init__(self, loop: Loop[A, M], argument: A, workers: Workers, *, name: str, storage: Path | str) -> None:
+    def __init__(self, loop: Loop[A, M], argument: A, workers: Workers, *, name: str) -> None:
         """Stores what to run; workers are started when the first message is requested.
 
         Args:
             loop: the function that each worker runs.
             argument: the argument of the loop; large arrays are shared by the workers of a node.
             workers: number and resources of the workers.
-            name: a name for Ray's own files, which lie below `storage`, where all nodes can write.
-            storage: a folder, or a URI that pyarrow knows.
+            name: a name for Ray's own files.
         """
         self._loop, self._argument, self._workers = loop, argument, workers
-        self._name, self._storage = f"{name}-{secrets.token_hex(4)}", str(storage)
+        self._name = f"{name}-{secrets.token_hex(4)}"
         self.restarts = 0
         self._begun = False
         self._trainer: Trainer | None = None
         self._channel: ActorHandle | None = None
-        self._meeting_place: str | None = None
+        self._files_of_ray: str | None = None
         self._waiting_since: float | None = None
         self._failure: tuple[int, str] | None = None
 
@@ -134,9 +137,10 @@ class WorkerGroupRun(Generic[A, M]):
         """Yields the messages in order, each epoch once; a run is iterated once.
 
         Raises:
-            StudyError: if the cluster is too small for the workers.
+            StudyError: if the cluster is too small for the workers, unless it is waited for.
             SuperCMError: an error of this type that the loop raised on any worker.
-            WorkersError: if the workers failed again and again without a new epoch.
+            WorkersError: if the workers failed again and again without a new epoch, or could not be started for want of
+                room.
             KeyboardInterrupt: after Ctrl-C or SIGTERM.
         """
         assert not self._begun, "a run is iterated once"
@@ -154,7 +158,8 @@ class WorkerGroupRun(Generic[A, M]):
         self.close()
 
     def _run(self) -> Iterator[M]:
-        groups_that_fit(self._workers)
+        if not self._workers.wait_for_room:
+            groups_that_fit(self._workers)
         last_epoch = NO_EPOCH
         try:
             trainer, channel = self._start()
@@ -171,11 +176,12 @@ class WorkerGroupRun(Generic[A, M]):
         from supercm_ray.runtime import train_internals
         from supercm_ray.runtime.train_internals.trainer import Trainer
 
-        for module in (channel, loopback, worker_loop, train_internals):
+        for module in (channel, losses, torch_backend, worker_loop, train_internals):
             ray.cloudpickle.register_pickle_by_value(module)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._channel = carrier = ray.remote(num_cpus=0, scheduling_strategy=here)(Channel).remote()
         local = _on_loopback()
+        self._files_of_ray = tempfile.mkdtemp(prefix="supercm-workers-")
         self._trainer = trainer = Trainer(
             worker_loop.run_loop,
             train_loop_config={
@@ -183,7 +189,7 @@ class WorkerGroupRun(Generic[A, M]):
                 "loop": ray.cloudpickle.dumps(self._loop),
                 "argument": ray.put(self._argument),
             },
-            torch_config=loopback.LoopbackTorchConfig(folder=self._make_meeting_place()) if local else None,
+            torch_config=torch_backend.NodeTorchConfig(folder=self._files_of_ray if local else ""),
             channel=carrier,
             max_failures=self._workers.max_failures,
             scaling_config=train.ScalingConfig(
@@ -191,23 +197,19 @@ class WorkerGroupRun(Generic[A, M]):
                 use_gpu=self._workers.use_gpu,
                 resources_per_worker=self._workers.resources,
                 placement_strategy=self._workers.placement,
+                label_selector=elsewhere_than(self._workers.left_out),
             ),
             run_config=train.RunConfig(
                 name=self._name,
-                storage_path=self._storage,
+                storage_path=self._files_of_ray,
                 failure_config=train.FailureConfig(max_failures=-1),
-                worker_runtime_env={"env_vars": {**HIDE_GPUS, **(_LOOPBACK if local else {})}},
+                worker_runtime_env={"env_vars": HIDE_GPUS},
                 logging_config=train.LoggingConfig(log_level="ERROR"),
             ),
         )
         self._waiting_since = time.monotonic()
         trainer.fit()
         return trainer, carrier
-
-    def _make_meeting_place(self) -> str:
-        """Creates a folder of this machine in which workers connect; `close` removes it."""
-        self._meeting_place = tempfile.mkdtemp(prefix="supercm-workers-")
-        return self._meeting_place
 
     def _payloads(self, trainer: Trainer, channel: ActorHandle) -> Iterator[bytes]:
         while True:
@@ -238,7 +240,8 @@ class WorkerGroupRun(Generic[A, M]):
             if self._waiting_since is not None and time.monotonic() - self._waiting_since > _START_TIMEOUT_S:
                 raise WorkersError(
                     f"{self._workers.min_workers} workers must start within {_START_TIMEOUT_S:g} s, got none; see "
-                    "what else takes the resources of the cluster"
+                    "what else takes the resources of the cluster",
+                    is_lost=True,
                 )
 
     def _opened(self, arrived: ObjectRef) -> list[Item]:
@@ -258,7 +261,7 @@ class WorkerGroupRun(Generic[A, M]):
         if self._failure is None:
             self._failure = rank, text
 
-    def _note_down(self, again: bool, failures: int, death: str, text: str) -> None:
+    def _note_down(self, again: bool, failures: int, is_lost: bool, death: str, text: str) -> None:
         """Notes that the workers were stopped: logs the reason, or raises it if they are not started again."""
         if death or self._failure is None:
             reason, account = death or _last_line(text), text
@@ -267,7 +270,7 @@ class WorkerGroupRun(Generic[A, M]):
             reason = f"worker {rank}: {_last_line(account)}"
         if not again:
             times = f" {failures} times in a row without a new epoch" if failures > 1 else ""
-            raise WorkersError(f"the workers failed{times}; {reason}", account)
+            raise WorkersError(f"the workers failed{times}; {reason}", account, is_lost)
         self.restarts += 1
         self._waiting_since, self._failure = time.monotonic(), None
         logger.warning("%s: the workers failed and are started again; %s", self._name, reason)
@@ -280,8 +283,8 @@ class WorkerGroupRun(Generic[A, M]):
             if ray.is_initialized():
                 self._free(trainer, channel)
         finally:
-            if self._meeting_place is not None:
-                shutil.rmtree(self._meeting_place, ignore_errors=True)
+            if self._files_of_ray is not None:
+                shutil.rmtree(self._files_of_ray, ignore_errors=True)
 
     def _free(self, trainer: Trainer | None, channel: ActorHandle | None) -> None:
         try:

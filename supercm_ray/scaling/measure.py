@@ -66,9 +66,10 @@ class ScalingRun:
     def _repetition(self, num_workers: int, repetition: int) -> None:
         key, seed = repetition_key(num_workers, repetition), self._study.base.seed + repetition
         overrides = self._overrides(seed, num_workers)
-        self.recorder.begin(Run(key, "scale", overrides, {"num_workers": num_workers, "repetition": repetition}))
+        run = Run(key, "scale", overrides, {"num_workers": num_workers, "repetition": repetition})
+        job = self._timing_job(self.recorder.begin(run))
         started_ms = now_ms()
-        startup_s, timings = time_workers(self._timing_job(key, overrides), self._group(key, num_workers))
+        startup_s, timings = time_workers(job, self._group(num_workers))
         measured = Repetition.of(
             timings,
             num_workers=num_workers,
@@ -81,8 +82,8 @@ class ScalingRun:
         self.file.add(measured, timings.nodes)
         self._end(measured)
 
-    def _timing_job(self, key: str, overrides: dict[str, Leaf]) -> TimingJob:
-        config, splits = self._study.base.replace(overrides), Splits.load(self.recorder.folder.run(key).splits)
+    def _timing_job(self, run: Run) -> TimingJob:
+        config, splits = self._study.base.replace(run.overrides), Splits.deserialize(run.splits)
         dataset = standardised(self.recorder.dataset, splits, config.data)
         return TimingJob(config, dataset, splits, self.scaling.warmup_steps, self.scaling.num_steps)
 
@@ -90,10 +91,10 @@ class ScalingRun:
         key, target = target_key(num_workers, seed), self.scaling.target_accuracy
         assert target is not None
         overrides = self._overrides(seed, num_workers)
-        self.recorder.begin(Run(key, "scale", overrides, {"num_workers": num_workers}))
+        run = self.recorder.begin(Run(key, "scale", overrides, {"num_workers": num_workers}))
         config = self._study.base.replace(overrides)
-        job = job_of(self.recorder.folder, key, config, self.recorder.dataset, evaluate_test=False)
-        result = train_towards(job, target, self._group(key, num_workers), lambda epoch: self.recorder.take(key, epoch))
+        job = job_of(self.recorder.folder, run, config, self.recorder.dataset, evaluate_test=False)
+        result = train_towards(job, target, self._group(num_workers), lambda epoch: self.recorder.take(key, epoch))
         training = config.training
         batch = training.labeled_batch_size + training.unlabeled_batch_size
         measured = TargetRun(
@@ -127,9 +128,8 @@ class ScalingRun:
     def _overrides(self, seed: int, num_workers: int) -> dict[str, Leaf]:
         return {"seed": seed, **self.scaling.batch_sizes(self._study, num_workers)}
 
-    def _group(self, key: str, num_workers: int) -> Group:
-        storage = self.recorder.folder.run(key).path.resolve() / "ray"
-        return Group(num_workers, self._study.budget, spread=self.scaling.placement == "spread", storage=storage)
+    def _group(self, num_workers: int) -> Group:
+        return Group(num_workers, self._study.budget, spread=self.scaling.placement == "spread")
 
     def _reconcile(self) -> None:
         """Closes the records of measurements that the file has."""

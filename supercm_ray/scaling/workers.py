@@ -16,8 +16,9 @@ from supercm_ray.errors import DivergedError, StudyError
 from supercm_ray.execution.phases import run_search
 from supercm_ray.execution.recorder import NullCallback, Recorder
 from supercm_ray.records import EpochMetrics, Ordered, StepTimings, StudyFolder, TimingMessage
-from supercm_ray.runtime.cluster import ray_session, workers_that_fit
+from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.ray_executor import RayExecutor, take_device, train_on_worker
+from supercm_ray.runtime.room import workers_that_fit
 from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
 from supercm_ray.scaling.timing import TimingJob, time_job
 from supercm_ray.training import Job
@@ -45,13 +46,11 @@ class Group:
         num_workers: number of workers.
         budget: CPUs and GPUs of each.
         spread: whether to place them on as many nodes as possible, instead of as few.
-        storage: a folder for the executor's own files, which is removed afterwards.
     """
 
     num_workers: int
     budget: Budget
     spread: bool
-    storage: Path
 
     @property
     def workers(self) -> Workers:
@@ -81,7 +80,7 @@ class TargetResult:
 
 def room_for_workers(budget: Budget) -> int:
     """Returns how many workers fit the cluster at once, if nothing else runs."""
-    return workers_that_fit(Group(1, budget, spread=False, storage=Path()).workers.resources)
+    return workers_that_fit(Group(1, budget, spread=False).workers.resources)
 
 
 def room_for_trials(budget: Budget, gpus_per_trial: float) -> int:
@@ -157,11 +156,8 @@ def search(study: Study, dataset: Dataset, path: Path) -> StudyFolder:
 
 def _messages(loop: Callable[[A], Iterator[M]], argument: A, group: Group) -> Generator[M]:
     """Runs a loop on the group's workers and yields the messages of the first one."""
-    try:
-        with WorkerGroupRun(loop, argument, group.workers, name="scale", storage=group.storage) as run:
-            yield from run
-    finally:
-        shutil.rmtree(group.storage, ignore_errors=True)
+    with WorkerGroupRun(loop, argument, group.workers, name="scale") as run:
+        yield from run
 
 
 def _time_on_worker(job: TimingJob) -> Iterator[TimingMessage]:

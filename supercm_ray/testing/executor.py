@@ -61,9 +61,7 @@ class ListQueue:
         """Starts the record of the next run and returns it."""
         if not self.runs:
             return None
-        run = self.runs.pop(0)
-        self.recorder.begin(run)
-        return run
+        return self.recorder.begin(self.runs.pop(0))
 
     def take(self, run: Run, message: Message) -> bool:
         """Remembers a message once and returns whether the run is stopped."""
@@ -104,14 +102,13 @@ class ExecutorContract:
 
     def test_a_single_run_tells_its_epochs_then_its_predictions(self, executor: Executor, recorder: Recorder) -> None:
         """A run that is closed ends; started again it continues from its checkpoint and reports everything."""
-        run = Run("train/tiny", "train")
-        recorder.begin(run)
-        job = job_of(recorder.folder, run.key, recorder.study.base, recorder.dataset, evaluate_test=True)
-        place, budget = recorder.folder.run(run.key), recorder.study.budget
+        run = recorder.begin(Run("train/tiny", "train"))
+        job = job_of(recorder.folder, run, recorder.study.base, recorder.dataset, evaluate_test=True)
+        budget = recorder.study.budget
         with executor.session(budget):
-            with closing(executor.run(job, budget, place)) as messages:
+            with closing(executor.run(job, budget)) as messages:
                 first = list(islice(messages, 1))
-            again = list(executor.run(job, budget, place))
+            again = list(executor.run(job, budget))
         assert first[0] == again[0], "an epoch that was trained is not trained again"
         assert [one.epoch for one in again if isinstance(one, EpochMetrics)] == list(range(1, NUM_EPOCHS + 1))
         assert isinstance(again[-1], Predictions)

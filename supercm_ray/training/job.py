@@ -14,7 +14,7 @@ import torch
 from supercm_ray.config import Config, import_plugins
 from supercm_ray.core import broadcast_object, rank
 from supercm_ray.data import Dataset, DeviceData, Splits, standardised
-from supercm_ray.records import BEST, LAST, CheckpointStore, EpochMetrics, Predictions
+from supercm_ray.records import BEST, LAST, Checkpoints, CheckpointStore, EpochMetrics, Marker, Predictions
 from supercm_ray.training.checkpoint import deserialize, serialize
 from supercm_ray.training.evaluate import evaluate
 from supercm_ray.training.loop import fit
@@ -27,6 +27,9 @@ class Job:
 
     Attributes:
         storage: the folder or URI of its checkpoints; the first worker reads and writes them.
+        marker: the file by which that worker tells whether the storage is shared with the process that runs the study;
+            None if it surely is. If it is not, the checkpoints come back as a message after the last epoch.
+        keeps_model: whether the run's model is used later; otherwise its checkpoints are of no use once it has ended.
         best_by: the metric and its direction by which the best checkpoint is kept; None keeps the last alone.
         evaluate_test: whether the run reads the test split, if there is one, after its last epoch.
     """
@@ -35,6 +38,8 @@ class Job:
     dataset: Dataset
     splits: Splits
     storage: str
+    marker: Marker | None = None
+    keeps_model: bool = True
     best_by: tuple[str, str] | None = None
     evaluate_test: bool = False
 
@@ -44,14 +49,14 @@ class Job:
         return standardised(self.dataset, self.splits, self.config.data)
 
 
-def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
+def train_job(job: Job) -> Iterator[EpochMetrics | Checkpoints | Predictions]:
     """Trains from the last checkpoint, if there is one, and saves checkpoints.
 
     On several workers each runs this; the first reads and writes the checkpoints, and all yield the same.
 
     Yields:
-        The metrics of every epoch from the first, those before the checkpoint from its history; then, under
-        `evaluate_test`, the predictions.
+        The metrics of every epoch from the first, those before the checkpoint from its history; then the checkpoints,
+        if the storage is not shared, and, under `evaluate_test`, the predictions.
 
     Raises:
         CheckpointError: if the checkpoint is broken or another run's, or cannot be written.
@@ -67,6 +72,7 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Predictions]:
             yield EpochMetrics(
                 int(metrics["epoch"]), {name: value for name, value in metrics.items() if name != "epoch"}
             )
+        yield from checkpointer.after_run(state.epoch)
         if job.evaluate_test:
             yield _predictions(state, data)
     finally:
@@ -112,6 +118,16 @@ class _Checkpointer:
             self._written_at = time.monotonic()
         if is_last:
             self._store.wait()
+
+    def after_run(self, epoch: int) -> Iterator[Checkpoints]:
+        """Hands over or removes what this node alone has."""
+        if self._store is None or self._job.marker is None or self._job.marker.is_present():
+            return
+        if not self._job.keeps_model:
+            self._store.clear()
+            return
+        found = {name: self._store.read(name) for name in (LAST, BEST)}
+        yield Checkpoints(epoch, {name: content for name, content in found.items() if content is not None})
 
     def _is_due(self, state: TrainState) -> bool:
         training = self._job.config.training

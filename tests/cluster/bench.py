@@ -71,10 +71,13 @@ class Bench:
         for node in self.nodes[1:]:
             if not self._has_ray(node):
                 node.start_ray_node(self.head)
-        wait_until(
-            lambda: self.head.exec("curl", "-sf", f"{self.mlflow_uri}/health", check=False).returncode == 0, "MLflow"
-        )
+        self.wait_for_mlflow()
         wait_until(lambda: self.alive() == {host.address for host in self.nodes}, "all nodes of the cluster", pause_s=1)
+
+    def wait_for_mlflow(self) -> None:
+        """Waits until MLflow's server answers."""
+        ask = ("curl", "-sf", f"{self.mlflow_uri}/health")
+        wait_until(lambda: self.head.exec(*ask, check=False).returncode == 0, "MLflow", pause_s=1)
 
     @staticmethod
     def _has_ray(host: Host) -> bool:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from supercm_ray.config import Budget
-from supercm_ray.data import load_dataset
+from supercm_ray.data import Splits, load_dataset
 from supercm_ray.errors import CheckpointError, DivergedError, StorageError, SuperCMError, WorkersError
 from supercm_ray.execution.attempts import PROCESS_FAILED, RETRIES, attempt
 from supercm_ray.execution.executor import Phase, Run, RunQueue
-from supercm_ray.execution.recorder import NullCallback, Recorder
-from supercm_ray.records import LAST, REFUSED, EpochMetrics, Message, RunFailed, RunFolder, StudyFolder
+from supercm_ray.records import LAST, REFUSED, EpochMetrics, Message, RunFailed, StudyFolder
 from supercm_ray.runtime.tune_trainable import TrialRunner
 from supercm_ray.testing.executor import tiny_study
 from supercm_ray.training import Job
 
-RUN = Run("trials/0000", "trial")
+SPLITS = Splits(*(np.arange(first, first + 10) for first in (0, 10, 20, 30)))
+RUN = Run("trials/0000", "trial", splits=SPLITS.serialize())
 
 
 class Scripted:
@@ -34,7 +36,7 @@ class Scripted:
     def capacity(self, budget: Budget) -> int:
         return 1
 
-    def run(self, job: Job, budget: Budget, run: RunFolder) -> Generator[Message]:
+    def run(self, job: Job, budget: Budget) -> Generator[Message]:
         for epoch in range(1, self._epochs + 1):
             yield EpochMetrics(epoch, {"val/accuracy": 0.5})
         if self._errors:
@@ -52,13 +54,13 @@ def phase(tmp_path: Path) -> Phase:
     study = tiny_study()
     folder = StudyFolder.open(tmp_path, study.name, study.identity())
     dataset = load_dataset(study.base.data)
-    Recorder(study, folder, dataset, NullCallback(), lambda key: None).begin(RUN)
     return Phase("search", study, folder, dataset, evaluate_test=False)
 
 
 @pytest.fixture
 def checkpoint(phase: Phase) -> Path:
     path = phase.folder.run(RUN.key).path / LAST
+    path.parent.mkdir(parents=True)
     path.write_bytes(b"a checkpoint")
     return path
 
@@ -72,18 +74,17 @@ def test_a_storage_that_fails_is_raised_and_no_checkpoint_quarantined(phase: Pha
 
 @pytest.mark.parametrize("epochs", [0, 2])
 @pytest.mark.parametrize(
-    ("error", "reason", "by_process"),
+    ("error", "told"),
     [
-        (DivergedError("the loss is nan"), "the loss is nan", False),
-        (WorkersError("gone", "all"), f"{PROCESS_FAILED}: gone", True),
+        (DivergedError("the loss is nan"), RunFailed(0, "the loss is nan")),
+        (WorkersError("died", "all"), RunFailed(0, f"{PROCESS_FAILED}: died", by_process=True, traceback="all")),
+        (WorkersError("gone", is_lost=True), RunFailed(0, f"{PROCESS_FAILED}: gone", by_process=True, is_lost=True)),
     ],
 )
-def test_what_is_final_is_the_last_message(
-    phase: Phase, error: SuperCMError, reason: str, by_process: bool, epochs: int
-) -> None:
+def test_what_is_final_is_the_last_message(phase: Phase, error: SuperCMError, told: RunFailed, epochs: int) -> None:
     *before, last = attempt(Scripted(error, epochs=epochs), phase, RUN)
     assert [message.epoch for message in before] == list(range(1, epochs + 1))
-    assert last == RunFailed(epochs, reason, by_process=by_process)
+    assert last == replace(told, epoch=epochs)
 
 
 def test_a_checkpoint_that_is_refused_is_quarantined_once(phase: Phase, checkpoint: Path) -> None:

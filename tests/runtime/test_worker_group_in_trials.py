@@ -26,9 +26,7 @@ class Trial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         workers = Workers(2, cpus_per_worker=0.5)
         given = {"folder": f"{config['folder']}/{self.trial_id}", "epochs": 10_000, "sleep_s": 0.01}
-        self._run = WorkerGroupRun(
-            toy_loops.count, given, workers, name=self.trial_id, storage=f"{config['folder']}/ray"
-        )
+        self._run = WorkerGroupRun(toy_loops.count, given, workers, name=self.trial_id)
         self._messages = iter(self._run)
 
     def step(self) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def kill_node(cluster: Cluster) -> None:
 @pytest.mark.slow
 def test_with_a_node_killed_an_elastic_run_goes_on_with_fewer_workers(cluster: Cluster, tmp_path: Path) -> None:
     given = {"folder": str(tmp_path / "toy"), "epochs": 400, "sleep_s": 0.2}
-    run = WorkerGroupRun(toy_loops.count, given, Workers((1, 2)), name="toy", storage=tmp_path / "ray")
+    run = WorkerGroupRun(toy_loops.count, given, Workers((1, 2)), name="toy")
     assert groups_that_fit(Workers((1, 2))) == 1
     epochs, workers = [], []
     for message in run:
@@ -72,7 +72,7 @@ def test_with_a_node_killed_a_run_that_needs_both_ends_with_one_clear_error(clus
     workers = Workers(2, max_failures=1)
     epochs = []
     with pytest.raises(WorkersError, match=r"2 times in a row without a new epoch; .* timed out after 5\.0 seconds"):
-        for message in WorkerGroupRun(toy_loops.count, given, workers, name="toy", storage=tmp_path / "ray"):
+        for message in WorkerGroupRun(toy_loops.count, given, workers, name="toy"):
             epochs.append(message["epoch"])
             if len(epochs) == 5:
                 kill_node(cluster)

@@ -17,13 +17,17 @@ from ray.train import ControllerError
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
 from supercm_ray.runtime.channel import NO_EPOCH
+from supercm_ray.runtime.losses import is_lost
 
+_LATE = "The worker group startup timed out"
 _ANSWER_TIMEOUT_S = 30.0
 _DEATH_TIMEOUT_S = 2.0
 
 
 class ProgressPolicy(DefaultFailurePolicy):
-    """Starts the workers again after each failure, until `limit` failures in a row brought no new epoch."""
+    """Starts the workers again after each failure, until `limit` failures in a row brought no new epoch. A start that
+    is late for want of room is none: how long it is waited for is decided by the consumer.
+    """
 
     def __init__(self, failure_config: Any, channel: ActorHandle, limit: int) -> None:
         super().__init__(failure_config)
@@ -35,11 +39,14 @@ class ProgressPolicy(DefaultFailurePolicy):
         decision = super().make_decision(training_failed_error)
         try:
             epoch, hopeless, workers = ray.get(self._channel.progress.remote(), timeout=_ANSWER_TIMEOUT_S)
+            late = _start_failure(training_failed_error)
+            if late.startswith(_LATE):
+                return FailureDecision.RETRY
             self._failures = 1 if epoch > self._epoch else self._failures + 1
             self._epoch = epoch
             again = decision is FailureDecision.RETRY and not hopeless and self._failures <= self._limit
-            death = _start_failure(training_failed_error) or _death(workers)
-            account = again, self._failures, death, str(training_failed_error)
+            death, is_lost = (late, True) if late else _death(workers)
+            account = again, self._failures, is_lost, death, str(training_failed_error)
             ray.get(self._channel.down.remote(*account), timeout=_ANSWER_TIMEOUT_S)
         except (RayActorError, TimeoutError):
             return FailureDecision.RAISE
@@ -53,8 +60,8 @@ def _start_failure(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].split(" Potential causes include")[0]
 
 
-def _death(workers: dict[int, ActorHandle]) -> str:
-    """Returns how the process of a worker died; empty if all are alive.
+def _death(workers: dict[int, ActorHandle]) -> tuple[str, bool]:
+    """Returns how the process of a worker died, empty if all are alive, and whether the infrastructure took it.
 
     Ray may know only of what followed from a death, such as a lost connection of another worker, so workers are asked.
     """
@@ -66,5 +73,5 @@ def _death(workers: dict[int, ActorHandle]) -> str:
         except RayActorError as error:
             line = str(error).strip().splitlines()[-1].strip()
             line = line.split("Worker exit detail: ")[-1].split(" If the process was killed")[0]
-            return f"worker {answers[answer]} died: {line}"
-    return ""
+            return f"worker {answers[answer]} died: {line}", is_lost(error)
+    return "", False
