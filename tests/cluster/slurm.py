@@ -126,6 +126,15 @@ class Job:
         self.wait_for(*_OVER)
         assert (self.state, self.exit_status) == ("COMPLETED", 0), f"{self.state} {self.exit_status}\n{self.output}"
 
+    def near_time_limit(self) -> None:
+        """Gives it a time limit that is one to two minutes away."""
+        *_, minutes, _ = self.value("RunTime").split(":")
+        self.set_time_limit(str(int(minutes) + 2))
+
+    def set_time_limit(self, minutes: str) -> None:
+        """Gives it this time limit."""
+        self.slurm.give("scontrol", "update", f"JobId={self.number}", f"TimeLimit={minutes}")
+
     def cancel(self) -> None:
         """Cancels it with `scancel`."""
         self.slurm.give("scancel", str(self.number))

@@ -106,24 +106,24 @@ def study(shared_slurm: Slurm) -> Study:
     return made
 
 
-def check_nothing_left(slurm: Slurm) -> None:
-    """Nothing of a job is left on its nodes."""
-    slurm.wait_for_nodes()
-    for node in slurm.nodes:
-        assert "raylet" not in slurm.processes(node)
-        assert not list(node.outside("/tmp").glob("supercm-*"))
+def check_nothing_left(job: Job) -> None:
+    """Nothing of a job is left on the nodes."""
+    job.slurm.wait_for_nodes()
+    for node in job.slurm.nodes:
+        assert "raylet" not in job.slurm.processes(node)
+        assert not list(node.outside("/tmp").glob(f"supercm-{job.number}.*"))
 
 
 def test_cancelled_job_is_taken_up(study: Study) -> None:
     study.write(budget={"num_trials": 8})
     job = study.submit()
-    study.wait_for_trials(job, 2)
+    study.wait_for_trials(job, 1)
     job.cancel()
     job.wait_for("CANCELLED")
     assert job.exit_status == 143
     assert job.restarts == 0
     study.check_closed()
-    check_nothing_left(study.slurm)
+    check_nothing_left(job)
     study.submit().wait_for_completion()
     study.check_complete()
 
@@ -132,21 +132,24 @@ def test_cancelled_job_is_taken_up(study: Study) -> None:
 @pytest.mark.parametrize("time", range(10))
 def test_study_outlives_everything_at_once(study: Study, time: int) -> None:
     """Cancelled, submitted again, requeued, at its time limit, then without one of its nodes."""
-    study.write(budget={"num_trials": 30})
+    study.write(budget={"num_trials": 200})
     first, second = study.slurm.nodes
     job = study.submit()
-    study.wait_for_trials(job, 2)
+    study.wait_for_trials(job, 1)
     job.cancel()
     job.wait_for("CANCELLED")
     assert job.exit_status == 143
 
-    job = study.submit("--time=3", "--signal=B:USR1@90")
-    study.wait_for_trials(job, 4)
+    job = study.submit()
+    study.wait_for_trials(job, study.num_complete + 1)
     study.slurm.give("scontrol", "requeue", str(job.number))
     job.wait_for_restart(1)
-    job.wait_for_restart(2)  # at its time limit
+    study.wait_for_trials(job, study.num_complete + 1)
+    job.near_time_limit()
+    job.wait_for("PENDING")
     study.check_closed()
-    study.slurm.give("scontrol", "update", f"JobId={job.number}", "TimeLimit=UNLIMITED")
+    job.set_time_limit("UNLIMITED")
+    study.write(budget={"num_trials": study.num_complete + 8})
     study.wait_for_trials(job, study.num_complete + 1)
     (first if time % 2 else second).off()
     if time % 2:
@@ -157,22 +160,30 @@ def test_study_outlives_everything_at_once(study: Study, time: int) -> None:
 
 @pytest.mark.nightly
 def test_time_limit_requeues_job(study: Study) -> None:
-    study.write(budget={"num_trials": 30})
-    job = study.submit("--time=2", "--signal=B:USR1@60")
-    job.wait_for_restart(1)
+    study.write(budget={"num_trials": 200})
+    job = study.submit()
+    study.wait_for_trials(job, 1)
+    job.near_time_limit()
+    job.wait_for("PENDING")
     assert "is requeued and goes on" in job.output
     study.check_closed()
-    study.slurm.give("scontrol", "update", f"JobId={job.number}", "TimeLimit=UNLIMITED")
+    job.set_time_limit("UNLIMITED")
+    study.write(budget={"num_trials": study.num_complete + 3})
     job.wait_for_completion()
     study.check_complete()
 
 
 @pytest.mark.nightly
 def test_array_goes_past_time_limit(study: Study) -> None:
-    study.write(budget={"num_trials": 16})
-    job = study.submit("--array=1-9%1", "--time=2", "--signal=B:USR1@60")
-    wait_until(lambda: study.slurm.give("squeue", "-h").output == "", "the end of the array", timeout_s=900, pause_s=2)
+    study.write(budget={"num_trials": 200})
+    job = study.submit("--array=1-9%1")
+    study.wait_for_trials(job, 1)
+    job.near_time_limit()
+    job.wait_for("FAILED")  # its shell ends with 75
     assert job.restarts == 0
+    study.check_closed()
+    study.write(budget={"num_trials": study.num_complete + 3})
+    wait_until(lambda: study.slurm.give("squeue", "-h").output == "", "the end of the array", timeout_s=300, pause_s=2)
     study.check_complete()
 
 
@@ -180,7 +191,7 @@ def test_array_goes_past_time_limit(study: Study) -> None:
 def test_study_goes_on_without_node(study: Study) -> None:
     study.write(budget={"num_trials": 12})
     job = study.submit()
-    study.wait_for_trials(job, 2)
+    study.wait_for_trials(job, 1)
     study.slurm.nodes[1].off()
     job.wait_for_completion()
     assert job.restarts == 0
@@ -191,7 +202,7 @@ def test_study_goes_on_without_node(study: Study) -> None:
 def test_lost_first_node_requeues_job(study: Study) -> None:
     study.write(budget={"num_trials": 12})
     job = study.submit()
-    study.wait_for_trials(job, 2)
+    study.wait_for_trials(job, 1)
     study.slurm.nodes[0].off()
     wait_until(lambda: job.value("NodeList") == "n2", "n1 taken out of the job", pause_s=1)
     study.slurm.turn_on(study.slurm.nodes[0])
@@ -204,7 +215,7 @@ def test_lost_first_node_requeues_job(study: Study) -> None:
 def test_requeued_job_takes_study_up(study: Study) -> None:
     study.write(budget={"num_trials": 8})
     job = study.submit()
-    study.wait_for_trials(job, 2)
+    study.wait_for_trials(job, 1)
     study.slurm.give("scontrol", "requeue", str(job.number))
     job.wait_for_completion()
     assert job.restarts == 1
@@ -265,7 +276,7 @@ def test_failed_ray_start_fails_job(study: Study) -> None:
     assert job.exit_status == 1
     assert "Ray does not start on n1" in job.output
     taken.popen.kill()
-    check_nothing_left(study.slurm)
+    check_nothing_left(job)
 
 
 def test_mistakes_are_refused_before_queue(study: Study) -> None:
