@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,13 @@ def has_freezer() -> bool:
     return (_FREEZER / "cgroup.procs").exists() and os.access(_FREEZER, os.W_OK)
 
 
+def _is_removed(group: Path) -> bool:
+    for folder, _, _ in os.walk(group, topdown=False):
+        with suppress(OSError):  # processes end late
+            Path(folder).rmdir()
+    return not group.exists()
+
+
 @dataclass
 class Job:
     """A job, by its number."""
@@ -104,14 +112,14 @@ class Job:
         log = self.slurm.controller.outside(self.value("StdOut"))
         return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
-    def wait_for(self, *states: str, timeout_s: float = 300) -> None:
+    def wait_for(self, *states: str, timeout_s: float = 600) -> None:
         """Waits until it is in one of these states, and no more running on any node."""
         try:
             wait_until(lambda: self.state in states, f"job {self.number} {states}", timeout_s, pause_s=1)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.state}\n{self.output}") from error
 
-    def wait_for_restart(self, number: int, timeout_s: float = 300) -> None:
+    def wait_for_restart(self, number: int, timeout_s: float = 600) -> None:
         """Waits until it runs again after it was put into the queue."""
         wait_until(
             lambda: self.state in _OVER or (self.restarts >= number and self.state == "RUNNING"),
@@ -185,10 +193,9 @@ class Slurm:
         self.start(node)
 
     def stop(self) -> None:
-        """Takes away the cgroups of all nodes, once their hosts are down."""
+        """Takes away the cgroups of all nodes, once their hosts are down and their processes have ended."""
         for node in self.nodes:
-            for folder, _, _ in os.walk(self._freezer(node), topdown=False):
-                Path(folder).rmdir()
+            wait_until(lambda folder=self._freezer(node): _is_removed(folder), "cgroups without processes")
 
     def give(self, *words: str, check: bool = True, **variables: str) -> Done:
         """Gives a command in the shared folder, where the controller is."""

@@ -19,7 +19,7 @@ from .check import check_closed, check_study
 from .hosts import Hosts, wait_until
 from .slurm import LAUNCHER, Job, Slurm, why_no_slurm
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 SETUP = """\
 export RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES=150000000 READ_BY_JOB=yes
