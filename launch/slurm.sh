@@ -26,7 +26,7 @@ say() { echo "slurm.sh: $*" >&2; }
 refuse() { say "$*"; exit 2; }
 
 read_arguments() {  # sets study, setup, options (of sbatch) and words (of the command)
-  [ $# -gt 0 ] || refuse "a study file must be given, got none: slurm.sh STUDY.yaml [--setup FILE] [sbatch options] [-- ...]"
+  [ $# -gt 0 ] || refuse "a study file must be given, got none; give one: slurm.sh STUDY.yaml [sbatch options] [-- ...]"
   study=$1 setup=${SUPERCM_SETUP:-} options=()
   shift
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -87,7 +87,8 @@ run_ray() {  # TOWARDS OPTION...: the task of a step: Ray on this node, with wha
 
 take_over() {  # once the first node is gone, and with it whoever would end the job, puts the job into the queue again
   local left
-  until left=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%N) && ! scontrol show hostnames "$left" | grep -qx "$HEAD"; do
+  until left=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%N) &&
+    ! scontrol show hostnames "$left" | grep -qx "$HEAD"; do
     [ -z "$told" ] || return
     sleep 5
   done
@@ -115,7 +116,7 @@ start_cluster() {  # Ray on every node, the head on this one, which is the first
   local node address others workers=("${nodes[@]:1}")
   PORTS=$((10000 + SLURM_JOB_ID % 2000 * 10))  # a block of ten for each job, below those that the system hands out
   HEAD=${nodes[0]} STARTED='Ray runtime started'  # what `ray start` says once a node has joined
-  export PORTS HEAD STARTED
+  export PORTS HEAD STARTED AUTOSCALER_METRIC_PORT=$((PORTS + 8)) DASHBOARD_METRIC_PORT=$((PORTS + 9))
   others=$(scontrol show node "${workers[0]}" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
   address=$(address_towards "$others")
   start_ray "$HEAD" "$others" --head --port="$PORTS" --ray-client-server-port=$((PORTS + 7)) \
@@ -179,7 +180,7 @@ run() {  # within a job
   export RAY_TMPDIR="${RAY_TMPDIR:-/tmp}/supercm-$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
   RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')  # in environments alone
   export RAY_AUTH_MODE RAY_AUTH_TOKEN
-  unset RAY_ADDRESS
+  export RAY_ADDRESS=local
   trap end EXIT
   trap 'pass TERM $INTERRUPTED' TERM
   trap 'pass USR1 $PREEMPTED' USR1
