@@ -154,17 +154,20 @@ class Host:
         """Gives a command of this package, in the background."""
         return self.start("python", "-m", "supercm_ray.cli", *words, cwd=cwd, **variables)
 
-    def start_ray_head(self, *words: str, num_cpus: int = 1) -> None:
+    def start_ray_head(self, *, num_cpus: int = 1, dashboard: bool = False, **variables: str) -> None:
         """Starts the head of a Ray cluster."""
-        self._start_ray("--head", f"--port={RAY_PORT}", "--include-dashboard=false", *words, num_cpus=num_cpus)
+        words = ("--head", f"--port={RAY_PORT}", f"--include-dashboard={str(dashboard).lower()}")
+        self._start_ray(words, num_cpus, variables)
 
-    def start_ray_node(self, head: Host, *words: str, num_cpus: int = 1) -> None:
+    def start_ray_node(self, head: Host, *, num_cpus: int = 1, **variables: str) -> None:
         """Joins the Ray cluster of a head."""
-        self._start_ray(f"--address={head.ray_address}", *words, num_cpus=num_cpus)
+        self._start_ray((f"--address={head.ray_address}",), num_cpus, variables)
 
-    def _start_ray(self, *words: str, num_cpus: int) -> None:
+    def _start_ray(self, words: Sequence[str], num_cpus: int, variables: Mapping[str, str]) -> None:
+        """Starts Ray; what is left of one that has lost its head is ended first, and so is its zombies' work."""
+        self.exec("ray", "stop", "--force", check=False)  # on a host it sees that host alone
         size = [f"--num-cpus={num_cpus}", "--object-store-memory=150000000", "--disable-usage-stats"]
-        self.exec("ray", "start", f"--node-ip-address={self.address}", *size, *words)
+        self.exec("ray", "start", f"--node-ip-address={self.address}", *size, *words, **variables)
 
     @property
     def ray_address(self) -> str:
