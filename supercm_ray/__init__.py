@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from supercm_ray.api import (
+        ClusterOptions,
+        Diagnosis,
         Embedded,
         Model,
         Predictions,
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         TrainResult,
         TuneResult,
         compare,
+        doctor,
         embed,
         load_model,
         predict,
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from supercm_ray.config import ScalingConfig, load_study
 
 __all__ = [
+    "ClusterOptions",
+    "Diagnosis",
     "Embedded",
     "Model",
     "PredictResult",
@@ -40,6 +45,7 @@ __all__ = [
     "TrainResult",
     "TuneResult",
     "compare",
+    "doctor",
     "embed",
     "load_model",
     "load_study",

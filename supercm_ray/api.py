@@ -7,8 +7,9 @@ from pathlib import Path
 
 from supercm_ray.checks import check_command
 from supercm_ray.comparison import compare_studies
-from supercm_ray.config import Config, ScalingConfig, Study, import_plugins, load_study
+from supercm_ray.config import ClusterOptions, Config, ScalingConfig, Study, import_plugins, load_study
 from supercm_ray.data import split_dataset
+from supercm_ray.diagnosis import Diagnosis, diagnose
 from supercm_ray.execution.executor import EXECUTORS, Executor
 from supercm_ray.execution.phases import summarise
 from supercm_ray.execution.recorder import Callback
@@ -31,6 +32,8 @@ from supercm_ray.tuning.train import TrainResult, placed
 from supercm_ray.tuning.train import train as _train
 
 __all__ = [
+    "ClusterOptions",
+    "Diagnosis",
     "Embedded",
     "Model",
     "PredictResult",
@@ -42,6 +45,7 @@ __all__ = [
     "TuneResult",
     "compare",
     "describe_data",
+    "doctor",
     "embed",
     "load_model",
     "load_study",
@@ -54,6 +58,7 @@ __all__ = [
 ]
 
 DEFAULT_RESULTS = Path("results")
+DEFAULT_CLUSTER = ClusterOptions()
 
 
 def tune(
@@ -206,6 +211,19 @@ def scale(
         study = study.model_copy(update={"scaling": scaling})
     check_command(study, "scale", results=results)
     return _scale(study, results=results, callback=callback, plots=plots, command=command)
+
+
+def doctor(
+    study: Study | None = None, *, results: Path = DEFAULT_RESULTS, cluster: ClusterOptions = DEFAULT_CLUSTER
+) -> Diagnosis:
+    """Looks at the cluster that a study would run on, at each of its nodes, and at the tracker, and runs nothing.
+
+    Args:
+        study: the result of `load_study`, whose data, plug-ins and checkpoints are looked at too; None for the rest.
+        results: the results folder.
+        cluster: whether to send this package to the nodes, and how long to wait for how many of them.
+    """
+    return diagnose(study, results=results, options=cluster)
 
 
 def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:

@@ -69,14 +69,29 @@ class TrackingError(SuperCMError):
     exit_code = 2
 
 
+class ClusterError(SuperCMError):
+    """The cluster cannot be used, or it is not clear which is meant; found before anything is started."""
+
+    exit_code = 2
+
+
 class InterruptedStudyError(SuperCMError):
-    """A study was stopped from outside; the same command resumes it."""
+    """A study was stopped from outside; the same command resumes it.
+
+    Attributes:
+        exit_code: 130 after Ctrl-C or `stop` of an executor, 143 after SIGTERM, 75 if it was pre-empted.
+    """
 
     exit_code = 130
 
+    def __init__(self, *args: object, exit_code: int | None = None) -> None:
+        super().__init__(*args)
+        if exit_code is not None:
+            self.exit_code = exit_code
+
 
 class PreemptedError(InterruptedStudyError):
-    """The infrastructure took a study's resources away; the same command resumes it."""
+    """What a study runs on was taken from it, such as its node or the cluster's head; the same command resumes it."""
 
     exit_code = 75
 

@@ -17,7 +17,7 @@ import torch
 from supercm_ray.cli import main
 
 OURS = ("MLFLOW_", "RAY_", "SUPERCM_RESULTS")
-KEPT = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")  # of the Ray that this process may be connected to
+KEPT = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS")  # of the Ray that this process may be connected to
 
 
 @dataclass(frozen=True)

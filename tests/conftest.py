@@ -18,6 +18,7 @@ from supercm_ray.data import Dataset, load_dataset
 
 torch.set_num_threads(1)
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # Ray reads them once in a process
+os.environ["RAY_ADDRESS"] = "local"  # a Ray that somebody has started on this machine is not for tests
 
 SMALL_STUDY = """\
 base:

@@ -79,7 +79,8 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_"))}
-        return {**kept, "HOME": str(self.path / "home"), "PYTHONWARNINGS": "ignore", **self.more}
+        alone = {"HOME": str(self.path / "home"), "RAY_ADDRESS": "local"}
+        return {**kept, **alone, "PYTHONWARNINGS": "ignore", **self.more}
 
     def here(self, *words: str) -> Done:
         """Gives a command in this process."""

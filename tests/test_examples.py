@@ -28,7 +28,13 @@ def test_fewer_than_15_lines_change() -> None:
 def accuracy(path: Path, home: Path) -> float:
     """What a run on two workers prints at its end."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment = {**kept, "HOME": str(home), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **kept,
+        "HOME": str(home),
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ADDRESS": "local",
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [sys.executable, path], env=environment, cwd=home, capture_output=True, text=True, timeout=280, check=False
     )

@@ -1,5 +1,6 @@
 """What a study file may say, and reading it."""
 
+from supercm_ray.config.cluster import ClusterOptions
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
 from supercm_ray.config.load import change_study, load_for_training, load_study, on_workers
 from supercm_ray.config.plugins import import_plugins
@@ -46,6 +47,7 @@ __all__ = [
     "AlgorithmConfig",
     "Budget",
     "CategoricalDistribution",
+    "ClusterOptions",
     "Config",
     "DataConfig",
     "Distribution",

@@ -1,46 +1,203 @@
-"""Interruption from outside: by Ctrl-C, or by SIGTERM, which clusters send."""
+"""Interruption from outside: by Ctrl-C, by SIGTERM, which clusters send, or by SIGUSR1, with which SLURM warns."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
-_requested = threading.Event()
+from supercm_ray.errors import InterruptedStudyError, PreemptedError
+
+CLOSING_S = 15.0
+"""Seconds from an interruption within which trackers are told of it; what they do not take is sent later."""
+
+_GONE_S = 19.0  # from a signal of a cluster, after which a command that has not ended is ended
+_ONE_PRESS_S = 1.0  # within which a second Ctrl-C is the first one, as it comes from a terminal and from a launcher
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What ends a command from outside.
+
+    Attributes:
+        name: words for it, such as `SIGTERM`.
+        exit_code: the command's exit status.
+    """
+
+    name: str
+    exit_code: int
+
+    @property
+    def is_preemption(self) -> bool:
+        """Whether the infrastructure ended the command, or somebody through it, and not the person at the keyboard."""
+        return self.exit_code != InterruptedStudyError.exit_code
+
+    def error(self, message: str) -> InterruptedStudyError:
+        """Returns the error of a study that it ended."""
+        if self.exit_code == PreemptedError.exit_code:
+            return PreemptedError(message)
+        return InterruptedStudyError(message, exit_code=self.exit_code)
+
+
+CTRL_C = Cause("Ctrl-C", 130)
+TERMINATED = Cause("SIGTERM", 143)
+CALLER = Cause("its caller", 130)
+"""Whoever called `stop` of an executor, or raised KeyboardInterrupt."""
+_CAUSES = {signal.SIGINT: CTRL_C, signal.SIGTERM: TERMINATED, signal.SIGUSR1: Cause("SIGUSR1", 75)}
+
+
+@dataclass
+class _State:
+    """What has come in this process so far.
+
+    Attributes:
+        cause: the first cause that came, None while there is none.
+        since: when it came, by `time.monotonic`.
+        is_raised: whether a signal has raised KeyboardInterrupt for it.
+        say: shows a line; None where this process is not the command's own.
+    """
+
+    cause: Cause | None = None
+    since: float = 0.0
+    is_raised: bool = False
+    say: Callable[[str], None] | None = None
+
+    def forget(self) -> None:
+        """Forgets what came."""
+        self.cause, self.is_raised = None, False
+
+
+_state = _State()
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Makes both signals raise KeyboardInterrupt within the block, and remembers them for `check_interrupt`.
+def interruptible(*, outlive_terminal: bool = True) -> Iterator[None]:
+    """Makes the three signals raise KeyboardInterrupt within the block, and remembers the first for `check_interrupt`.
+    Another one does not disturb the end that the first began, but a second Ctrl-C.
 
-    A signal that this process was started to ignore, as by `nohup`, is still ignored, and so is the end of the
-    terminal, since a run needs none; processes that are started within the block inherit this. Blocks may be
-    nested, to restore the handlers after a library has replaced them.
+    A signal that this process was started to ignore, as by `nohup`, is still ignored; processes that are started within
+    the block inherit this. Blocks may be nested, to restore the handlers after a library has replaced them.
+
+    Args:
+        outlive_terminal: whether the end of the terminal is ignored as well, since a run needs none.
+
+    Raises:
+        InterruptedStudyError: by the outermost block, in place of KeyboardInterrupt after a signal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = {sig: signal.getsignal(sig) for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handled = (*_CAUSES, *((signal.SIGHUP,) if outlive_terminal else ()))
+    former = {sig: signal.getsignal(sig) for sig in handled}
+    is_outermost = _interrupt not in former.values()
     for sig, handler in former.items():
         if handler != signal.SIG_IGN:
             signal.signal(sig, signal.SIG_IGN if sig == signal.SIGHUP else _interrupt)
     try:
         yield
+    except KeyboardInterrupt:
+        if is_outermost and _state.cause is not None:
+            raise _state.cause.error(f"interrupted by {_state.cause.name}; the same command resumes it") from None
+        raise
     finally:
         for sig, handler in former.items():
             signal.signal(sig, handler)
-        if _interrupt not in former.values():
-            _requested.clear()
+        if is_outermost:
+            _state.forget()
+
+
+@contextmanager
+def own_process(say: Callable[[str], None]) -> Iterator[None]:
+    """Declares, for the duration of the block, that this process exists for the command alone: then a second Ctrl-C
+    ends it at once, and so does a signal of a cluster whose end takes longer than a cluster waits.
+
+    Args:
+        say: shows a line; called within a signal handler.
+    """
+    former, _state.say = _state.say, say
+    try:
+        yield
+    finally:
+        _state.say = former
+
+
+def came() -> Cause | None:
+    """Returns what has ended the command, None if nothing has."""
+    return _state.cause
+
+
+def seconds_to_close() -> float:
+    """Returns how many seconds are left in which trackers may be waited for: infinitely many if nothing came."""
+    return float("inf") if _state.cause is None else max(0.0, _state.since + CLOSING_S - time.monotonic())
 
 
 def check_interrupt() -> None:
     """Raises KeyboardInterrupt if a signal came whose own exception was lost, as happens within a finalizer."""
-    if _requested.is_set():
+    if _state.cause is not None:
         raise KeyboardInterrupt
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    _requested.set()
+def preempt(reason: str) -> NoReturn:
+    """Ends the command as pre-empted, where an error may be swallowed, as within Ray Tune's loop: the study ends with
+    PreemptedError and exit status 75. Other threads than the one that runs the study call `request`.
+
+    Args:
+        reason: what was taken from the study, such as `the cluster's head was lost`.
+
+    Raises:
+        KeyboardInterrupt: always; the study's end turns it into PreemptedError.
+    """
+    _note(preemption(reason))
     raise KeyboardInterrupt
+
+
+def preemption(reason: str) -> Cause:
+    """Returns the cause of a study that what it runs on was taken from."""
+    return Cause(reason, PreemptedError.exit_code)
+
+
+def request(cause: Cause) -> None:
+    """Ends the command from another thread: at once where `interruptible` holds in the main one, and else at the next
+    `check_interrupt`.
+    """
+    _note(cause)
+    main = threading.main_thread().ident
+    if main is not None and signal.getsignal(signal.SIGTERM) is _interrupt:
+        signal.pthread_kill(main, signal.SIGTERM)
+
+
+def _note(cause: Cause) -> None:
+    if _state.cause is not None:
+        return
+    _state.cause, _state.since = cause, time.monotonic()
+    if _state.say is not None and cause.is_preemption:
+        last_resort = threading.Timer(_GONE_S, _end_at_once, (_state.say, cause.exit_code))
+        last_resort.daemon = True
+        last_resort.start()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Takes a signal: the first ends the command in good order, and only Ctrl-C can cut that end short."""
+    cause = _CAUSES[signal.Signals(signum)]
+    if not _state.is_raised:
+        _note(cause)
+        _state.is_raised = True
+        if _state.say is not None and cause is CTRL_C:
+            _state.say("ending: what is running is closed, so that the same command goes on; Ctrl-C again ends at once")
+        raise KeyboardInterrupt
+    if cause is CTRL_C and time.monotonic() - _state.since > _ONE_PRESS_S:
+        if _state.say is not None:
+            _end_at_once(_state.say, CTRL_C.exit_code)
+        raise KeyboardInterrupt
+
+
+def _end_at_once(say: Callable[[str], None], exit_code: int) -> None:
+    """Ends this process as a kill does, which costs what was trained since the last checkpoint."""
+    say("ended before everything was closed; the same command resumes it")
+    os._exit(exit_code)

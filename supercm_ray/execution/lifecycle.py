@@ -1,13 +1,60 @@
-"""Closes a study's open runs when its command ends early."""
+"""How a study is driven: who does it is noted, and open runs are closed when its command ends early."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
+from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import InterruptedStudyError, SuperCMError
+from supercm_ray.execution.interruption import CALLER, Cause, came, interruptible
 from supercm_ray.execution.recorder import Recorder
-from supercm_ray.records import Status
+from supercm_ray.records import Session, Status, StudyFolder, reason_of
+
+_RESUME = "the same command resumes it"
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a command ended: for its session, and for the records of runs that were open."""
+
+    end: str
+    reason: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Ending:
+        if isinstance(error, KeyboardInterrupt):
+            cause = came() or CALLER
+            return cls("preempted" if cause.is_preemption else "interrupted", f"interrupted by {cause.name}")
+        said = without_credentials(reason_of(error))
+        if isinstance(error, InterruptedStudyError):
+            return cls("preempted" if Cause("", error.exit_code).is_preemption else "interrupted", said)
+        return cls(f"failed: {said}", f"the command failed: {said}")
+
+    @property
+    def with_remedy(self) -> str:
+        """The reason and what to do, which some errors say themselves."""
+        return self.reason if "the same command" in self.reason else f"{self.reason}; {_RESUME}"
+
+
+@contextmanager
+def driving(folder: StudyFolder) -> Iterator[None]:
+    """Makes this process the one that runs a study: locks it, and notes who runs it and how that ended.
+
+    Raises:
+        StudyError: if another process runs it.
+        StorageError: if the lock or the session cannot be written.
+    """
+    with folder.lock(), interruptible():
+        folder.write_session(Session.begun_here())
+        try:
+            yield
+        except BaseException as error:
+            _end_session(folder, _Ending.of(error))
+            raise
+        _end_session(folder, _Ending("complete"))
 
 
 @contextmanager
@@ -19,14 +66,32 @@ def closing_on_error(recorder: Recorder, on_end: Callable[[Status], None]) -> It
         on_end: called with the status of the study, such as by a tracker.
 
     Raises:
-        InterruptedStudyError: in place of KeyboardInterrupt.
+        InterruptedStudyError: in place of KeyboardInterrupt, with the exit status of what ended the command.
     """
     try:
         yield
     except BaseException as error:
+        ending = _Ending.of(error)
         with suppress(SuperCMError):  # such as a full disk, from which the first error comes as well
-            recorder.interrupt()
-        on_end("interrupted" if isinstance(error, KeyboardInterrupt | InterruptedStudyError) else "failed")
+            recorder.interrupt(ending.with_remedy, preempted=ending.end == "preempted")
+        _end_session(recorder.folder, ending)
+        on_end("failed" if ending.end.startswith("failed") else "interrupted")
         if isinstance(error, KeyboardInterrupt):
-            raise InterruptedStudyError(f"{recorder.study.name} was interrupted; the same command resumes it") from None
+            text = f"{recorder.study.name} was {ending.reason}{_what_stays(recorder.folder)}; {_RESUME}"
+            raise (came() or CALLER).error(text) from None
         raise
+
+
+def _end_session(folder: StudyFolder, ending: _Ending) -> None:
+    """Notes how a session ended, unless that is noted already."""
+    with suppress(SuperCMError):
+        folder.end_session(ending.end, ending.reason)
+
+
+def _what_stays(folder: StudyFolder) -> str:
+    try:
+        found = Counter(record.is_open for record in folder.runs())
+    except SuperCMError:  # of a disk that is away
+        return ""
+    ended = f", {found[False]} run{'s' * (found[False] != 1)} ended and stay{'s' * (found[False] == 1)}"
+    return ended + (f", {found[True]} to go on from the last checkpoint" if found[True] else "")

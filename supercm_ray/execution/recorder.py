@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from supercm_ray.config import Study
+from supercm_ray.credentials import without_credentials
 from supercm_ray.data import Dataset, Splits, split_dataset
-from supercm_ray.errors import DamagedError
+from supercm_ray.errors import DamagedError, SuperCMError
 from supercm_ray.execution.executor import Run
 from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
@@ -21,6 +22,7 @@ from supercm_ray.records import (
     Predictions,
     RunFailed,
     RunRecord,
+    SessionNode,
     Status,
     StudyFolder,
     now_ms,
@@ -109,7 +111,7 @@ class Recorder:
             config = self.study.base.replace(run.overrides)
             write_card(place.card, describe(config, self.dataset, f"{self.folder.path.name}/{run.key}"))
         place.cut_damaged_lines()
-        self._write(replace(record, status="running", reason="", by_process=False, ended_ms=None))
+        self._write(replace(record, status="running", reason="", by_process=False, preempted=False, ended_ms=None))
         return replace(run, splits=splits.serialize())
 
     def splits(self, run: Run) -> Splits:
@@ -157,11 +159,28 @@ class Recorder:
             if record.status in ("complete", "pruned"):
                 CheckpointStore(self._storage(record)).clear()
 
-    def interrupt(self) -> None:
-        """Closes every run that is still open."""
+    def interrupt(self, reason: str, *, preempted: bool = False) -> None:
+        """Closes every run that is still open.
+
+        Args:
+            reason: what ended it, and what resumes it.
+            preempted: whether a cluster ended it, or a request to end.
+        """
         for record in self.folder.runs():
             if record.status == "running":
-                self._write(record.ended("interrupted", "stopped from outside; the same command resumes it"))
+                self._write(replace(record.ended("interrupted", without_credentials(reason)), preempted=preempted))
+
+    def session(self, *, where: str | None = None, nodes: Sequence[SessionNode] | None = None) -> None:
+        """Notes where the study runs, for those who look from elsewhere. May be called in any thread.
+
+        Args:
+            where: the place, in one line.
+            nodes: the machines there.
+        """
+        try:
+            self.folder.update_session(where=where, nodes=nodes)
+        except SuperCMError as error:  # nothing depends on it
+            logger.warning("%s", error)
 
     def _storage(self, record: RunRecord) -> str:
         return self.folder.storage(record.key, self.study.base.training.storage_path)

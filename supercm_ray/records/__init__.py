@@ -31,6 +31,7 @@ from supercm_ray.records.messages import (
     TimingStarted,
 )
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
+from supercm_ray.records.session import Session, SessionNode
 from supercm_ray.records.study_file import read_study, write_study
 from supercm_ray.records.study_folder import Marker, StudyFolder
 
@@ -53,6 +54,8 @@ __all__ = [
     "RunFolder",
     "RunRecord",
     "RunView",
+    "Session",
+    "SessionNode",
     "Status",
     "StepTimings",
     "StudyFolder",

@@ -169,9 +169,17 @@ class CheckpointStore:
         Raises:
             StorageError: if that fails.
         """
+        self.remove(LAST, BEST)
+
+    def remove(self, *names: str) -> None:
+        """Deletes files; none need be there.
+
+        Raises:
+            StorageError: if that fails.
+        """
         self.wait()
         with self._told("removed from"):
-            for name in (LAST, BEST):
+            for name in names:
                 self._files.remove(name)
 
     def wait(self) -> None:

@@ -46,6 +46,7 @@ class RunRecord:
         label_budget: number of labels used, those for validation included.
         reason: why it failed, or why it was stopped.
         by_process: whether its process failed, and not its computation; a finalist is then run again.
+        preempted: whether it was interrupted by a cluster, or by a request to end, and not by Ctrl-C.
         num_labeled: number of labels trained on, those for validation excluded.
         num_unlabeled: number of unlabeled samples trained on.
         summary: metrics of the whole run; for a finalist those of the test split.
@@ -60,6 +61,7 @@ class RunRecord:
     status: Status = "running"
     reason: str = ""
     by_process: bool = False
+    preempted: bool = False
     num_labeled: int = 0
     num_unlabeled: int = 0
     summary: dict[str, float] = field(default_factory=dict)

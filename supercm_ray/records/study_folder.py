@@ -2,6 +2,8 @@
 
     <results>/<study>/
         study.json               identity of the study
+        session.json             who ran it last, where, and how that ended
+        lock                     host and process id of who runs it now
         study.yaml               the study file as resolved
         data.json                what was found in the data: classes, counts, notes
         optuna.db                Optuna's storage of the trials, rebuilt from the records if it is lost
@@ -15,22 +17,23 @@ Files are replaced atomically or appended by the line, so that a kill at any mom
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TextIO
 
-from supercm_ray.errors import StorageError, StudyError
+from supercm_ray.credentials import without_credentials
+from supercm_ray.errors import StorageError, StudyError, SuperCMError
 from supercm_ray.records.data_summary import DataSummary
 from supercm_ray.records.digests import check_digest, with_digest
 from supercm_ray.records.files import (
     check_writable,
     damaged,
+    now_ms,
     read_text,
     read_tree,
     reading,
@@ -39,8 +42,16 @@ from supercm_ray.records.files import (
     write_first,
     writing,
 )
+from supercm_ray.records.lock import locked
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
+from supercm_ray.records.session import Session, SessionNode
 
+SESSION = "session.json"
+"""Name of the file that says who ran a study last."""
+
+_session_is_written = threading.RLock()  # by one thread at a time
+
+_SESSION_REMEDY = "remove it; the command that runs the study next writes it anew"
 _REMEDY = "put it back from a copy, or move the folder away, and the study begins anew"
 
 
@@ -221,31 +232,63 @@ class StudyFolder:
         with reading(self.path):
             return ["/".join(path.parts[-3:-1]) for path in sorted(self.path.glob("*/*/run.json"))]
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Locks the study for this process; the system releases the lock when the process ends, however it ends.
 
         Raises:
             StudyError: if another process holds the lock.
             StorageError: if the file of the lock cannot be written.
         """
-        path = self.path / "lock"
-        with writing(path):
-            file = path.open("a+", encoding="utf-8", errors="replace")
-        with file:
-            with writing(path):
-                self._take(file)
-            yield
+        return locked(self.path)
 
-    def _take(self, file: TextIO) -> None:
+    def session(self) -> Session | None:
+        """Reads who ran the study last; None if no command has.
+
+        Raises:
+            StorageError: if it cannot be read.
+            DamagedError: if it is not as it was written.
+        """
+        path = self.path / SESSION
+        tree = read_tree(path, _SESSION_REMEDY)
+        if tree is None:
+            return None
+        check_digest(tree, path, _SESSION_REMEDY)
+        with reading(path, _SESSION_REMEDY):
+            return Session.from_tree(tree)
+
+    def write_session(self, session: Session) -> None:
+        """Replaces the note of who runs the study."""
+        with _session_is_written:
+            self._write_session(session)
+
+    def update_session(self, *, where: str | None = None, nodes: Sequence[SessionNode] | None = None) -> None:
+        """Notes where the study runs. For the process that runs it alone, in any thread. No-op if no session was begun.
+
+        Args:
+            where: the place, in one line.
+            nodes: the machines there.
+        """
+        shown = None if where is None else without_credentials(where)
+        changes = {"where": shown, "nodes": None if nodes is None else tuple(nodes)}
+        self._change_session({name: value for name, value in changes.items() if value is not None})
+
+    def end_session(self, end: str, reason: str = "") -> None:
+        """Notes how the command that runs the study ended. No-op if that is noted already."""
+        self._change_session({"end": end, "reason": reason, "ended_ms": now_ms()})
+
+    def was_preempted(self) -> bool:
+        """Returns whether the last command that ran the study was pre-empted; False if that cannot be read."""
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise StudyError(
-                f"one process at a time may run the study in {self.path}, got process {file.read(20).strip()} "
-                "at work; wait for it or stop it"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            session = self.session()
+        except SuperCMError:
+            return False
+        return session is not None and session.end == "preempted"
+
+    def _change_session(self, changes: Mapping[str, object]) -> None:
+        with _session_is_written:
+            session = self.session()
+            if session is not None and not (session.end and "end" in changes):
+                self._write_session(replace(session, **changes))  # type: ignore[arg-type]
+
+    def _write_session(self, session: Session) -> None:
+        self.write(SESSION, json.dumps(with_digest(json.loads(json.dumps(asdict(session)))), indent=1))

@@ -1,21 +1,22 @@
-"""Starting Ray on this machine, or joining the cluster that RAY_ADDRESS names."""
+"""Connecting to Ray: joining a cluster, or starting one of this machine alone (see `joining`)."""
 
 from __future__ import annotations
 
 import logging
 import os
 import secrets
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
-from supercm_ray.config import Budget
 from supercm_ray.credentials import has_credentials
-from supercm_ray.errors import StudyError, SuperCMError
+from supercm_ray.errors import ClusterError, SuperCMError
+from supercm_ray.execution.allotment import cores_allotted, gpus_allotted
 from supercm_ray.execution.interruption import interruptible
+from supercm_ray.runtime.joining import address_to_join
 from supercm_ray.runtime.ray_version import check_ray_version
 
 HIDE_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
@@ -32,20 +33,25 @@ _DRIVER_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_worker_niceness": "0",  # Ray's 15 lets its own processes, which have less to do, push workers off their cores
 }
-_CONNECT_TIMEOUT_S = 10.0
+_QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(code: Sequence[str] = ()) -> Iterator[None]:
     """Connects to Ray for the duration of the block; within another such block, uses its connection.
 
-    Without RAY_ADDRESS a cluster of this machine is started on loopback, protected by a token of its own that exists
-    in the environment of its processes alone. It ends with this process, however that ends. Ray's processes inherit
-    none of MLflow's variables, nor a password of PostgreSQL or an address with credentials, other than of a proxy.
+    `joining` says which cluster that is. A cluster of this machine alone has the cores and GPUs that this process was
+    allotted, and is started on loopback, protected by a token of its own that exists in the environment of its
+    processes alone. It ends with this process, however that ends. Ray's processes inherit none of MLflow's variables,
+    nor a password of PostgreSQL or an address with credentials, other than of a proxy.
+
+    Args:
+        code: modules and packages, by path, that are sent to the nodes of a cluster (see `shipping`).
 
     Raises:
         StudyError: if the installed version of Ray is not supported.
-        SuperCMError: if no cluster answers at RAY_ADDRESS, or Ray does not start.
+        ClusterError: if it is not clear which cluster is meant, or it cannot be joined.
+        SuperCMError: if Ray does not start.
     """
     check_ray_version()
     if ray.is_initialized():
@@ -53,26 +59,53 @@ def ray_session() -> Iterator[None]:
         return
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _check_reachable(address)
-    else:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
-    environment: dict[str, object] = {"worker_process_setup_hook": _working_directory_last(str(Path.cwd()))}
-    place: dict[str, object] = {"runtime_env": environment}
-    place |= {"runtime_env": {**environment, "env_vars": HIDE_GPUS}} if address else {"include_dashboard": False}
-    try:
-        with _without_trackers_variables(), nullcontext() if address else _loopback_node():
-            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **place)
-    except Exception as error:  # Ray raises a bare one where a process of its own is late
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise SuperCMError(f"Ray does not start: {reason}") from error
+    address = address_to_join()
+    with _without_trackers_variables():
+        _start() if address is None else _join(address, code)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         with interruptible():  # again, since Ray has put handlers of its own in place
             yield
     finally:
         ray.shutdown()
+
+
+def _start() -> None:
+    """Starts Ray on this machine."""
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # unless RAY_AUTH_MODE=disabled, Ray takes it
+    try:
+        with _loopback_node():
+            ray.init(
+                address="local",
+                num_cpus=cores_allotted(),
+                num_gpus=gpus_allotted(),
+                include_dashboard=False,
+                runtime_env={"worker_process_setup_hook": _working_directory_last(str(Path.cwd()))},
+                **_QUIET,
+            )
+    except Exception as error:  # Ray raises a bare one where a process of its own is late
+        raise SuperCMError(f"Ray does not start: {_reason(error)}") from error
+
+
+def _join(address: str, code: Sequence[str]) -> None:
+    """Connects to a cluster."""
+    environment: dict[str, object] = {
+        "worker_process_setup_hook": _working_directory_last(str(Path.cwd())),
+        "env_vars": {**HIDE_GPUS},  # a copy, to which Ray adds
+    }
+    if code:
+        environment["py_modules"] = list(code)
+    try:
+        ray.init(address=address, runtime_env=environment, **_QUIET)
+    except Exception as error:  # as above
+        raise ClusterError(
+            f"the Ray cluster at {address} must take this command, got: {_reason(error)}; see that Ray and its token "
+            "are the same here as there, or set RAY_ADDRESS=local to run on this machine alone"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _working_directory_last(directory: str) -> Callable[[], None]:
@@ -94,19 +127,6 @@ def _working_directory_last(directory: str) -> Callable[[], None]:
         sys.path = _Path(sys.path)
 
     return set_up
-
-
-def _check_reachable(address: str) -> None:
-    host, separator, port = address.rpartition(":")
-    if not separator or "//" in host or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise SuperCMError(
-            f"a Ray cluster must answer at RAY_ADDRESS, got {address!r}: {error}; start it, or unset RAY_ADDRESS to "
-            "run on this machine"
-        ) from error
 
 
 @contextmanager
@@ -132,32 +152,3 @@ def _loopback_node() -> AbstractContextManager[None]:
     from supercm_ray.runtime.train_internals.loopback_node import loopback_node  # once the version is known to fit
 
     return loopback_node()
-
-
-def processes_that_fit(budget: Budget) -> int:
-    """Returns the number of single-process trials that fit the cluster at once.
-
-    Raises:
-        StudyError: if not even one fits, instead of waiting for ever.
-    """
-    resources = ray.cluster_resources()
-    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    room = int(cpus // budget.cpus_per_worker)
-    if budget.gpus_per_worker:
-        per_gpu = int(1 / budget.gpus_per_worker) if budget.gpus_per_worker <= 1 else 0
-        room = min(room, int(gpus) * per_gpu if per_gpu else int(gpus // budget.gpus_per_worker))
-    if room < 1:
-        raise StudyError(
-            "a trial must fit the cluster for budget.cpus_per_worker and budget.gpus_per_worker, got "
-            f"{budget.cpus_per_worker} CPUs and {budget.gpus_per_worker:g} GPUs a trial with {cpus:g} CPUs and "
-            f"{gpus:g} GPUs there; lower them or add nodes"
-        )
-    return room
-
-
-def workers_that_fit(resources: dict[str, float]) -> int:
-    """Returns the number of workers with these resources each that fit the nodes of the cluster at once, if nothing
-    else runs.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(min(int(node.get(name, 0.0) / need + 1e-6) for name, need in resources.items()) for node in nodes)

@@ -13,9 +13,10 @@ from supercm_ray.config import Budget
 from supercm_ray.errors import StorageError, StudyError, WorkersError
 from supercm_ray.execution.executor import Phase, RunQueue
 from supercm_ray.records import Message
-from supercm_ray.runtime.cluster import processes_that_fit, ray_session
+from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.cluster_watch import ClusterWatch
 from supercm_ray.runtime.placement import placed
+from supercm_ray.runtime.room import processes_that_fit
 from supercm_ray.runtime.worker_group import TRIAL_RESOURCES, WorkerGroupRun, Workers, groups_that_fit
 from supercm_ray.training import Job, train_job
 

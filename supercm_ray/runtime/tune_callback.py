@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -51,9 +53,19 @@ class QueueCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: object) -> None:
         """Ends a run whose process has died, was lost or raised; everything, if its storage failed."""
-        error = trial.get_pickled_error() or trial.get_error() or "it died"
+        error = _error_of(trial)
         cause = getattr(error, "cause", error)  # of an error that was raised in the run's process
         if isinstance(cause, StorageError):
             self._queue.halt(cause)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         self._queue.end(trial.config["run"], process_failed(reason, is_lost=is_lost(error)))
+
+
+def _error_of(trial: Trial) -> object:
+    """Returns the exception that a trial ended with, which Tune leaves in a file of this machine before it is anywhere
+    else; its text if it is of another kind.
+    """
+    try:
+        return ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except (OSError, TypeError):  # Tune stores those of Ray alone
+        return trial.get_error() or "it died"

@@ -91,6 +91,7 @@ def _fit(
             name=phase.name,
             storage_path=str(path / "ray"),
             callbacks=[QueueCallback(queue, room)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a run saves its checkpoints itself
             failure_config=tune.FailureConfig(max_failures=0),  # the queue hands a run out again
             verbose=0,
         ),

@@ -24,9 +24,10 @@ from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.records import Ordered
 from supercm_ray.runtime import channel, losses, torch_backend, worker_loop
 from supercm_ray.runtime.channel import NO_EPOCH, Channel, Item
-from supercm_ray.runtime.cluster import HIDE_GPUS, workers_that_fit
+from supercm_ray.runtime.cluster import HIDE_GPUS
 from supercm_ray.runtime.placement import elsewhere_than
 from supercm_ray.runtime.ray_version import check_ray_version
+from supercm_ray.runtime.room import workers_that_fit
 
 if TYPE_CHECKING:
     from supercm_ray.runtime.train_internals.trainer import Trainer

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supercm_ray.config import Study, scaling_of
-from supercm_ray.execution.interruption import interruptible
-from supercm_ray.execution.lifecycle import closing_on_error
+from supercm_ray.execution.lifecycle import closing_on_error, driving
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import StudyFolder, write_study
 from supercm_ray.scaling.analysis import analyse
@@ -70,7 +69,7 @@ def scale(
     dataset = load_checked(study)
     key = identity(study, scaling)
     folder = StudyFolder.open(results / "scale", f"{study.name}-{scaling.mode}-{key[:8]}", key)
-    with folder.lock(), interruptible():
+    with driving(folder):
         write_study(folder.path, study)
         named = study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"})
         with background(make_tracker(named, folder), folder=folder) as tracker:

@@ -16,8 +16,9 @@ from supercm_ray.errors import DivergedError, StudyError
 from supercm_ray.execution.phases import run_search
 from supercm_ray.execution.recorder import NullCallback, Recorder
 from supercm_ray.records import EpochMetrics, Ordered, StepTimings, StudyFolder, TimingMessage
-from supercm_ray.runtime.cluster import ray_session, workers_that_fit
+from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.ray_executor import RayExecutor, take_device, train_on_worker
+from supercm_ray.runtime.room import workers_that_fit
 from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
 from supercm_ray.scaling.timing import TimingJob, time_job
 from supercm_ray.training import Job

@@ -3,7 +3,7 @@
 from supercm_ray.tracking.background import BackgroundTracker, background
 from supercm_ray.tracking.provenance import Provenance, provenance
 from supercm_ray.tracking.tracker import TRACKERS, TrackedModel, Tracker, TrackerFactory
-from supercm_ray.tracking.trackers import check_trackers, make_tracker, tracker_names
+from supercm_ray.tracking.trackers import check_trackers, make_tracker, mlflow_place, tracker_names
 
 __all__ = [
     "TRACKERS",
@@ -15,6 +15,7 @@ __all__ = [
     "background",
     "check_trackers",
     "make_tracker",
+    "mlflow_place",
     "provenance",
     "tracker_names",
 ]

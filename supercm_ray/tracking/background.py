@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import SuperCMError, TrackingError
+from supercm_ray.execution.interruption import seconds_to_close
 from supercm_ray.records import Status, StudyFolder
 from supercm_ray.tracking.messages import reason_of
 from supercm_ray.tracking.tracker import TrackedModel, Tracker
@@ -23,7 +24,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PATIENCE_S = 20.0
-"""Seconds that a command waits, at its start and at its end, for a tracker that does not answer."""
+"""Seconds that a command waits, at its start and at its end, for a tracker that does not answer; after an interruption
+all waiting together ends within `interruption.CLOSING_S`.
+"""
 _MODEL_PATIENCE_S = 600.0  # a model may be large
 _LOST_S = 10.0  # of waiting for calls that then fail, after which no other call is made
 _NOTICE_S = 3.0
@@ -146,7 +149,7 @@ class BackgroundTracker:
         finally:
             self._queue.put(None)
             if not self._given_up:
-                self._thread.join(PATIENCE_S)
+                self._thread.join(min(PATIENCE_S, seconds_to_close()))
             if self._failed:
                 self._warn_of_failed()
 
@@ -209,12 +212,12 @@ class BackgroundTracker:
     def _wait(self, done: threading.Event, patience_s: float) -> None:
         """Waits for an answer, and gives the tracker up if it does not come."""
         began = time.monotonic()
-        if done.wait(_NOTICE_S):
+        if done.wait(min(_NOTICE_S, seconds_to_close())):
             return
-        place = without_credentials(self.uri) or "the tracker"
-        logger.warning("waiting for %s, at most %g s without an answer", place, patience_s)
+        place, patience_s = without_credentials(self.uri) or "the tracker", min(patience_s, seconds_to_close())
+        logger.warning("waiting for %s, at most %.3g s without an answer", place, patience_s)
         while not done.wait(0.1):
-            if time.monotonic() - max(began, self._progress_at) > patience_s:
+            if time.monotonic() - max(began, self._progress_at) > patience_s or not seconds_to_close():
                 self._given_up = True
                 return
 

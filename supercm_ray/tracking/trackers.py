@@ -68,6 +68,25 @@ def check_trackers(study: Study) -> None:
         check_mlflow_folder()
 
 
+def mlflow_place(study: Study | None) -> str | None:
+    """Returns the address, without credentials, of the MLflow that a study is tracked in, once it has answered; None if
+    it is tracked elsewhere. A database that is not there yet is not made.
+
+    Args:
+        study: the study; None for what studies have by default.
+
+    Raises:
+        TrackingError: if MLflow cannot be used.
+    """
+    names = [os.environ.get(VARIABLE) or "mlflow"] if study is None else tracker_names(study)
+    if "mlflow" not in names:
+        return None
+    check_mlflow_folder()
+    from supercm_ray.tracking.mlflow.place import check_mlflow
+
+    return check_mlflow()
+
+
 def tracker_names(study: Study) -> tuple[str, ...]:
     """Returns the names of a study's trackers, each once: those in SUPERCM_TRACKING, or else the study's own.
 

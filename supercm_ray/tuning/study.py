@@ -17,8 +17,7 @@ from supercm_ray.config import Config, Study
 from supercm_ray.data import Dataset
 from supercm_ray.errors import StudyError, SuperCMError, TrackingError
 from supercm_ray.execution.executor import Executor
-from supercm_ray.execution.interruption import interruptible
-from supercm_ray.execution.lifecycle import closing_on_error
+from supercm_ray.execution.lifecycle import closing_on_error, driving
 from supercm_ray.execution.phases import (
     check_planned,
     describe_data,
@@ -78,7 +77,7 @@ def tune(
     """Searches a study's space, runs the finalists, and reports (see `supercm_ray.tune`, which checks the study)."""
     dataset = load_checked(study, all_seeds=True)
     folder = StudyFolder.open(results, study.name, study.identity())
-    with folder.lock(), interruptible():
+    with driving(folder):
         check_storage(folder, "trials", study.base)
         write_study(folder.path, study)
         StudyView.read(study, folder)  # what is damaged is told before anything is started

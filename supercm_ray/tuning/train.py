@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from supercm_ray.config import Config, Study, on_workers
-from supercm_ray.errors import InterruptedStudyError, StorageError, SuperCMError
+from supercm_ray.errors import InterruptedStudyError, StorageError
 from supercm_ray.execution.attempts import job_of
 from supercm_ray.execution.executor import Executor, Run
-from supercm_ray.execution.interruption import check_interrupt, interruptible
+from supercm_ray.execution.interruption import check_interrupt
+from supercm_ray.execution.lifecycle import closing_on_error, driving
 from supercm_ray.execution.phases import describe_data
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import LAST, RunFailed, RunRecord, StudyFolder, write_study
+from supercm_ray.records import LAST, RunFailed, RunRecord, Status, StudyFolder, write_study
 from supercm_ray.tracking import background, make_tracker
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.continued import Continuation
@@ -63,7 +64,7 @@ def train(
     identity = study.identity() if before is None else before.identity(study)
     folder = StudyFolder.open(results / "train", f"{study.name}-{identity[:8]}", identity)
     key = f"train/{study.name}"
-    with folder.lock(), interruptible():
+    with driving(folder):
         folder.run(key).view()  # what is damaged is told before anything is started
         write_study(folder.path, study)
         with background(make_tracker(study, folder), folder=folder, resend=resend_command(folder)) as tracker:
@@ -108,25 +109,25 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
     if finished and former is not None and (former.summary or not evaluate_test):
         return former
     check_storage(recorder.folder, run.key, study.base)
-    run = replace(run, splits=recorder.splits(run).serialize()) if finished else recorder.begin(run)
-    try:
-        _run(recorder, executor, run, evaluate_test and not (former and former.summary))
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            with suppress(SuperCMError):
-                recorder.interrupt()
-            raise InterruptedStudyError(f"{study.name} was interrupted; the same command resumes it") from None
-        if isinstance(error, StorageError):  # nothing is wrong with the run
-            with suppress(SuperCMError):
-                recorder.interrupt()
+    with closing_on_error(recorder, _no_study):
+        run = replace(run, splits=recorder.splits(run).serialize()) if finished else recorder.begin(run)
+        try:
+            _run(recorder, executor, run, evaluate_test and not (former and former.summary))
+        except (KeyboardInterrupt, InterruptedStudyError, StorageError):  # nothing is wrong with the run
             raise
-        if not finished:  # what only evaluates the test split takes nothing back
-            recorder.end(run.key, "failed", RunFailed(0, str(error), traceback=getattr(error, "worker_traceback", "")))
-        raise
+        except BaseException as error:
+            if not finished:  # what only evaluates the test split takes nothing back
+                traceback = getattr(error, "worker_traceback", "")
+                recorder.end(run.key, "failed", RunFailed(0, str(error), traceback=traceback))
+            raise
     recorder.end(run.key, "complete")
     record = place.record()
     assert record is not None
     return record
+
+
+def _no_study(status: Status) -> None:
+    """No-op: a single run has no parent in a tracker."""
 
 
 def _run(recorder: Recorder, executor: Executor, run: Run, evaluate_test: bool) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import asdict
@@ -16,6 +17,7 @@ import pytest
 from supercm_ray.errors import DamagedError, StorageError, StudyError
 from supercm_ray.records import RunFolder, RunRecord, StudyFolder, write_atomically
 
+HOST = socket.gethostname()
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -173,13 +175,13 @@ def hold(folder: StudyFolder) -> subprocess.Popen[str]:
 def test_a_second_process_is_refused_until_the_first_is_killed(folder: StudyFolder) -> None:
     with hold(folder) as process:
         try:
-            with pytest.raises(StudyError, match=f"process {process.pid} at work; wait for it or stop it"):
+            with pytest.raises(StudyError, match=f"process {process.pid} on {HOST} at work; wait for it, or end it"):
                 with folder.lock():
                     pytest.fail("two processes hold the study")
             os.kill(process.pid, signal.SIGKILL)
             process.wait(timeout=30)
             with folder.lock():
-                assert (folder.path / "lock").read_text() == str(os.getpid())
+                assert (folder.path / "lock").read_text() == f"{HOST} {os.getpid()}"
         finally:
             process.kill()
 
@@ -187,7 +189,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(folder: StudyFold
 def test_the_lock_is_released_however_the_block_ends(folder: StudyFolder) -> None:
     with pytest.raises(KeyboardInterrupt):
         with folder.lock():
-            with pytest.raises(StudyError, match=f"process {os.getpid()} at work"):
+            with pytest.raises(StudyError, match=f"process {os.getpid()} on {HOST} at work"):
                 with folder.lock():
                     pytest.fail("held twice")
             raise KeyboardInterrupt

@@ -45,8 +45,8 @@ def _ray_processes_of(place: Place) -> list[str]:
 
 @pytest.mark.slow
 def test_signals_close_every_run_and_the_same_command_goes_on(place: Place) -> None:
-    """Ctrl-C and SIGTERM alike, and the other executor completes it; meanwhile a second command is refused."""
-    for sig in (signal.SIGINT, signal.SIGTERM):
+    """Each with its exit status, and the other executor completes it; meanwhile a second command is refused."""
+    for sig, exit_code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75)):
         before = len(list(place.path.glob("results/tiny/trials/*/metrics.jsonl")))
         process = place.start("tune", "tiny.yaml", "num_seeds=1")
         place.wait_for(process, "trials/*/metrics.jsonl", before + 2)
@@ -55,12 +55,13 @@ def test_signals_close_every_run_and_the_same_command_goes_on(place: Place) -> N
         assert f"process {process.pid}" in second.stderr
         process.send_signal(sig)
         output = process.communicate(timeout=60)[0]
-        assert process.returncode == 130, output
+        assert process.returncode == exit_code, output
         assert "the same command resumes it" in output
         assert "Traceback" not in output
         assert {run.info.status for run in place.runs()} & {"RUNNING", "SCHEDULED"} == set()
         parent = next(run for run in place.runs() if run.data.tags["supercm.kind"] == "study")
         assert parent.data.tags["supercm.status"] == "interrupted"
+        assert parent.data.tags["supercm.preempted"] == str(exit_code != 130).lower()
     place.tune_here("num_seeds=1")
     place.check_whole(num_trials=10, num_finalists=4)
 

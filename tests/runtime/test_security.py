@@ -39,7 +39,7 @@ def test_ray_listens_on_loopback_and_its_processes_hold_no_credentials(place: Pl
 def test_a_cluster_that_does_not_answer_is_one_clear_error(place: Place, no_ray: None) -> None:
     place.more = {"RAY_ADDRESS": "127.0.0.1:1"}
     done = place.here("tune", "tiny.yaml")
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "a Ray cluster must answer at RAY_ADDRESS, got '127.0.0.1:1'" in done.stderr
     assert "Traceback" not in done.stderr
     assert {run.info.status for run in place.runs()} == {"FAILED"}

@@ -165,7 +165,7 @@ def test_an_interrupt_ends_the_wait_at_once(session: float, tmp_path: Path) -> N
                 for message in run:
                     if message["epoch"] == wait_for:
                         threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            interruption._requested.clear()  # the session goes on here, which it does not elsewhere
+            interruption._state.forget()  # the session goes on here, which it does not elsewhere
             assert seconds_until_free(session) < 10
 
 

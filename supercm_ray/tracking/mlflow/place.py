@@ -56,6 +56,25 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
         ) from error
 
 
+def check_mlflow() -> str:
+    """Returns MLflow's address, without credentials, once it has answered. A database that is not there yet is not
+    made.
+
+    Raises:
+        TrackingError: if it does not answer or cannot be used.
+    """
+    uri = tracking_uri()
+    file = Path(uri.removeprefix(SQLITE))
+    if not uri.startswith(SQLITE) or file.exists():
+        connect(uri)
+    elif not os.access(file.parent, os.W_OK):
+        raise TrackingError(
+            f"the folder of MLflow's database must be there and writable, got {file.parent}; make it, or set "
+            "MLFLOW_TRACKING_URI to another place"
+        )
+    return without_credentials(uri)
+
+
 def _connect(uri: str) -> tuple[MlflowClient, str]:
     """Returns what `connect` returns; asks again if a server fails at once."""
     client = MlflowClient(uri)

@@ -21,6 +21,9 @@ from supercm_ray.tracking.tracker import TrackedModel
 _DESCRIBED = "supercm.described"  # the tag of a run whose parameters and splits are all there
 MODEL_URI, _MODEL_RUN = "supercm.model_uri", "supercm.best_run"  # the model under a run, and the run it comes from
 
+PREEMPTED = "supercm.preempted"
+"""The tag of a run that says whether a cluster ended it, or a request to end; `false` once it is taken up again."""
+
 
 class MlflowTracker:
     """Tracks the runs of one study in MLflow: a parent run, and a child for each run folder."""
@@ -52,6 +55,7 @@ class MlflowTracker:
     def open_study(self) -> str:
         """Finds or creates the parent run and sets it running; runs written from now on are its children."""
         self.attach_study()
+        self._runs.set_tags(self._parent_id, {PREEMPTED: _yes_or_no(False)})
         self._runs.set_status(self._parent_id, "running")
         return self._parent_id
 
@@ -102,7 +106,9 @@ class MlflowTracker:
     def close_study(self, status: Status) -> None:
         """Closes the parent run, if there is one."""
         if self._parent_id:
-            self._runs.set_tags(self._parent_id, {"supercm.status": status})
+            self._runs.set_tags(
+                self._parent_id, {"supercm.status": status, PREEMPTED: _yes_or_no(self._folder.was_preempted())}
+            )
             self._runs.set_status(self._parent_id, status, now_ms())
 
     def log_files(self, files: Mapping[Path, str]) -> None:
@@ -175,7 +181,8 @@ class MlflowTracker:
         return self._children
 
     def _log_record(self, run_id: str, record: RunRecord) -> None:
-        self._runs.set_tags(run_id, {"supercm.status": record.status, "supercm.reason": record.reason})
+        tags = {"supercm.status": record.status, "supercm.reason": record.reason}
+        self._runs.set_tags(run_id, {**tags, PREEMPTED: _yes_or_no(record.preempted)})
         if record.ended_ms is not None:
             self._runs.log_metrics(run_id, record.summary, record.ended_ms)
         self._runs.set_status(run_id, record.status, record.ended_ms)
@@ -199,6 +206,10 @@ class MlflowTracker:
             **{f"supercm.{name}": str(value) for name, value in record.labels.items()},
             **_provenance_tags(),
         }
+
+
+def _yes_or_no(value: bool) -> str:
+    return str(value).lower()
 
 
 def _most_complete(run: Run) -> tuple[float, int]:

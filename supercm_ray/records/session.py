@@ -1,0 +1,168 @@
+"""Who runs a study: the process, where it runs, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from supercm_ray.credentials import without_credentials
+from supercm_ray.records.files import now_ms
+
+NodeState = Literal["in use", "left out", "gone"]
+
+_OWN_NAMES = ("supercm-ray", "__main__.py")  # of the command and of `python -m supercm_ray.cli`
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_FIELD = 19  # of /proc/PID/stat, counted behind the name: when the process was started
+
+
+@dataclass(frozen=True)
+class SessionNode:
+    """A machine that a study runs on, or might.
+
+    Attributes:
+        name: its host name.
+        address: its address within the cluster.
+        cpus: its CPUs for runs.
+        gpus: its GPUs for runs.
+        state: whether runs are given to it.
+        reason: why they are not.
+    """
+
+    name: str
+    address: str = ""
+    cpus: float = 0.0
+    gpus: float = 0.0
+    state: NodeState = "in use"
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.state not in get_args(NodeState):
+            raise ValueError(f"the state {self.state!r}")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command that ran a study, the last one of it.
+
+    Attributes:
+        host: name of the host of its process.
+        pid: id of its process there.
+        process: what tells its process from all others that ever had this id there; empty if the system has nothing.
+        command: the command line, without credentials.
+        started_ms: when it began, in milliseconds since 1970.
+        ended_ms: when it ended, None while it runs, or if it was killed.
+        end: how it ended: empty, `complete`, `interrupted`, `preempted`, or `failed: ...`.
+        reason: what interrupted it.
+        where: where it runs, in one line.
+        nodes: the machines there.
+    """
+
+    host: str
+    pid: int
+    process: str = ""
+    command: str = ""
+    started_ms: int = 0
+    ended_ms: int | None = None
+    end: str = ""
+    reason: str = ""
+    where: str = ""
+    nodes: tuple[SessionNode, ...] = field(default=())
+
+    @classmethod
+    def begun_here(cls) -> Session:
+        """Returns the session of this process, which begins now."""
+        return cls(
+            host=host_name(),
+            pid=os.getpid(),
+            process=process_identity(os.getpid()),
+            command=_command_line(),
+            started_ms=now_ms(),
+        )
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, object]) -> Session:
+        """Returns the session in a JSON object.
+
+        Raises:
+            TypeError, ValueError: if it is none.
+        """
+        given = {name: value for name, value in tree.items() if name in cls.__dataclass_fields__}
+        nodes = given.pop("nodes", ())
+        if not isinstance(nodes, list | tuple) or not all(isinstance(one, dict) for one in nodes):
+            raise TypeError("nodes that are no list of objects")
+        made = cls(**given, nodes=tuple(SessionNode(**one) for one in nodes))  # type: ignore[arg-type]
+        if not isinstance(made.pid, int) or not isinstance(made.host, str):
+            raise TypeError("a host or pid of another kind")
+        return made
+
+    @property
+    def is_alive_here(self) -> bool:
+        """Whether its process runs on this host. False says nothing of a process of another host."""
+        return is_running_here(self.host, self.pid, self.process)
+
+
+def host_name() -> str:
+    """Returns the name of this host."""
+    return socket.gethostname()
+
+
+def process_identity(pid: int) -> str:
+    """Returns what tells a process of this host from others that have had its id: when the system was started, the
+    namespace of ids, and when the process was started. Empty if there is no such process, or the system has nothing.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = stat.rpartition(")")[2].split()
+        if fields[0] in "ZX":  # it has ended, and its parent does not know yet
+            return ""
+        return f"{_machine()}:{fields[_START_FIELD]}"
+    except (OSError, IndexError):
+        return ""
+
+
+def is_running_here(host: str, pid: int, process: str) -> bool:
+    """Returns whether a process is seen to run on this host.
+
+    Args:
+        host: the name of its host.
+        pid: its id there.
+        process: its `process_identity`; empty if it is not known.
+    """
+    if host != host_name():
+        return False
+    if process:
+        return process == process_identity(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+def is_gone_from_here(host: str, process: str, pid: int) -> bool:
+    """Returns whether a process is known to have run among those of this host, and to have ended."""
+    if host != host_name() or not process or process.rpartition(":")[0] != _machine():
+        return False
+    return process != process_identity(pid)
+
+
+def _machine() -> str:
+    """Returns what names this start of this system and this namespace of process ids; empty if nothing does."""
+    try:
+        boot = _BOOT_ID.read_text(encoding="utf-8").strip()
+        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 (no path, a name)
+    except OSError:
+        return ""
+
+
+def _command_line() -> str:
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    return without_credentials(shlex.join(["supercm-ray" if name in _OWN_NAMES else name, *sys.argv[1:]]))
