@@ -43,7 +43,7 @@ def why_no_hosts() -> str:
     return f"namespaces cannot be made here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
-def wait_until(check: Callable[[], object], what: str, timeout_s: float = 120, pause_s: float = 0.2) -> None:
+def wait_until(check: Callable[[], object], what: str, timeout_s: float = 300, pause_s: float = 0.2) -> None:
     """Waits until something is so."""
     until = time.monotonic() + timeout_s
     while not check():
@@ -74,7 +74,7 @@ class Process:
         wait_until(lambda: self.pid_file.exists() and self.pid_file.read_text(), f"the pid of {self.popen.args}")
         self.host.exec("kill", f"-{int(number)}", self.pid_file.read_text().strip())
 
-    def wait(self, timeout_s: float = 240) -> int:
+    def wait(self, timeout_s: float = 400) -> int:
         """Waits for its end and returns its exit status; what does not end is killed, and its output shown."""
         try:
             return self.popen.wait(timeout_s)
@@ -82,7 +82,7 @@ class Process:
             self.popen.kill()
             raise AssertionError(f"{self.popen.args} runs for more than {timeout_s:g} s: {self.output}") from None
 
-    def wait_for_output(self, text: str, timeout_s: float = 120) -> None:
+    def wait_for_output(self, text: str, timeout_s: float = 300) -> None:
         """Waits until it has printed this."""
         until = time.monotonic() + timeout_s
         while text not in self.output:

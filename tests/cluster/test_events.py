@@ -10,7 +10,7 @@ from .bench import STUDY, Bench
 from .events import Disturbance
 from .hosts import Hosts
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 TRAINING = {**STUDY["base"]["training"], "num_epochs": 20, "steps_per_epoch": 20}
 
 

@@ -10,7 +10,7 @@ import pytest
 from .bench import Bench
 from .hosts import Host, Hosts
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def test_node_without_package_is_left_out(hosts: Hosts) -> None:

@@ -10,7 +10,7 @@ import pytest
 from .bench import STUDY, Bench, works
 from .hosts import wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 LONGER = {**STUDY["base"], "training": {**STUDY["base"]["training"], "num_epochs": 60}}
 IN_PAIRS = {"num_trials": 6, "num_workers": 2}
 

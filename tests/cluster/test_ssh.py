@@ -11,7 +11,7 @@ from .bench import Bench
 from .hosts import Host, Hosts, Process, wait_until
 from .ssh import launch, start_sshd, why_no_ssh, write_keys
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 HOSTS = ("head", "one", "two")
 TOKEN = "/tmp/scr-20000/token"
 

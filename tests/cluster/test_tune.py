@@ -9,7 +9,7 @@ import pytest
 from .bench import STUDY, Bench
 from .hosts import wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 LONGER = {**STUDY["base"], "training": {**STUDY["base"]["training"], "num_epochs": 40}}
 
 

@@ -12,7 +12,7 @@ from supercm_ray.scaling.measurements import FILE_NAME, load_measurements
 from .bench import STUDY, Bench
 from .hosts import Hosts
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 FOR_THREE = {"labeled_batch_size": 12, "unlabeled_batch_size": 12, "storage_path": "/shared/checkpoints"}
 BASE = {**STUDY["base"], "training": {**STUDY["base"]["training"], **FOR_THREE}}
 
