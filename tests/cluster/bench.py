@@ -61,7 +61,7 @@ class Bench:
     def _start_mlflow(self) -> Process:
         where = ["--host", self.desk.address, "--port", str(_MLFLOW_PORT), "--workers", "1"]
         what = ["--backend-store-uri", "sqlite:////root/mlflow.db", "--artifacts-destination", "/root/artifacts"]
-        return self.desk.start("mlflow", "server", *where, *what)
+        return self.desk.start("mlflow", "server", *where, *what, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 
     def restore(self) -> None:
         """Has every host on, on the network and with Ray, whatever a test did to it; nodes of a lost head join anew."""
