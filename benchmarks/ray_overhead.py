@@ -186,7 +186,7 @@ def drive(job: Job, arguments: argparse.Namespace) -> None:
     from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
 
     workers = Workers(arguments.workers, cpus_per_worker=arguments.cpus_per_worker)
-    with ray_session(), WorkerGroupRun(by_turns, job, workers, name="overhead", storage=f"{job.storage}/ray") as run:
+    with ray_session(), WorkerGroupRun(by_turns, job, workers, name="overhead") as run:
         for _ in run:
             pass
 

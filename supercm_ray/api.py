@@ -12,6 +12,7 @@ from supercm_ray.data import split_dataset
 from supercm_ray.diagnosis import Diagnosis, diagnose
 from supercm_ray.execution.executor import EXECUTORS, Executor
 from supercm_ray.execution.phases import summarise
+from supercm_ray.execution.place import DEFAULT_CLUSTER
 from supercm_ray.execution.recorder import Callback
 from supercm_ray.inference import Embedded, Model, Predictions, PredictResult
 from supercm_ray.inference import embed as _embed
@@ -58,7 +59,6 @@ __all__ = [
 ]
 
 DEFAULT_RESULTS = Path("results")
-DEFAULT_CLUSTER = ClusterOptions()
 
 
 def tune(
@@ -68,6 +68,7 @@ def tune(
     executor: str | Executor = "ray",
     callback: Callback | None = None,
     plots: bool = True,
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> TuneResult:
     """Searches a study's space, runs the finalists, and reports; resumes an interrupted study.
 
@@ -78,6 +79,7 @@ def tune(
             or an executor object.
         callback: called with the progress.
         plots: whether the report has its plots, which take seconds to draw; `report` can draw them later.
+        cluster: what is asked of a cluster: how many nodes to wait for, and the like.
 
     Raises:
         StudyError: for anything wrong with the study or its data, before anything is started.
@@ -86,7 +88,7 @@ def tune(
         InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
     """
     check_command(study, "tune", results=results, executor=executor)
-    return _tune(study, _executor(executor), results=results, callback=callback, plots=plots)
+    return _tune(study, _executor(executor), results=results, callback=callback, plots=plots, cluster=cluster)
 
 
 def train(
@@ -99,6 +101,7 @@ def train(
     executor: str | Executor | None = None,
     callback: Callback | None = None,
     continue_from: str | Path | None = None,
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> TrainResult:
     """Runs a base configuration once, in this process or on several workers; resumes from its checkpoint.
 
@@ -115,6 +118,7 @@ def train(
             goes on, with more epochs. Data, model, algorithm and seed must be that run's; other settings of `training`
             may differ. What depends on the fraction of training done, such as a drop of the learning rate, follows
             the new number of epochs, so that the fraction falls when the new run begins.
+        cluster: what is asked of a cluster, if the run has workers there.
 
     Raises:
         StudyError: for anything wrong with the study, its data, or the resources for its workers.
@@ -134,6 +138,7 @@ def train(
         evaluate_test=evaluate_test,
         callback=callback,
         continue_from=continue_from,
+        cluster=cluster,
     )
 
 
@@ -191,6 +196,7 @@ def scale(
     callback: Callback | None = None,
     plots: bool = True,
     command: str = "",
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> ScaleResult:
     """Measures how a study's training scales with workers and its tuning with concurrent trials, and reports.
 
@@ -201,6 +207,7 @@ def scale(
         callback: called with the progress.
         plots: whether to draw the report's plots.
         command: the command line, for the record.
+        cluster: what is asked of a cluster.
 
     Raises:
         StudyError: for anything wrong with the study or the section, or if the cluster is too small.
@@ -210,7 +217,7 @@ def scale(
     if scaling is not None:
         study = study.model_copy(update={"scaling": scaling})
     check_command(study, "scale", results=results)
-    return _scale(study, results=results, callback=callback, plots=plots, command=command)
+    return _scale(study, results=results, callback=callback, plots=plots, command=command, cluster=cluster)
 
 
 def doctor(

@@ -15,11 +15,11 @@ import typer
 import yaml
 from rich.console import Console
 
-from supercm_ray.cli.cluster import doctor
+from supercm_ray.cli.cluster import MinNodes, ShipCode, Strict, WaitS, doctor
 from supercm_ray.cli.logs import hide_credentials
 from supercm_ray.cli.output import keep_going
 from supercm_ray.cli.predicting import embed, predict
-from supercm_ray.config import Study, load_for_training, load_study, on_workers
+from supercm_ray.config import ClusterOptions, Study, load_for_training, load_study, on_workers
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import InterruptedStudyError, StudyError, SuperCMError, WorkersError
 from supercm_ray.execution.interruption import came, interruptible, own_process
@@ -121,6 +121,10 @@ def train(
             "training.num_epochs with it.",
         ),
     ] = None,
+    strict: Strict = False,
+    ship_code: ShipCode = False,
+    min_nodes: MinNodes = 0,
+    wait_s: WaitS = 0.0,
     dry_run: DryRun = False,
 ) -> None:
     """Train the base configuration once; the same command resumes an interrupted run."""
@@ -141,6 +145,7 @@ def train(
             executor=executor,
             callback=view,
             continue_from=continue_from,
+            cluster=ClusterOptions(strict, ship_code, min_nodes, wait_s),
         )
     if result.run_id:
         console.print(f"tracked run {result.run_id}", markup=False)
@@ -154,6 +159,10 @@ def tune(
     overrides: Overrides = None,
     results: Results = Path("results"),
     executor: ExecutorName = None,
+    strict: Strict = False,
+    ship_code: ShipCode = False,
+    min_nodes: MinNodes = 0,
+    wait_s: WaitS = 0.0,
     dry_run: DryRun = False,
 ) -> None:
     """Search the space, run the finalists and write the report; the same command resumes an interrupted study."""
@@ -167,7 +176,8 @@ def tune(
     with ProgressView(study, console) as view:
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
-        result = api.tune(study, results=results, executor=executor or "ray", callback=view)
+        cluster = ClusterOptions(strict, ship_code, min_nodes, wait_s)
+        result = api.tune(study, results=results, executor=executor or "ray", callback=view, cluster=cluster)
     for line in _ways_in(result):
         console.print(line, markup=False)
 
@@ -227,6 +237,10 @@ def scale(
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each worker a GPU.")] = False,
     results: Results = Path("results"),
+    strict: Strict = False,
+    ship_code: ShipCode = False,
+    min_nodes: MinNodes = 0,
+    wait_s: WaitS = 0.0,
     dry_run: DryRun = False,
 ) -> None:
     """Measure how training scales with workers and tuning with concurrent trials; the same command resumes.
@@ -252,7 +266,8 @@ def scale(
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
         command = without_credentials(shlex.join(["supercm-ray", *sys.argv[1:]]))
-        result = api.scale(study, results=results, callback=view, command=command)
+        cluster = ClusterOptions(strict, ship_code, min_nodes, wait_s)
+        result = api.scale(study, results=results, callback=view, command=command, cluster=cluster)
     for line in [f"report   {result.report.html}", *_tracked(result.how_to_open)]:
         console.print(line, markup=False)
     console.print(f"\n{result.report.measurements}", markup=False)

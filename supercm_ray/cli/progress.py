@@ -66,6 +66,12 @@ class ProgressView:
         self._take_in(record, metrics)
         self._show()
 
+    def on_place(self, where: str, results: str, tracking: str) -> None:
+        """Prints where runs are executed, and where their records are."""
+        lines = [("runs on", where), ("results", results), *([("tracking", tracking)] if tracking else [])]
+        for name, text in lines:
+            self._console.print(f"{name:8} {text}", markup=False, highlight=False, soft_wrap=True)
+
     def on_result(self, text: str) -> None:
         """Prints the result below the last line."""
         if self._phase:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from supercm_ray.config import Budget, Leaf, Registry, Study
 from supercm_ray.data import Dataset
+from supercm_ray.execution.place import Needs, Place
 from supercm_ray.records import Kind, Message, RunFailed, StudyFolder
 from supercm_ray.training import Job
 
@@ -77,11 +78,11 @@ class Phase:
 class Executor(Protocol):
     """Runs jobs: in the calling process, on a Ray cluster, or as a plug-in does."""
 
-    def session(self, budget: Budget) -> AbstractContextManager[None]:
-        """Holds the resources that runs need within the block, such as a connection to a cluster.
+    def session(self, needs: Needs) -> AbstractContextManager[Place]:
+        """Holds what runs need within the block, such as a connection to a cluster, and says where they run.
 
         Raises:
-            SuperCMError: if they are not available.
+            SuperCMError: if it is not available.
         """
 
     def capacity(self, budget: Budget) -> int:

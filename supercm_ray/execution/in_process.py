@@ -14,6 +14,7 @@ from supercm_ray.errors import DamagedError, InterruptedStudyError, StorageError
 from supercm_ray.execution.attempts import RETRIES, attempt, process_failed
 from supercm_ray.execution.executor import Phase, Run, RunQueue
 from supercm_ray.execution.interruption import check_interrupt
+from supercm_ray.execution.place import Needs, Place, this_process
 from supercm_ray.records import Message, RunFailed
 from supercm_ray.training import Job, train_job
 
@@ -26,14 +27,14 @@ class InProcessExecutor:
     def __init__(self) -> None:
         self._stopping = threading.Event()
 
-    def session(self, budget: Budget) -> AbstractContextManager[None]:
+    def session(self, needs: Needs) -> AbstractContextManager[Place]:
         """Checks the budget; holds no resources.
 
         Raises:
             StudyError: if the budget asks for more than this process.
         """
-        self.capacity(budget)
-        return nullcontext()
+        self.capacity(needs.budget)
+        return nullcontext(this_process())
 
     def capacity(self, budget: Budget) -> int:
         """Returns 1.

@@ -13,6 +13,7 @@ from supercm_ray.credentials import without_credentials
 from supercm_ray.data import Dataset, Splits, split_dataset
 from supercm_ray.errors import DamagedError, SuperCMError
 from supercm_ray.execution.executor import Run
+from supercm_ray.execution.place import Place
 from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
     Checkpoints,
@@ -43,6 +44,11 @@ class Callback(Protocol):
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
         """Called when a run begins, has reported the metrics of an epoch, or has ended."""
 
+    def on_place(self, where: str, results: str, tracking: str) -> None:
+        """Called with the lines that say where runs are executed, where their records lie, and where they are tracked,
+        which is empty if they are not; a callback may lack it.
+        """
+
     def on_result(self, text: str) -> None:
         """Called with the result as text, before trackers are told of it; a callback may lack it."""
 
@@ -54,6 +60,9 @@ class NullCallback:
         """No-op."""
 
     def on_run(self, record: RunRecord, metrics: dict[str, float] | None) -> None:
+        """No-op."""
+
+    def on_place(self, where: str, results: str, tracking: str) -> None:
         """No-op."""
 
     def on_result(self, text: str) -> None:
@@ -170,15 +179,20 @@ class Recorder:
             if record.status == "running":
                 self._write(replace(record.ended("interrupted", without_credentials(reason)), preempted=preempted))
 
-    def session(self, *, where: str | None = None, nodes: Sequence[SessionNode] | None = None) -> None:
-        """Notes where the study runs, for those who look from elsewhere. May be called in any thread.
+    def placed(self, place: Place, tracking_uri: str) -> None:
+        """Notes where the study runs, and tells the callback that and where its results and tracked runs are."""
+        self._note(lambda: self.folder.update_session(where=place.where, nodes=place.nodes))
+        on_place = getattr(self.callback, "on_place", None)  # which callbacks of earlier versions lack
+        if on_place is not None:
+            on_place(place.where, str(self.folder.path.resolve()), without_credentials(tracking_uri))
 
-        Args:
-            where: the place, in one line.
-            nodes: the machines there.
-        """
+    def nodes(self, nodes: Sequence[SessionNode]) -> None:
+        """Notes the machines that the study runs on, for those who look from elsewhere. May be called in any thread."""
+        self._note(lambda: self.folder.update_session(nodes=nodes))
+
+    def _note(self, write: Callable[[], None]) -> None:
         try:
-            self.folder.update_session(where=where, nodes=nodes)
+            write()
         except SuperCMError as error:  # nothing depends on it
             logger.warning("%s", error)
 

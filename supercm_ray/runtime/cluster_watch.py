@@ -1,13 +1,19 @@
-"""Watching a cluster while a study runs on it: how much room it has, and whether its head still answers."""
+"""Watching a cluster while a study runs on it: its nodes, and whether its head still answers."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
-from supercm_ray.errors import PreemptedError
+from supercm_ray.execution.interruption import preemption, request
+from supercm_ray.records import SessionNode
+from supercm_ray.runtime.nodes import Node
+
+logger = logging.getLogger(__name__)
 
 LOST_S = 25.0
 """Seconds without an answer after which a cluster's head counts as lost. Ray ends the process itself after 60."""
@@ -15,47 +21,101 @@ _INTERVAL_S = 1.0
 
 
 class ClusterWatch:
-    """Reads the room of a cluster once a second, in a thread, since a head that is lost keeps its caller waiting."""
+    """Reads the nodes of a cluster once a second, in a thread, since a head that is lost keeps its caller waiting.
 
-    def __init__(self, read_room: Callable[[], int], *, lost_s: float = LOST_S) -> None:
-        """Reads the room once, in the calling thread.
+    Nodes that come are checked before they are used. When the head is lost, the command is ended as pre-empted.
+    """
+
+    def __init__(
+        self,
+        read_nodes: Callable[[], Sequence[Node]],
+        check: Callable[[Sequence[Node]], Mapping[str, str]],
+        on_nodes: Callable[[tuple[SessionNode, ...]], None],
+        *,
+        unfit: Mapping[str, str],
+        lost_s: float = LOST_S,
+    ) -> None:
+        """Reads the nodes once, in the calling thread.
 
         Args:
-            read_room: asks the cluster how many runs it has room for.
+            read_nodes: asks the cluster for its nodes that are alive.
+            check: returns the reason for each of these nodes that is not to be used, by its id.
+            on_nodes: called with all nodes ever seen whenever one comes, goes, or has been checked.
+            unfit: the reason for each node that is known not to be fit, by its id.
             lost_s: seconds without an answer after which its head counts as lost.
         """
-        self._read_room, self._lost_s = read_room, lost_s
-        self._room, self._answered_at = read_room(), time.monotonic()
-        self._ended = threading.Event()
+        self._read_nodes, self._check, self._on_nodes, self._lost_s = read_nodes, check, on_nodes, lost_s
+        self._unfit = dict(unfit)
+        self._alive = {node.id: node for node in read_nodes()}
+        self._seen, self._checked = dict(self._alive), set(self._alive)
+        self._answered_at, self._ended = time.monotonic(), threading.Event()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Reads the room again and again within the block."""
-        thread = threading.Thread(target=self._watch, name="cluster", daemon=True)
-        thread.start()
+        """Reads the nodes again and again within the block."""
+        for work in (self._follow, self._listen):
+            threading.Thread(target=work, name="cluster", daemon=True).start()
         try:
             yield
         finally:
             self._ended.set()
 
-    def room(self) -> int:
-        """Returns the number of runs that the cluster had room for when it answered last.
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Ids of nodes that are not to be used: those that are not fit or not checked yet."""
+        return frozenset(self._unfit) | (self._alive.keys() - self._checked)
 
-        Raises:
-            PreemptedError: if its head has not answered for long.
-        """
-        silent_s = time.monotonic() - self._answered_at
-        if silent_s > self._lost_s:
-            raise PreemptedError(
-                f"the head of the Ray cluster has not answered for {silent_s:.0f} s; the runs stay open, and the same "
-                "command goes on once there is a cluster"
-            )
-        return self._room
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes that were alive when the cluster answered last, and are to be used."""
+        left_out = self.left_out
+        return [node for node in self._alive.values() if node.id not in left_out]
 
-    def _watch(self) -> None:
+    def described(self) -> tuple[SessionNode, ...]:
+        """Returns every node seen so far and what has become of it."""
+        return tuple(self._described(node) for node in self._seen.values())
+
+    def _described(self, node: Node) -> SessionNode:
+        found = SessionNode(node.name, node.address, node.cpus, node.gpus)
+        if node.id not in self._alive:
+            return replace(found, state="gone")
+        reason = self._unfit.get(node.id)
+        return found if reason is None else replace(found, state="left out", reason=reason)
+
+    def _follow(self) -> None:
         while not self._ended.wait(_INTERVAL_S):
             try:
-                self._room = self._read_room()
-                self._answered_at = time.monotonic()
+                alive = {node.id: node for node in self._read_nodes()}
             except Exception:  # noqa: S112 (of any kind: what counts is that no answer comes)
                 continue
+            self._answered_at = time.monotonic()
+            if alive.keys() != self._alive.keys():
+                self._note(alive)
+
+    def _note(self, alive: dict[str, Node]) -> None:
+        come = [node for node in alive.values() if node.id not in self._seen]
+        for node in self._alive.keys() - alive.keys():
+            logger.warning("node %s is gone", self._seen[node].name)
+        self._alive, self._seen = alive, {**self._seen, **alive}
+        if come:  # which may take as long as a node may take to answer
+            threading.Thread(target=self._take_in, args=(come,), name="newcomers", daemon=True).start()
+        self._on_nodes(self.described())
+
+    def _take_in(self, come: Sequence[Node]) -> None:
+        try:
+            self._unfit |= self._check(come)
+        except Exception as error:  # it is tried no more, and the study goes on without them
+            self._unfit |= {node.id: f"it could not be checked: {error}" for node in come}
+        self._checked |= {node.id for node in come}
+        for node in come:
+            if node.id not in self._unfit:
+                logger.warning("node %s has come and is used", node)
+        self._on_nodes(self.described())
+
+    def _listen(self) -> None:
+        """Ends the command once the head has been silent for too long."""
+        while not self._ended.wait(_INTERVAL_S):
+            silent_s = time.monotonic() - self._answered_at
+            if silent_s > self._lost_s:
+                request(preemption(f"the loss of the Ray cluster, whose head has been silent for {silent_s:.0f} s"))
+                return

@@ -47,21 +47,24 @@ class Question:
     gpus: bool = False
 
 
-def unfit_nodes(question: Question, options: ClusterOptions, say: Callable[[str], None]) -> dict[str, str]:
-    """Asks every node, and returns the reason for each one that is to be left out, by its id. Ray that this command has
+def unfit_nodes(
+    question: Question, options: ClusterOptions, say: Callable[[str], None], nodes: Sequence[Node] | None = None
+) -> dict[str, str]:
+    """Asks nodes, and returns the reason for each one that is to be left out, by its id. Ray that this command has
     started on this machine has none to ask.
 
     Args:
         question: what to ask.
         options: whether any unfit node is refused.
         say: called with a line for each node that is left out, and for each warning.
+        nodes: the nodes; by default all that are alive.
 
     Raises:
         ClusterError: if no node remains that has CPUs, or, under `strict`, if any is unfit.
     """
     if is_this_machine_alone():
         return {}
-    reports = ask_nodes(question)
+    reports = ask_nodes(question, nodes)
     unfit = {report.node.id: report.faults[0] for report in reports if report.faults}
     listed = "; ".join(f"{report.node.name}: {report.faults[0]}" for report in reports if report.faults)
     if unfit and options.strict:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -12,29 +13,63 @@ import torch
 from supercm_ray.config import Budget
 from supercm_ray.errors import StorageError, StudyError, WorkersError
 from supercm_ray.execution.executor import Phase, RunQueue
+from supercm_ray.execution.place import Needs, Place
 from supercm_ray.records import Message
 from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.cluster_watch import ClusterWatch
-from supercm_ray.runtime.placement import placed
-from supercm_ray.runtime.room import processes_that_fit
+from supercm_ray.runtime.nodes import Node, alive_nodes, where
+from supercm_ray.runtime.preflight import Question, unfit_nodes
+from supercm_ray.runtime.room import processes_that_fit, wait_for_room
+from supercm_ray.runtime.shipping import code_to_ship
 from supercm_ray.runtime.worker_group import TRIAL_RESOURCES, WorkerGroupRun, Workers, groups_that_fit
 from supercm_ray.training import Job, train_job
 
+logger = logging.getLogger(__name__)
+
 
 class RayExecutor:
-    """Trains on the Ray cluster that RAY_ADDRESS names, or on a cluster of this machine alone."""
+    """Trains on a Ray cluster (see `joining` for which), or on one of this machine alone."""
 
-    def __init__(self, *, is_in_trial: bool = False) -> None:
+    def __init__(self, *, left_out: frozenset[str] = frozenset(), is_in_trial: bool = False) -> None:
         """Creates the executor.
 
         Args:
+            left_out: ids of nodes that are not to be used, besides those that its session finds not to be fit.
             is_in_trial: whether it runs in the process of a trial, which waits for the room for its workers.
         """
-        self._stopping, self._is_in_trial = threading.Event(), is_in_trial
+        self._left_out, self._is_in_trial = left_out, is_in_trial
+        self._stopping = threading.Event()
+        self._watch: ClusterWatch | None = None
 
-    def session(self, budget: Budget) -> AbstractContextManager[None]:
-        """Connects to Ray for the duration of the block."""
-        return ray_session()
+    @classmethod
+    def in_trial(cls, left_out: frozenset[str]) -> RayExecutor:
+        """Returns an executor for the process of a trial."""
+        return cls(left_out=left_out, is_in_trial=True)
+
+    @contextmanager
+    def session(self, needs: Needs) -> Iterator[Place]:
+        """Connects to Ray for the duration of the block, checks the nodes, and waits for them as the needs say."""
+        with ray_session(code_to_ship(needs.plugins, ship_code=needs.cluster.ship_code)):
+            question = Question(needs.plugins, needs.images, needs.storage)
+
+            def check(nodes: Sequence[Node]) -> Mapping[str, str]:
+                return unfit_nodes(question, needs.cluster, logger.warning, nodes)
+
+            self._watch = watch = ClusterWatch(alive_nodes, check, needs.on_nodes, unfit=check(alive_nodes()))
+            try:
+                with watch.watching():
+                    bundle = dict(_resources(needs.budget))
+                    wait_for_room(
+                        lambda: self.capacity(needs.budget), bundle, needs.cluster, logger.warning, self.left_out
+                    )
+                    yield Place(where(self.left_out), watch.described())
+            finally:
+                self._watch = None
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Ids of nodes that are not to be used at the moment."""
+        return self._left_out | (self._watch.left_out if self._watch else frozenset())
 
     def capacity(self, budget: Budget) -> int:
         """Returns the number of trials that fit the cluster at once, within the budget.
@@ -42,8 +77,8 @@ class RayExecutor:
         Raises:
             StudyError: if not even one fits, instead of waiting for ever.
         """
-        workers = workers_of(budget)
-        room = processes_that_fit(budget) if workers is None else groups_that_fit(workers)
+        workers, nodes = workers_of(budget), self.nodes
+        room = processes_that_fit(budget, nodes) if workers is None else groups_that_fit(workers, nodes)
         return min(room, budget.max_concurrent_trials or room)
 
     def run(self, job: Job, budget: Budget) -> Generator[Message]:
@@ -52,10 +87,9 @@ class RayExecutor:
         if workers is None:
             yield from train_job(job)
             return
+        workers = replace(workers, left_out=self.left_out, wait_for_room=self._is_in_trial)
         try:
-            with WorkerGroupRun(
-                train_on_worker, job, replace(workers, wait_for_room=self._is_in_trial), name="run"
-            ) as group:
+            with WorkerGroupRun(train_on_worker, job, workers, name="run") as group:
                 yield from group
         except WorkersError as error:
             _, of_storage, reason = str(error).partition(f"{StorageError.__name__}: ")
@@ -69,33 +103,32 @@ class RayExecutor:
 
         self._stopping.clear()
         budget = phase.study.budget
-        self.capacity(budget)
+
+        def room() -> int:
+            if self._stopping.is_set():
+                raise KeyboardInterrupt
+            try:
+                return self.capacity(budget)
+            except StudyError:
+                return 0
+
         run_phase(
             phase,
             queue,
-            executor=RayExecutor(),
-            resources=placed(trial_resources(budget), frozenset()),
-            watch=ClusterWatch(lambda: self._room(budget)),
-            stopping=self._stopping,
+            make_executor=RayExecutor.in_trial,
+            resources=_resources(budget),
+            room=room,
+            left_out=lambda: self.left_out,
         )
-
-    def _room(self, budget: Budget) -> int:
-        """Returns the number of trials that fit the cluster now, which may be none."""
-        try:
-            return self.capacity(budget)
-        except StudyError:
-            return 0
 
     def stop(self) -> None:
         """Makes Tune's loop end at its next round."""
         self._stopping.set()
 
-    def __getstate__(self) -> dict[str, object]:
-        """Returns no state: a copy is that of a trial."""
-        return {}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(is_in_trial=True)  # type: ignore[misc]
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes that are used, as they were when the cluster answered last."""
+        return self._watch.nodes if self._watch else alive_nodes(self._left_out)
 
 
 def workers_of(budget: Budget) -> Workers | None:
@@ -110,7 +143,7 @@ def workers_of(budget: Budget) -> Workers | None:
     )
 
 
-def trial_resources(budget: Budget) -> dict[str, float]:
+def _resources(budget: Budget) -> dict[str, float]:
     """Returns what Tune reserves for the process of a trial, which itself asks for its workers."""
     if workers_of(budget) is not None:
         return TRIAL_RESOURCES

@@ -18,17 +18,16 @@ _CHECK_INTERVAL_S = 1.0
 _SAY_INTERVAL_S = 30.0
 
 
-def processes_that_fit(budget: Budget, left_out: Collection[str] = ()) -> int:
-    """Returns the number of single-process trials that fit the nodes of the cluster at once, if nothing else runs.
+def processes_that_fit(budget: Budget, nodes: Collection[Node]) -> int:
+    """Returns the number of single-process trials that fit these nodes at once, if nothing else runs.
 
     Args:
         budget: what each needs.
-        left_out: ids of nodes that are not used.
+        nodes: the nodes.
 
     Raises:
         StudyError: if not even one fits, instead of waiting for ever.
     """
-    nodes = alive_nodes(left_out)
     room = sum(_processes_on(node, budget) for node in nodes)
     if room < 1:
         raise StudyError(
@@ -48,14 +47,9 @@ def _processes_on(node: Node, budget: Budget) -> int:
     return min(room, by_gpu)
 
 
-def workers_that_fit(resources: dict[str, float], left_out: Collection[str] = ()) -> int:
-    """Returns the number of workers with these resources each that fit the nodes of the cluster at once, if nothing
-    else runs.
-    """
-    return sum(
-        min(_times(node.resources.get(name, 0.0), need) for name, need in resources.items())
-        for node in alive_nodes(left_out)
-    )
+def workers_that_fit(resources: dict[str, float], nodes: Collection[Node]) -> int:
+    """Returns the number of workers with these resources each that fit these nodes at once, if nothing else runs."""
+    return sum(min(_times(node.resources.get(name, 0.0), need) for name, need in resources.items()) for node in nodes)
 
 
 def arithmetic(nodes: Collection[Node]) -> str:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import gc
 import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from ray import tune
 
-from supercm_ray.errors import PreemptedError, StorageError
+from supercm_ray.errors import StorageError
 from supercm_ray.execution.executor import Executor, Phase, RunQueue
 from supercm_ray.execution.halting import HaltingQueue
 from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.records import writing
-from supercm_ray.runtime.cluster_watch import ClusterWatch
+from supercm_ray.runtime.placement import placed
 from supercm_ray.runtime.tune_callback import QueueCallback
 from supercm_ray.runtime.tune_scheduler import QueueScheduler
 from supercm_ray.runtime.tune_search import QueueSearcher
@@ -27,62 +26,59 @@ def run_phase(
     phase: Phase,
     queue: RunQueue,
     *,
-    executor: Executor,
-    resources: tune.PlacementGroupFactory,
-    watch: ClusterWatch,
-    stopping: threading.Event,
+    make_executor: Callable[[frozenset[str]], Executor],
+    resources: Mapping[str, float],
+    room: Callable[[], int],
+    left_out: Callable[[], frozenset[str]],
 ) -> None:
     """Runs the remaining runs of a queue.
 
     Args:
         phase: what all runs share; its data are stored once on each node.
         queue: hands out the runs.
-        executor: trains a run within the process of its trial.
+        make_executor: makes the executor that trains a run within the process of its trial, off some nodes.
         resources: what Tune reserves for that process.
-        watch: knows how many runs the cluster has room for.
-        stopping: an event that ends everything once it is set.
+        room: returns the number of runs that the cluster has room for; raises KeyboardInterrupt to end everything.
+        left_out: returns the ids of the nodes that are not used.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C, SIGTERM or `stopping`, with nothing of the phase left on the cluster.
+        KeyboardInterrupt: after Ctrl-C, a signal or by `room`, with nothing of the phase left on the cluster.
         StorageError: likewise, if records or checkpoints cannot be written.
-        PreemptedError: likewise, if the cluster is lost.
+        PreemptedError: likewise, if a run is lost too often or there is no room any more.
     """
     halting = HaltingQueue(queue)
-    with watch.watching():
-        is_whole = _fit(phase, halting, executor, resources, watch, stopping)
-    if not is_whole:
+    trainable = tune.with_parameters(TrialRunner, phase=_at_its_place(phase), make_executor=make_executor)
+    sized = tune.with_resources(trainable, lambda config: placed(resources, config["left_out"]))
+    if not _fit(phase, halting, sized, room, left_out):
         gc.collect()  # Tune's loop, which was left half-way, lets go of processes and resources once it is gone
         if halting.failure is not None:
             raise halting.failure
         raise KeyboardInterrupt
 
 
+def _at_its_place(phase: Phase) -> Phase:
+    """Returns a phase whose folder is named in full."""
+    return replace(phase, folder=replace(phase.folder, path=phase.folder.path.resolve()))
+
+
 def _fit(
     phase: Phase,
     queue: HaltingQueue,
-    executor: Executor,
-    resources: tune.PlacementGroupFactory,
-    watch: ClusterWatch,
-    stopping: threading.Event,
+    trainable: object,
+    room: Callable[[], int],
+    left_out: Callable[[], frozenset[str]],
 ) -> bool:
     """Runs Tune and says whether it came to its end without an interruption."""
     path = phase.folder.path.resolve()
-    shared = replace(phase, folder=replace(phase.folder, path=path))
-    trainable = tune.with_parameters(TrialRunner, phase=shared, executor=executor)
 
-    def room() -> int:
+    def checked_room() -> int:
         check_interrupt()
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        try:
-            return watch.room()
-        except PreemptedError as error:
-            queue.halt(error)
+        return room()
 
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources),
+        trainable,
         tune_config=tune.TuneConfig(
-            search_alg=QueueSearcher(queue, room),
+            search_alg=QueueSearcher(queue, checked_room, left_out),
             scheduler=QueueScheduler(queue),
             num_samples=-1,  # as many as the queue hands out, some of them again
             reuse_actors=True,
@@ -90,7 +86,7 @@ def _fit(
         run_config=tune.RunConfig(
             name=phase.name,
             storage_path=str(path / "ray"),
-            callbacks=[QueueCallback(queue, room)],
+            callbacks=[QueueCallback(queue, checked_room)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a run saves its checkpoints itself
             failure_config=tune.FailureConfig(max_failures=0),  # the queue hands a run out again
             verbose=0,

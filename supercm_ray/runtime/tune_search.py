@@ -24,16 +24,23 @@ class QueueSearcher(Searcher):
     The room is asked for again whenever a run could be handed out, so that a study grows and shrinks with its cluster.
     """
 
-    def __init__(self, queue: HaltingQueue, room: Callable[[], int], patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        queue: HaltingQueue,
+        room: Callable[[], int],
+        left_out: Callable[[], frozenset[str]],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         """Creates the searcher over a queue.
 
         Args:
             queue: the queue.
             room: returns the number of runs that the cluster has room for.
+            left_out: returns the ids of the nodes that are not used.
             patience_s: seconds without room for a single run after which everything ends, with the runs left open.
         """
         super().__init__()
-        self._queue, self._room, self._patience_s = queue, room, patience_s
+        self._queue, self._room, self._left_out, self._patience_s = queue, room, left_out, patience_s
         self._out: set[str] = set()
         self._waiting_since: float | None = None
 
@@ -47,7 +54,7 @@ class QueueSearcher(Searcher):
         if run is None:
             return None if self._out else str(Searcher.FINISHED)
         self._out.add(trial_id)
-        return {"run": run}
+        return {"run": run, "left_out": tuple(sorted(self._left_out()))}
 
     def _wait(self) -> None:
         if self._out:

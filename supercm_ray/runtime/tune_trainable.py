@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TypedDict, cast
 
 from ray import tune
@@ -17,6 +17,8 @@ class TrialConfig(TypedDict):
     """The configuration that Tune passes to a process for one trial."""
 
     run: Run
+    left_out: tuple[str, ...]
+    """Ids of nodes that the trial and its workers are not to be placed on."""
 
 
 class TrialResult(TypedDict):
@@ -36,9 +38,9 @@ def messages_of(result: Mapping[str, object] | None) -> tuple[Message, ...]:
 class TrialRunner(tune.Trainable):
     """Runs the run in its configuration: in this process, or on workers of its own."""
 
-    def setup(self, config: TrialConfig, *, phase: Phase, executor: Executor) -> None:
-        """Stores what all runs of a phase share, and the executor that trains a run."""
-        self._phase, self._executor = phase, executor
+    def setup(self, config: TrialConfig, *, phase: Phase, make_executor: Callable[[frozenset[str]], Executor]) -> None:
+        """Stores what all runs of a phase share, and what makes the executor that trains a run off some nodes."""
+        self._phase, self._make_executor = phase, make_executor
         self._begin(config)
 
     def reset_config(self, new_config: TrialConfig) -> bool:
@@ -53,6 +55,7 @@ class TrialRunner(tune.Trainable):
 
     def _begin(self, config: TrialConfig) -> None:
         self._run, self._storage_failures = config["run"], 0
+        self._executor = self._make_executor(frozenset(config["left_out"]))
         self._messages: Generator[Message] = attempt(self._executor, self._phase, self._run)
 
     def step(self) -> TrialResult:

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
@@ -25,9 +25,10 @@ from supercm_ray.records import Ordered
 from supercm_ray.runtime import channel, losses, torch_backend, worker_loop
 from supercm_ray.runtime.channel import NO_EPOCH, Channel, Item
 from supercm_ray.runtime.cluster import HIDE_GPUS
+from supercm_ray.runtime.nodes import Node, alive_nodes, is_this_machine_alone
 from supercm_ray.runtime.placement import elsewhere_than
 from supercm_ray.runtime.ray_version import check_ray_version
-from supercm_ray.runtime.room import workers_that_fit
+from supercm_ray.runtime.room import arithmetic, workers_that_fit
 
 if TYPE_CHECKING:
     from supercm_ray.runtime.train_internals.trainer import Trainer
@@ -88,18 +89,19 @@ class Workers:
         return {"CPU": self.cpus_per_worker, **({"GPU": 1.0} if self.use_gpu else {})}
 
 
-def groups_that_fit(workers: Workers) -> int:
-    """Returns how many runs with this many workers fit the cluster at once, at least one.
+def groups_that_fit(workers: Workers, nodes: Collection[Node]) -> int:
+    """Returns how many runs with this many workers fit these nodes at once, at least one.
 
     Raises:
         StudyError: if not even the minimum number of workers fits, instead of waiting for ever.
     """
-    room = workers_that_fit(workers.resources)
+    room = workers_that_fit(workers.resources, nodes)
     if room < workers.min_workers:
         wanted = " and ".join(f"{amount:g} {name}" for name, amount in workers.resources.items())
         raise StudyError(
-            f"{workers.min_workers} workers must fit the cluster at once, got room for {room} with {wanted} each; "
-            "ask for fewer workers, or for less for each, or add nodes"
+            f"{workers.min_workers} workers must fit the cluster at once, got room for {room} with {wanted} each on "
+            f"{arithmetic(nodes)}; ask for fewer workers, or for less for each, add nodes, or wait for them with "
+            "--wait SECONDS"
         )
     return max(1, room // workers.max_workers)
 
@@ -159,7 +161,7 @@ class WorkerGroupRun(Generic[A, M]):
 
     def _run(self) -> Iterator[M]:
         if not self._workers.wait_for_room:
-            groups_that_fit(self._workers)
+            groups_that_fit(self._workers, alive_nodes(self._workers.left_out))
         last_epoch = NO_EPOCH
         try:
             trainer, channel = self._start()
@@ -180,7 +182,7 @@ class WorkerGroupRun(Generic[A, M]):
             ray.cloudpickle.register_pickle_by_value(module)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._channel = carrier = ray.remote(num_cpus=0, scheduling_strategy=here)(Channel).remote()
-        local = _on_loopback()
+        local = is_this_machine_alone()  # then workers connect over loopback too
         self._files_of_ray = tempfile.mkdtemp(prefix="supercm-workers-")
         self._trainer = trainer = Trainer(
             worker_loop.run_loop,
@@ -321,13 +323,6 @@ def _remove_placement_groups(name: str) -> None:
     for key, group in placement_group_table().items():
         if group["name"].startswith(f"{name}/") and group["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(key))))
-
-
-def _on_loopback() -> bool:
-    """Returns whether Ray was started by this command and listens on loopback alone, so that workers connect over
-    loopback too.
-    """
-    return all(node["NodeManagerAddress"].startswith("127.") for node in ray.nodes() if node["Alive"])
 
 
 def _last_line(text: str) -> str:

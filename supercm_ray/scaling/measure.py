@@ -18,7 +18,7 @@ from supercm_ray.scaling.repetition import Repetition, repetition_key
 from supercm_ray.scaling.room import that_fits
 from supercm_ray.scaling.search_result import tuning_run
 from supercm_ray.scaling.timing import TimingJob
-from supercm_ray.scaling.workers import Group, search, time_workers, train_towards
+from supercm_ray.scaling.workers import Group, RayExecutor, search, time_workers, train_towards
 
 
 @dataclass(frozen=True)
@@ -38,38 +38,39 @@ class ScalingRun:
         self._reconcile()
         return bool(remaining(self._study, self.scaling, self.file.content))
 
-    def run(self) -> None:
-        """Makes the remaining measurements.
+    def run(self, executor: RayExecutor) -> None:
+        """Makes the remaining measurements on an executor.
 
         Raises:
             StudyError: for a number of workers or concurrent trials that does not fit the cluster, unless these are to
                 be skipped.
             WorkersError: if the workers failed again and again.
         """
-        left = that_fits(remaining(self._study, self.scaling, self.file.content), self._study, self.scaling, self.file)
+        left = remaining(self._study, self.scaling, self.file.content)
+        left = that_fits(left, executor, self._study, self.scaling, self.file)
         done = self.file.content
         self._phase("repetitions", done.repetitions, [repetition_key(*one) for one in left.repetitions])
         for num_workers, repetition in left.repetitions:
-            self._repetition(num_workers, repetition)
+            self._repetition(executor, num_workers, repetition)
         self._phase("runs to target", done.targets, [target_key(*one) for one in left.targets])
         for num_workers, seed in left.targets:
-            self._target(num_workers, seed)
+            self._target(executor, num_workers, seed)
         self._phase("searches", done.tuning, [search_key(*one) for one in left.searches])
         for setting, repetition in left.searches:
-            self._search(setting, repetition)
+            self._search(executor, setting, repetition)
 
     def _phase(self, name: str, done: Iterable[Measurement], left: Sequence[str]) -> None:
         if left:
             keys = [*(one.key for one in done), *left]
             self.recorder.phase(name, len(keys), [self.recorder.folder.run(key).record() for key in keys])
 
-    def _repetition(self, num_workers: int, repetition: int) -> None:
+    def _repetition(self, executor: RayExecutor, num_workers: int, repetition: int) -> None:
         key, seed = repetition_key(num_workers, repetition), self._study.base.seed + repetition
         overrides = self._overrides(seed, num_workers)
         run = Run(key, "scale", overrides, {"num_workers": num_workers, "repetition": repetition})
         job = self._timing_job(self.recorder.begin(run))
         started_ms = now_ms()
-        startup_s, timings = time_workers(job, self._group(num_workers))
+        startup_s, timings = time_workers(job, self._group(executor, num_workers))
         measured = Repetition.of(
             timings,
             num_workers=num_workers,
@@ -87,14 +88,15 @@ class ScalingRun:
         dataset = standardised(self.recorder.dataset, splits, config.data)
         return TimingJob(config, dataset, splits, self.scaling.warmup_steps, self.scaling.num_steps)
 
-    def _target(self, num_workers: int, seed: int) -> None:
+    def _target(self, executor: RayExecutor, num_workers: int, seed: int) -> None:
         key, target = target_key(num_workers, seed), self.scaling.target_accuracy
         assert target is not None
         overrides = self._overrides(seed, num_workers)
         run = self.recorder.begin(Run(key, "scale", overrides, {"num_workers": num_workers}))
         config = self._study.base.replace(overrides)
         job = job_of(self.recorder.folder, run, config, self.recorder.dataset, evaluate_test=False)
-        result = train_towards(job, target, self._group(num_workers), lambda epoch: self.recorder.take(key, epoch))
+        group = self._group(executor, num_workers)
+        result = train_towards(job, target, group, lambda epoch: self.recorder.take(key, epoch))
         training = config.training
         batch = training.labeled_batch_size + training.unlabeled_batch_size
         measured = TargetRun(
@@ -108,7 +110,7 @@ class ScalingRun:
         self._end(measured)
         CheckpointStore(job.storage).clear()
 
-    def _search(self, setting: SearchSetting, repetition: int) -> None:
+    def _search(self, executor: RayExecutor, setting: SearchSetting, repetition: int) -> None:
         (trials_at_once, gpu_fraction), key, study = setting, search_key(setting, repetition), self._study
         labels: dict[str, Leaf] = {
             "trials_at_once": trials_at_once,
@@ -120,7 +122,7 @@ class ScalingRun:
         budget = study.budget.model_copy(update=changes)
         sampler = study.sampler.model_copy(update={"seed": study.sampler.seed + repetition})
         searched = study.model_copy(update={"budget": budget, "sampler": sampler})
-        folder = search(searched, self.recorder.dataset, self.recorder.folder.run(key).path / "study")
+        folder = search(executor, searched, self.recorder.dataset, self.recorder.folder.run(key).path / "study")
         measured = tuning_run(searched, folder, setting, repetition)
         self.file.add(measured)
         self._end(measured)
@@ -128,8 +130,9 @@ class ScalingRun:
     def _overrides(self, seed: int, num_workers: int) -> dict[str, Leaf]:
         return {"seed": seed, **self.scaling.batch_sizes(self._study, num_workers)}
 
-    def _group(self, num_workers: int) -> Group:
-        return Group(num_workers, self._study.budget, spread=self.scaling.placement == "spread")
+    def _group(self, executor: RayExecutor, num_workers: int) -> Group:
+        spread = self.scaling.placement == "spread"
+        return Group(num_workers, self._study.budget, spread=spread, left_out=executor.left_out)
 
     def _reconcile(self) -> None:
         """Closes the records of measurements that the file has."""

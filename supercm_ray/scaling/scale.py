@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from supercm_ray.config import Study, scaling_of
+from supercm_ray.config import ClusterOptions, Study, scaling_of
 from supercm_ray.execution.lifecycle import closing_on_error, driving
+from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import StudyFolder, write_study
 from supercm_ray.scaling.analysis import analyse
@@ -16,7 +17,7 @@ from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance
 from supercm_ray.scaling.measurements_file import MeasurementsFile
 from supercm_ray.scaling.plan import identity
 from supercm_ray.scaling.report import ScalingReport, build_scaling_report
-from supercm_ray.scaling.workers import ray_session
+from supercm_ray.scaling.workers import cluster_session
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker, provenance
 from supercm_ray.training.preflight import load_checked
 
@@ -49,6 +50,7 @@ def scale(
     callback: Callback | None = None,
     plots: bool = True,
     command: str = "",
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> ScaleResult:
     """Makes the measurements that a study's scaling section asks for and that are missing, and reports (see
     `supercm_ray.scale`, which checks the study).
@@ -59,6 +61,7 @@ def scale(
         callback: called with the progress.
         plots: whether to draw the report's plots.
         command: the command line, for the record.
+        cluster: what is asked of a cluster.
 
     Raises:
         StudyError: for anything wrong with the study or the section, or if the cluster is too small.
@@ -79,8 +82,10 @@ def scale(
                 file = MeasurementsFile(folder.path / FILE_NAME, scaling, _provenance(study, command))
                 run = ScalingRun(scaling, recorder, file)
                 if run.has_work():
-                    with ray_session(), closing_on_error(recorder, tracker.close_study):
-                        run.run()
+                    needs = Needs.of(study, dataset, folder, cluster, recorder.nodes)
+                    with cluster_session(needs) as (executor, place), closing_on_error(recorder, tracker.close_study):
+                        recorder.placed(place, tracker.uri)
+                        run.run(executor)
                 report = build_scaling_report(file.path, plots=plots)
                 recorder.show(report.text)
                 _log(tracker, report, file.content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,9 +14,9 @@ from supercm_ray.config import Budget, Study
 from supercm_ray.data import Dataset
 from supercm_ray.errors import DivergedError, StudyError
 from supercm_ray.execution.phases import run_search
+from supercm_ray.execution.place import Needs, Place
 from supercm_ray.execution.recorder import NullCallback, Recorder
 from supercm_ray.records import EpochMetrics, Ordered, StepTimings, StudyFolder, TimingMessage
-from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.ray_executor import RayExecutor, take_device, train_on_worker
 from supercm_ray.runtime.room import workers_that_fit
 from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers
@@ -28,8 +28,9 @@ M = TypeVar("M", bound=Ordered)
 
 __all__ = [
     "Group",
+    "RayExecutor",
     "TargetResult",
-    "ray_session",
+    "cluster_session",
     "room_for_trials",
     "room_for_workers",
     "search",
@@ -46,11 +47,13 @@ class Group:
         num_workers: number of workers.
         budget: CPUs and GPUs of each.
         spread: whether to place them on as many nodes as possible, instead of as few.
+        left_out: ids of nodes that are not used.
     """
 
     num_workers: int
     budget: Budget
     spread: bool
+    left_out: frozenset[str] = frozenset()
 
     @property
     def workers(self) -> Workers:
@@ -60,6 +63,7 @@ class Group:
             use_gpu=self.budget.gpus_per_worker > 0,
             cpus_per_worker=self.budget.cpus_per_worker,
             placement="SPREAD" if self.spread else "PACK",
+            left_out=self.left_out,
         )
 
 
@@ -78,15 +82,23 @@ class TargetResult:
     num_epochs: int
 
 
-def room_for_workers(budget: Budget) -> int:
+@contextmanager
+def cluster_session(needs: Needs) -> Iterator[tuple[RayExecutor, Place]]:
+    """Connects to the cluster within the block, and returns its executor and the place."""
+    executor = RayExecutor()
+    with executor.session(needs) as place:
+        yield executor, place
+
+
+def room_for_workers(executor: RayExecutor, budget: Budget) -> int:
     """Returns how many workers fit the cluster at once, if nothing else runs."""
-    return workers_that_fit(Group(1, budget, spread=False).workers.resources)
+    return workers_that_fit(Group(1, budget, spread=False).workers.resources, executor.nodes)
 
 
-def room_for_trials(budget: Budget, gpus_per_trial: float) -> int:
+def room_for_trials(executor: RayExecutor, budget: Budget, gpus_per_trial: float) -> int:
     """Returns how many trials with this many GPUs each fit the cluster at once."""
     try:
-        return RayExecutor().capacity(
+        return executor.capacity(
             budget.model_copy(update={"max_concurrent_trials": None, "gpus_per_worker": gpus_per_trial})
         )
     except StudyError:  # not even one does
@@ -140,17 +152,18 @@ def train_towards(job: Job, target: float, group: Group, note: Callable[[EpochMe
     return TargetResult(False, seconds, num_epochs)
 
 
-def search(study: Study, dataset: Dataset, path: Path) -> StudyFolder:
+def search(executor: RayExecutor, study: Study, dataset: Dataset, path: Path) -> StudyFolder:
     """Searches a study from the beginning, without finalists, and returns the folder of its records.
 
     Args:
+        executor: what runs the trials.
         study: the study, whose `budget.max_concurrent_trials` is the number of concurrent trials.
         dataset: its data set.
         path: a folder for its records; what an interrupted search has left there is deleted.
     """
     shutil.rmtree(path, ignore_errors=True)
     folder = StudyFolder.open(path.parent, path.name, study.identity())
-    run_search(Recorder(study, folder, dataset, NullCallback(), lambda key: None), RayExecutor())
+    run_search(Recorder(study, folder, dataset, NullCallback(), lambda key: None), executor)
     return folder
 
 

@@ -21,6 +21,7 @@ from supercm_ray.config import Config, Leaf, Study
 from supercm_ray.data import load_dataset
 from supercm_ray.execution.attempts import job_of
 from supercm_ray.execution.executor import Executor, Phase, Run
+from supercm_ray.execution.place import Needs
 from supercm_ray.execution.recorder import NullCallback, Recorder
 from supercm_ray.records import EpochMetrics, Message, Predictions, RunFailed, StudyFolder
 
@@ -105,7 +106,8 @@ class ExecutorContract:
         run = recorder.begin(Run("train/tiny", "train"))
         job = job_of(recorder.folder, run, recorder.study.base, recorder.dataset, evaluate_test=True)
         budget = recorder.study.budget
-        with executor.session(budget):
+        with executor.session(Needs(budget)) as place:
+            assert place.where
             with closing(executor.run(job, budget)) as messages:
                 first = list(islice(messages, 1))
             again = list(executor.run(job, budget))
@@ -120,7 +122,7 @@ class ExecutorContract:
         runs = [Run("a/whole", "trial"), Run("a/stopped", "trial"), Run("a/diverges", "trial", diverging)]
         runs.append(Run("a/seed", "trial", {"seed": 1}))
         queue = ListQueue(recorder, runs, stop_at={"a/stopped": 1})
-        with executor.session(recorder.study.budget):
+        with executor.session(Needs(recorder.study.budget)):
             assert executor.capacity(recorder.study.budget) >= 1
             executor.run_all(self.phase(recorder), queue)
         assert Counter(key for key, _ in queue.ends) == Counter(["a/whole", "a/stopped", "a/diverges", "a/seed"])
@@ -137,7 +139,7 @@ class ExecutorContract:
         """After `stop`, as after Ctrl-C, interrupted runs are left open, and what they held is free for others."""
         queue = ListQueue(recorder, [Run("a/one", "trial"), Run("a/two", "trial")])
         queue.on_take = lambda message: executor.stop()
-        with executor.session(recorder.study.budget):
+        with executor.session(Needs(recorder.study.budget)):
             with pytest.raises(KeyboardInterrupt):
                 executor.run_all(self.phase(recorder), queue)
             assert len(queue.ends) < 2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from supercm_ray.config import Config, Study
+from supercm_ray.config import ClusterOptions, Config, Study
 from supercm_ray.data import Dataset
 from supercm_ray.errors import StudyError, SuperCMError, TrackingError
 from supercm_ray.execution.executor import Executor
@@ -27,6 +27,7 @@ from supercm_ray.execution.phases import (
     run_finalists,
     run_search,
 )
+from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import CheckpointStore, StudyFolder, write_study
 from supercm_ray.search import Row, StudyView, load_plan, save_plan
@@ -72,7 +73,13 @@ class TuneResult:
 
 
 def tune(
-    study: Study, executor: Executor, *, results: Path, callback: Callback | None = None, plots: bool = True
+    study: Study,
+    executor: Executor,
+    *,
+    results: Path,
+    callback: Callback | None = None,
+    plots: bool = True,
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> TuneResult:
     """Searches a study's space, runs the finalists, and reports (see `supercm_ray.tune`, which checks the study)."""
     dataset = load_checked(study, all_seeds=True)
@@ -93,7 +100,9 @@ def tune(
                     if load_plan(folder) is None:
                         save_plan(folder, view.planned)
                 else:
-                    with executor.session(study.budget), closing_on_error(recorder, tracker.close_study):
+                    needs = Needs.of(study, dataset, folder, cluster, recorder.nodes)
+                    with executor.session(needs) as place, closing_on_error(recorder, tracker.close_study):
+                        recorder.placed(place, tracker.uri)
                         run_search(recorder, executor)
                         run_finalists(recorder, executor)
                 made = build_report(study, folder, plots=plots)

@@ -8,13 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from supercm_ray.config import Config, Study, on_workers
+from supercm_ray.config import ClusterOptions, Config, Study, on_workers
 from supercm_ray.errors import InterruptedStudyError, StorageError
 from supercm_ray.execution.attempts import job_of
 from supercm_ray.execution.executor import Executor, Run
 from supercm_ray.execution.interruption import check_interrupt
 from supercm_ray.execution.lifecycle import closing_on_error, driving
 from supercm_ray.execution.phases import describe_data
+from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import LAST, RunFailed, RunRecord, Status, StudyFolder, write_study
 from supercm_ray.tracking import background, make_tracker
@@ -55,6 +56,7 @@ def train(
     evaluate_test: bool = False,
     callback: Callback | None = None,
     continue_from: str | Path | None = None,
+    cluster: ClusterOptions = DEFAULT_CLUSTER,
 ) -> TrainResult:
     """Runs a base configuration once (see `supercm_ray.train`, which checks the study)."""
     before = None if continue_from is None else Continuation(find_run(continue_from, results, begun_anew=True))
@@ -75,7 +77,8 @@ def train(
             if before is not None:
                 before.write_checkpoints(folder.storage(key, study.base.training.storage_path), study.base)
             run = Run(key, "train", labels={} if before is None else before.labels)
-            record = _train_once(recorder, executor, run, evaluate_test)
+            session = _Session(executor, Needs.of(study, dataset, folder, cluster, recorder.nodes), tracker.uri)
+            record = _train_once(recorder, session, run, evaluate_test)
             checkpoint = f"{folder.storage(key, study.base.training.storage_path)}/{LAST}"
             metrics = {**folder.run(key).history()[-1], **record.summary}
             recorder.show(_text(metrics, checkpoint))
@@ -101,7 +104,16 @@ def placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use
     return on_workers(study, num_workers, use_gpu)
 
 
-def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test: bool) -> RunRecord:
+@dataclass(frozen=True)
+class _Session:
+    """What a run is executed by, and what it needs there."""
+
+    executor: Executor
+    needs: Needs
+    tracking_uri: str
+
+
+def _train_once(recorder: Recorder, session: _Session, run: Run, evaluate_test: bool) -> RunRecord:
     study, place = recorder.study, recorder.folder.run(run.key)
     former = place.record()
     recorder.phase("train", 1, [former])
@@ -112,7 +124,7 @@ def _train_once(recorder: Recorder, executor: Executor, run: Run, evaluate_test:
     with closing_on_error(recorder, _no_study):
         run = replace(run, splits=recorder.splits(run).serialize()) if finished else recorder.begin(run)
         try:
-            _run(recorder, executor, run, evaluate_test and not (former and former.summary))
+            _run(recorder, session, run, evaluate_test and not (former and former.summary))
         except (KeyboardInterrupt, InterruptedStudyError, StorageError):  # nothing is wrong with the run
             raise
         except BaseException as error:
@@ -130,11 +142,13 @@ def _no_study(status: Status) -> None:
     """No-op: a single run has no parent in a tracker."""
 
 
-def _run(recorder: Recorder, executor: Executor, run: Run, evaluate_test: bool) -> None:
+def _run(recorder: Recorder, session: _Session, run: Run, evaluate_test: bool) -> None:
     study = recorder.study
     job = job_of(recorder.folder, run, study.base, recorder.dataset, evaluate_test=evaluate_test)
     job = replace(job, best_by=(study.primary.metric, study.primary.direction))
-    with executor.session(study.budget), closing(executor.run(job, study.budget)) as messages:
-        for message in messages:
-            check_interrupt()
-            recorder.take(run.key, message)
+    with session.executor.session(session.needs) as place:
+        recorder.placed(place, session.tracking_uri)
+        with closing(session.executor.run(job, study.budget)) as messages:
+            for message in messages:
+                check_interrupt()
+                recorder.take(run.key, message)

@@ -15,6 +15,7 @@ from supercm_ray.data import Splits, load_dataset
 from supercm_ray.errors import CheckpointError, DivergedError, StorageError, SuperCMError, WorkersError
 from supercm_ray.execution.attempts import PROCESS_FAILED, RETRIES, attempt
 from supercm_ray.execution.executor import Phase, Run, RunQueue
+from supercm_ray.execution.place import Needs, Place
 from supercm_ray.records import LAST, REFUSED, EpochMetrics, Message, RunFailed, StudyFolder
 from supercm_ray.runtime.tune_trainable import TrialRunner
 from supercm_ray.testing.executor import tiny_study
@@ -30,8 +31,8 @@ class Scripted:
     def __init__(self, *errors: Exception, epochs: int = 0) -> None:
         self._errors, self._epochs = list(errors), epochs
 
-    def session(self, budget: Budget) -> AbstractContextManager[None]:
-        return nullcontext()
+    def session(self, needs: Needs) -> AbstractContextManager[Place]:
+        return nullcontext(Place("nowhere"))
 
     def capacity(self, budget: Budget) -> int:
         return 1
@@ -105,7 +106,8 @@ def test_a_checkpoint_error_after_an_epoch_ends_the_run(phase: Phase, checkpoint
 
 def test_tune_gets_the_reason_as_the_last_step(phase: Phase) -> None:
     runner = TrialRunner.__new__(TrialRunner)
-    runner.setup({"run": RUN}, phase=phase, executor=Scripted(DivergedError("the loss is nan"), epochs=1))
+    scripted = Scripted(DivergedError("the loss is nan"), epochs=1)
+    runner.setup({"run": RUN, "left_out": ()}, phase=phase, make_executor=lambda left_out: scripted)
     first, last = runner.step(), runner.step()
     assert not first["done"]
     assert [message.epoch for message in first["messages"]] == [1]
@@ -114,6 +116,6 @@ def test_tune_gets_the_reason_as_the_last_step(phase: Phase) -> None:
 
 def test_tune_is_told_of_a_storage_that_fails_again_and_again(phase: Phase) -> None:
     runner = TrialRunner.__new__(TrialRunner)
-    errors = [StorageError("timed out") for _ in range(1 + RETRIES)]
-    runner.setup({"run": RUN}, phase=phase, executor=Scripted(*errors))
+    scripted = Scripted(*(StorageError("timed out") for _ in range(1 + RETRIES)))
+    runner.setup({"run": RUN, "left_out": ()}, phase=phase, make_executor=lambda left_out: scripted)
     assert runner.step() == {"messages": (), "done": True, "storage_failure": "timed out"}

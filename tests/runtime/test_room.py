@@ -36,24 +36,24 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
 
 def test_room_is_counted_by_node(cluster: list[dict[str, object]]) -> None:
     cluster += [node("a", 1), node("b", 3), node("c", 5), node("d", 8, alive=False)]
-    assert processes_that_fit(Budget(cpus_per_worker=2)) == 1 + 2
-    assert processes_that_fit(Budget(cpus_per_worker=2), left_out={"id-c"}) == 1
-    assert workers_that_fit({"CPU": 2.0}) == 3
-    assert workers_that_fit({"CPU": 2.0}, left_out={"id-c"}) == 1
+    assert processes_that_fit(Budget(cpus_per_worker=2), alive_nodes()) == 1 + 2
+    assert processes_that_fit(Budget(cpus_per_worker=2), alive_nodes({"id-c"})) == 1
+    assert workers_that_fit({"CPU": 2.0}, alive_nodes()) == 3
+    assert workers_that_fit({"CPU": 2.0}, alive_nodes({"id-c"})) == 1
 
 
 def test_what_fits_no_node_is_refused(cluster: list[dict[str, object]]) -> None:
     cluster += [node("c", 1), node("a", 1), node("b", 1)]
     with pytest.raises(StudyError, match=r"2 CPU and 0 GPU a trial, and 3 nodes: a 1 CPU, b 1 CPU, c 1 CPU; the larg"):
-        processes_that_fit(Budget(cpus_per_worker=2))
+        processes_that_fit(Budget(cpus_per_worker=2), alive_nodes())
 
 
 def test_a_cluster_without_nodes_is_refused(cluster: list[dict[str, object]]) -> None:
     cluster += [node("head", 0)]
     with pytest.raises(StudyError, match=r"1 node: head 0 CPU.*--wait"):
-        processes_that_fit(Budget())
+        processes_that_fit(Budget(), alive_nodes())
     with pytest.raises(StudyError, match="and no node"):
-        processes_that_fit(Budget(), left_out={"id-head"})
+        processes_that_fit(Budget(), alive_nodes({"id-head"}))
 
 
 @pytest.mark.parametrize(
@@ -63,15 +63,15 @@ def test_a_cluster_without_nodes_is_refused(cluster: list[dict[str, object]]) ->
 def test_a_share_of_a_gpu_is_of_one_gpu(cluster: list[dict[str, object]], share: float, count: int) -> None:
     cluster += [node("a", 16, 1), node("b", 16, 1), node("c", 16)]
     if count:
-        assert processes_that_fit(Budget(gpus_per_worker=share)) == count
+        assert processes_that_fit(Budget(gpus_per_worker=share), alive_nodes()) == count
     else:
         with pytest.raises(StudyError, match=r"a 16 CPU, 1 GPU"):
-            processes_that_fit(Budget(gpus_per_worker=share))
+            processes_that_fit(Budget(gpus_per_worker=share), alive_nodes())
 
 
 def test_cpus_limit_shares_of_gpus(cluster: list[dict[str, object]]) -> None:
     cluster += [node("a", 3, 1), node("b", 1, 4)]
-    assert processes_that_fit(Budget(gpus_per_worker=0.25)) == 3 + 1
+    assert processes_that_fit(Budget(gpus_per_worker=0.25), alive_nodes()) == 3 + 1
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_nodes_are_waited_for(
 
     monkeypatch.setattr(room, "_SAY_INTERVAL_S", 0.001)
     options = ClusterOptions(min_nodes=2, wait_s=60)
-    wait_for_room(lambda: processes_that_fit(Budget()), {"CPU": 1.0}, options, say)
+    wait_for_room(lambda: processes_that_fit(Budget(), alive_nodes()), {"CPU": 1.0}, options, say)
     assert len(said) == 2
     assert "got 0 of 1 node: head 0 CPU" in said[0]
     assert "got 1 of 2 nodes: a 1 CPU, head 0 CPU" in said[1]
@@ -108,7 +108,9 @@ def test_waiting_has_an_end(cluster: list[dict[str, object]], autoscaler: list[l
         wait_for_room(lambda: 1, {"CPU": 1.0}, ClusterOptions(min_nodes=2, wait_s=0.05), print)
     with pytest.raises(StudyError, match="a trial must fit one node"):
         budget = Budget(cpus_per_worker=2)
-        wait_for_room(lambda: processes_that_fit(budget), {"CPU": 2.0}, ClusterOptions(wait_s=0.05), print)
+        wait_for_room(
+            lambda: processes_that_fit(budget, alive_nodes()), {"CPU": 2.0}, ClusterOptions(wait_s=0.05), print
+        )
     assert autoscaler[-1] == []
 
 
