@@ -21,10 +21,9 @@ STUDY = {
         "training": {"num_epochs": 3, "steps_per_epoch": 3, "learning_rate": 1e-2, "device": "cpu"},
     },
     "space": {"algorithm.clustering_weight": {"type": "float", "low": 0.1, "high": 10, "log": True}},
-    "budget": {"num_trials": 6},
+    "budget": {"num_trials": 5},
     "sampler": {"name": "random", "seed": 1},
     "scheduler": {"name": "none"},
-    "baseline": {"algorithm.clustering_weight": 0.0},
     "num_seeds": 1,
 }
 DESK = "desk"
@@ -187,7 +186,7 @@ class Bench:
 def works(host: Host) -> bool:
     """Returns whether a process of Ray on a host has something to do."""
     found = host.exec("pgrep", "-af", "ray::", check=False).output.splitlines()
-    return any(not line.endswith(("ray::IDLE", "Agent")) and "pgrep" not in line for line in found)
+    return any(not line.endswith(("::IDLE", "::look", "Agent")) and "pgrep" not in line for line in found)
 
 
 def _runs(name: str, host: Host) -> bool:

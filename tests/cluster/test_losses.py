@@ -12,7 +12,7 @@ from .hosts import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 LONGER = {**STUDY["base"], "training": {**STUDY["base"]["training"], "num_epochs": 60}}
-IN_PAIRS = {"num_trials": 6, "num_workers": 2}
+IN_PAIRS = {"num_trials": 4, "num_workers": 2}
 
 
 def test_crashed_host_costs_no_trial(bench: Bench) -> None:

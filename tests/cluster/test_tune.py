@@ -18,7 +18,7 @@ def test_tune_from_head_on_shared_folder(bench: Bench) -> None:
     bench.wait_for_work(process, *bench.nodes)
     assert process.wait() == 0, process.output
     bench.check_study()
-    assert re.search(r"Ray 2\.\d+.* at 10\.77\.0\.12:6379: 3 nodes, 3 CPU", process.output)
+    assert re.search(r"Ray 2\.\d+ at 10\.77\.0\.12: 3 nodes, 3 CPU", process.output)
 
 
 def test_results_that_only_driver_sees(bench: Bench) -> None:
@@ -50,7 +50,7 @@ def test_second_driver_names_first_host(bench: Bench) -> None:
 
 def test_node_that_comes_is_used(bench: Bench) -> None:
     (late,) = bench.hosts.up("late")
-    bench.new_study(base=LONGER, budget={"num_trials": 12})
+    bench.new_study(base=LONGER, budget={"num_trials": 10})
     process = bench.start_tune()
     bench.wait_for_trials(process, 1)
     late.start_ray_node(bench.head)
