@@ -72,7 +72,7 @@ run_ray() {  # TOWARDS OPTION...: the task of a step: Ray on this node, with wha
   unset "${!MLFLOW_@}" PGPASSWORD
   address=$(address_towards "$1")
   mkdir -m 700 "$RAY_TMPDIR" || return
-  ray start --node-ip-address="$address" "${@:2}" --num-cpus="${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}" \
+  ray start --node-ip-address="$address" "${@:2}" --num-cpus="$SLURM_CPUS_ON_NODE" \
     --num-gpus="${SLURM_GPUS_ON_NODE:-${gpus:-0}}" --node-manager-port=$((PORTS + 1)) \
     --object-manager-port=$((PORTS + 2)) --runtime-env-agent-port=$((PORTS + 3)) \
     --dashboard-agent-listen-port=$((PORTS + 4)) --dashboard-agent-grpc-port=$((PORTS + 5)) \
