@@ -153,7 +153,7 @@ class Bench:
             assert process.is_running, f"ended with {process.popen.returncode} before {what}: {process.output}"
             return (self.folder / "study.json").exists() and bool(check(self.records))
 
-        wait_until(has_come, what)
+        wait_until(has_come, what, pause_s=1)
 
     def wait_for_work(self, process: Process, *hosts: Host) -> None:
         """Waits until each of these hosts has trained for a study that a process runs."""
