@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         tune,
     )
     from supercm_ray.config import ScalingConfig, load_study
+    from supercm_ray.watching.verbs import cancel, logs, status
 
 __all__ = [
     "ClusterOptions",
@@ -44,18 +45,23 @@ __all__ = [
     "ScalingConfig",
     "TrainResult",
     "TuneResult",
+    "cancel",
     "compare",
     "doctor",
     "embed",
     "load_model",
     "load_study",
+    "logs",
     "predict",
     "report",
     "scale",
+    "status",
     "sync",
     "train",
     "tune",
 ]
+
+_LIGHT = ("cancel", "logs", "status")  # which need nothing of `api`
 
 
 def __getattr__(name: str) -> object:
@@ -66,5 +72,6 @@ def __getattr__(name: str) -> object:
     if name in __all__:
         import importlib
 
-        return getattr(importlib.import_module("supercm_ray.api"), name)
+        place = "watching.verbs" if name in _LIGHT else "api"
+        return getattr(importlib.import_module(f"supercm_ray.{place}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

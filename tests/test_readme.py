@@ -35,6 +35,8 @@ WITHOUT = {
     "compare": "a study to compare is",
     "predict": "a run or study must be a folder, or the name of one in results",
     "sync": "a study",
+    "logs": "a study to look at must be a folder, or the name of one in results",
+    "cancel": "a study to cancel must be a folder, or the name of one in results",
     "embed": "got 'photos', which does not exist",
 }
 """Commands that end here for want of a study or a file, and what they say."""
@@ -58,9 +60,9 @@ def test_each_command_is_understood(words: list[str], tmp_path: Path) -> None:
     if "photos.yaml" in words:
         make_photos(tmp_path)
     done = supercm_ray(tmp_path, *words[1:], *extra)
-    if words[1] in WITHOUT:
+    if words[1] in WITHOUT or words[1:] == ["status", "digits"]:
         assert done.returncode == 2
-        assert WITHOUT[words[1]] in done.stderr
+        assert WITHOUT.get(words[1], "a study") in done.stderr
     else:
         assert done.returncode == 0, done.stderr
         assert done.stdout
@@ -78,6 +80,9 @@ def test_the_verbs_are_all_shown() -> None:
         "predict",
         "embed",
         "sync",
+        "status",
+        "logs",
+        "cancel",
         "schema",
     }
 

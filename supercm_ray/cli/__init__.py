@@ -1,5 +1,5 @@
 """The command line."""
 
-from supercm_ray.cli.app import main
+from supercm_ray.cli.entry import main
 
 __all__ = ["main"]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,13 +14,11 @@ import yaml
 from rich.console import Console
 
 from supercm_ray.cli.cluster import MinNodes, ShipCode, Strict, WaitS, doctor
-from supercm_ray.cli.logs import hide_credentials
-from supercm_ray.cli.output import keep_going
 from supercm_ray.cli.predicting import embed, predict
+from supercm_ray.cli.watching import cancel, logs, status
 from supercm_ray.config import ClusterOptions, Study, load_for_training, load_study, on_workers
 from supercm_ray.credentials import without_credentials
-from supercm_ray.errors import InterruptedStudyError, StudyError, SuperCMError, WorkersError
-from supercm_ray.execution.interruption import came, interruptible, own_process
+from supercm_ray.errors import StudyError
 
 if TYPE_CHECKING:
     from supercm_ray.api import TuneResult
@@ -290,45 +286,8 @@ def compare(
     console.print(api.compare(first, second, results=results), markup=False)
 
 
-app.command()(predict)
-app.command()(embed)
-app.command()(doctor)
-
-
-def main() -> None:
-    """Runs the command line; an error of this package is shown as one message, without a traceback,
-    with its exit code.
-    """
-    hide_credentials()
-    keep_going()
-    sys.path.append(str(Path.cwd()))  # where plug-ins may lie; last, so that they stand in for nothing else
-    try:
-        with own_process(_say_aside), interruptible(outlive_terminal=False):
-            _run()
-    except SuperCMError as error:
-        shown = Console(stderr=True, soft_wrap=True, highlight=False)
-        if isinstance(error, WorkersError):
-            shown.print(error.worker_traceback, markup=False)
-        shown.print(str(error) if isinstance(error, InterruptedStudyError) else f"error: {error}", markup=False)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(InterruptedStudyError.exit_code)
-
-
-def _run() -> None:
-    """Runs the command. Typer turns an interruption into an exit status that is the same for all."""
-    try:
-        app()
-    except SystemExit as error:
-        if came() is not None and error.code == InterruptedStudyError.exit_code:
-            raise KeyboardInterrupt from None
-        raise
-
-
-def _say_aside(line: str) -> None:
-    """Writes a line to the terminal, also while another is being written, as in a handler of a signal."""
-    with suppress(OSError):
-        os.write(2, f"{line}\n".encode(errors="replace"))
+for _command in (predict, embed, status, logs, cancel, doctor):
+    app.command()(_command)
 
 
 def _check(

@@ -16,13 +16,20 @@ _PLAIN = {"±": "+-", "–": "-", "—": "-", "…": "...", "×": "x", "→": "-
 
 
 class _Outliving(io.FileIO):
-    """A file descriptor whose reader may go away: what it does not take is dropped."""
+    """A file descriptor whose reader may go away: what it does not take is dropped.
+
+    Attributes:
+        is_left: whether the reader has gone away.
+    """
+
+    is_left = False
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Writes what is taken, and returns that all was."""
         try:
             return super().write(data)
         except OSError:  # a closed pipe or terminal, or a full disk
+            self.is_left = True
             return memoryview(data).nbytes
 
 
@@ -36,6 +43,12 @@ def keep_going() -> None:
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
         os.environ["PYTHONWARNINGS"] = "ignore"  # of workers
+
+
+def nobody_reads() -> bool:
+    """Returns whether what reads this process's output has gone away."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(raw, _Outliving) and raw.is_left
 
 
 def _outliving(stream: TextIO, original: TextIO | None) -> TextIO:

@@ -102,9 +102,9 @@ class ProgressView:
         shown.append(f"{count['running']} running")
         shown += [f"best {self._study.primary.metric} {self._best_text()}"] if self._best else []
         elapsed = time.monotonic() - self._began
-        shown.append(f"{_clock(elapsed)} elapsed")
+        shown.append(f"{clock(elapsed)} elapsed")
         left = self._seconds_left(elapsed, done)
-        shown += [f"about {_clock(left)} left"] if left is not None else []
+        shown += [f"about {clock(left)} left"] if left is not None else []
         return ", ".join(shown)
 
     def _note_best(self, record: RunRecord) -> None:
@@ -140,7 +140,8 @@ class ProgressView:
             self._console.print(self.line(), highlight=False, soft_wrap=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Returns a time in seconds as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -9,8 +9,18 @@ from dataclasses import dataclass
 
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import InterruptedStudyError, SuperCMError
-from supercm_ray.execution.interruption import CALLER, Cause, came, interruptible
+from supercm_ray.execution.interruption import (
+    CALLER,
+    Cause,
+    begin_closing,
+    came,
+    closed_by,
+    interruptible,
+    takes_signals,
+)
 from supercm_ray.execution.recorder import Recorder
+from supercm_ray.execution.requests import heeding_requests
+from supercm_ray.execution.study_log import logged, note
 from supercm_ray.records import Session, Status, StudyFolder, reason_of
 
 _RESUME = "the same command resumes it"
@@ -24,10 +34,13 @@ class _Ending:
     reason: str = ""
 
     @classmethod
+    def by(cls, cause: Cause) -> _Ending:
+        return cls("preempted" if cause.is_preemption else "interrupted", f"interrupted by {cause.name}")
+
+    @classmethod
     def of(cls, error: BaseException) -> _Ending:
         if isinstance(error, KeyboardInterrupt):
-            cause = came() or CALLER
-            return cls("preempted" if cause.is_preemption else "interrupted", f"interrupted by {cause.name}")
+            return cls.by(came() or CALLER)
         said = without_credentials(reason_of(error))
         if isinstance(error, InterruptedStudyError):
             return cls("preempted" if Cause("", error.exit_code).is_preemption else "interrupted", said)
@@ -47,8 +60,10 @@ def driving(folder: StudyFolder) -> Iterator[None]:
         StudyError: if another process runs it.
         StorageError: if the lock or the session cannot be written.
     """
-    with folder.lock(), interruptible():
-        folder.write_session(Session.begun_here())
+    with folder.lock(), interruptible(), heeding_requests(folder), logged(folder):
+        session = Session.begun_here(takes_signals=takes_signals())
+        folder.write_session(session)
+        note(folder, "command", f"process {session.pid} on {session.host} begins: {session.command}")
         try:
             yield
         except BaseException as error:
@@ -68,24 +83,31 @@ def closing_on_error(recorder: Recorder, on_end: Callable[[Status], None]) -> It
     Raises:
         InterruptedStudyError: in place of KeyboardInterrupt, with the exit status of what ended the command.
     """
-    try:
-        yield
-    except BaseException as error:
-        ending = _Ending.of(error)
+
+    def close(ending: _Ending) -> str:
         with suppress(SuperCMError):  # such as a full disk, from which the first error comes as well
             recorder.interrupt(ending.with_remedy, preempted=ending.end == "preempted")
         _end_session(recorder.folder, ending)
         on_end("failed" if ending.end.startswith("failed") else "interrupted")
+        return f"{recorder.study.name} was {ending.reason}{_what_stays(recorder.folder)}; {_RESUME}"
+
+    try:
+        with closed_by(lambda cause: close(_Ending.by(cause))):
+            yield
+    except BaseException as error:
+        begin_closing()
+        text = close(_Ending.of(error))
         if isinstance(error, KeyboardInterrupt):
-            text = f"{recorder.study.name} was {ending.reason}{_what_stays(recorder.folder)}; {_RESUME}"
             raise (came() or CALLER).error(text) from None
         raise
 
 
 def _end_session(folder: StudyFolder, ending: _Ending) -> None:
     """Notes how a session ended, unless that is noted already."""
-    with suppress(SuperCMError):
-        folder.end_session(ending.end, ending.reason)
+    with suppress(SuperCMError):  # of a disk that is full or away
+        if folder.session_file.end(ending.end, ending.reason):
+            said = ending.reason or ending.end
+            note(folder, "command", f"ends: {said}" if said.startswith(ending.end) else f"ends {ending.end}: {said}")
 
 
 def _what_stays(folder: StudyFolder) -> str:

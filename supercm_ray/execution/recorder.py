@@ -14,6 +14,7 @@ from supercm_ray.data import Dataset, Splits, split_dataset
 from supercm_ray.errors import DamagedError, SuperCMError
 from supercm_ray.execution.executor import Run
 from supercm_ray.execution.place import Place
+from supercm_ray.execution.study_log import note
 from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
     Checkpoints,
@@ -86,6 +87,9 @@ class Recorder:
     def phase(self, name: str, total: int, records: Iterable[RunRecord | None]) -> None:
         """Tells the callback that a phase begins, of which these records exist already."""
         known = [(record, self.folder.run(record.key).history()) for record in records if record is not None]
+        num_ended = sum(not record.is_open for record, _ in known)
+        note(self.folder, "phase", f"{name}: {total} runs, {num_ended} of them have ended")
+        self._note(lambda: self.folder.session_file.note_phase(name, total, num_ended))
         self.callback.on_phase(name, total, [(record, history[-1] if history else {}) for record, history in known])
 
     def show(self, text: str) -> None:
@@ -120,6 +124,8 @@ class Recorder:
             config = self.study.base.replace(run.overrides)
             write_card(place.card, describe(config, self.dataset, f"{self.folder.path.name}/{run.key}"))
         place.cut_damaged_lines()
+        num_epochs = place.num_epochs()
+        note(self.folder, "run", f"{run.key} " + (f"goes on after epoch {num_epochs}" if num_epochs else "begins"))
         self._write(replace(record, status="running", reason="", by_process=False, preempted=False, ended_ms=None))
         return replace(run, splits=splits.serialize())
 
@@ -201,5 +207,7 @@ class Recorder:
 
     def _write(self, record: RunRecord) -> None:
         self.folder.run(record.key).write(record)
+        if record.status != "running":
+            note(self.folder, "run", f"{record.key} {record.how}")
         self.changed(record.key)
         self.callback.on_run(record, None)

@@ -17,6 +17,7 @@ from supercm_ray.records.files import (
     write_atomically,
     writing,
 )
+from supercm_ray.records.finding import find_studies, find_study
 from supercm_ray.records.messages import (
     Arrays,
     Checkpoints,
@@ -34,6 +35,7 @@ from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, 
 from supercm_ray.records.session import Session, SessionNode
 from supercm_ray.records.study_file import read_study, write_study
 from supercm_ray.records.study_folder import Marker, StudyFolder
+from supercm_ray.records.study_log import LogEntry
 
 __all__ = [
     "BEST",
@@ -45,6 +47,7 @@ __all__ = [
     "DataSummary",
     "EpochMetrics",
     "Kind",
+    "LogEntry",
     "Marker",
     "Message",
     "Node",
@@ -63,6 +66,8 @@ __all__ = [
     "TimingStarted",
     "check_writable",
     "damaged",
+    "find_studies",
+    "find_study",
     "now_ms",
     "read_arrays",
     "read_study",

@@ -73,6 +73,13 @@ class RunRecord:
         """Whether the run is to be run again: it has not ended, or its process failed."""
         return self.status in ("running", "interrupted") or self.by_process
 
+    @property
+    def how(self) -> str:
+        """The status, with its reason if there is one."""
+        if self.reason.startswith(self.status):
+            return self.reason
+        return f"{self.status}: {self.reason}" if self.reason else self.status
+
     def ended(self, status: Status, reason: str = "", summary: dict[str, float] | None = None) -> RunRecord:
         """Returns a copy that ends now with this status."""
         return replace(self, status=status, reason=reason, summary=summary or self.summary, ended_ms=now_ms())

@@ -7,7 +7,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -55,10 +55,16 @@ class Session:
         pid: id of its process there.
         process: what tells its process from all others that ever had this id there; empty if the system has nothing.
         command: the command line, without credentials.
+        directory: the directory in which it was given.
         started_ms: when it began, in milliseconds since 1970.
         ended_ms: when it ended, None while it runs, or if it was killed.
         end: how it ended: empty, `complete`, `interrupted`, `preempted`, or `failed: ...`.
         reason: what interrupted it.
+        takes_signals: whether SIGTERM ends the study in good order, and not the process alone.
+        phase: the phase of the study that it came to, such as `search`; empty before the first.
+        phase_ms: when that phase began.
+        total: number of the runs of that phase.
+        done_before: number of those that had ended when it began.
         where: where it runs, in one line.
         nodes: the machines there.
     """
@@ -67,22 +73,30 @@ class Session:
     pid: int
     process: str = ""
     command: str = ""
+    directory: str = ""
     started_ms: int = 0
     ended_ms: int | None = None
     end: str = ""
     reason: str = ""
     where: str = ""
-    nodes: tuple[SessionNode, ...] = field(default=())
+    nodes: tuple[SessionNode, ...] = ()
+    takes_signals: bool = False
+    phase: str = ""
+    phase_ms: int = 0
+    total: int = 0
+    done_before: int = 0
 
     @classmethod
-    def begun_here(cls) -> Session:
+    def begun_here(cls, *, takes_signals: bool = False) -> Session:
         """Returns the session of this process, which begins now."""
         return cls(
             host=host_name(),
             pid=os.getpid(),
             process=process_identity(os.getpid()),
             command=_command_line(),
+            directory=str(Path.cwd()),
             started_ms=now_ms(),
+            takes_signals=takes_signals,
         )
 
     @classmethod
@@ -97,14 +111,26 @@ class Session:
         if not isinstance(nodes, list | tuple) or not all(isinstance(one, dict) for one in nodes):
             raise TypeError("nodes that are no list of objects")
         made = cls(**given, nodes=tuple(SessionNode(**one) for one in nodes))  # type: ignore[arg-type]
-        if not isinstance(made.pid, int) or not isinstance(made.host, str):
-            raise TypeError("a host or pid of another kind")
+        numbers = (made.pid, made.started_ms, made.ended_ms or 0, made.phase_ms, made.total, made.done_before)
+        texts = (made.host, made.process, made.command, made.directory, made.end, made.reason, made.where, made.phase)
+        if not all(isinstance(one, int) for one in numbers) or not all(isinstance(one, str) for one in texts):
+            raise TypeError("a number that is none, or a text that is none")
         return made
+
+    @property
+    def resume(self) -> str:
+        """The command line that runs the study again, with where to give it."""
+        return f"{self.command} (in {self.directory})" if self.directory else self.command
 
     @property
     def is_alive_here(self) -> bool:
         """Whether its process runs on this host. False says nothing of a process of another host."""
         return is_running_here(self.host, self.pid, self.process)
+
+    @property
+    def is_gone_from_here(self) -> bool:
+        """Whether its process is known to have ended, since it ran on this host."""
+        return is_gone_from_here(self.host, self.process, self.pid)
 
 
 def host_name() -> str:

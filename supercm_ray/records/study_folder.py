@@ -4,6 +4,8 @@
         study.json               identity of the study
         session.json             who ran it last, where, and how that ended
         lock                     host and process id of who runs it now
+        log.txt                  what happened, and what was warned of
+        cancel                   where others write that it is to end
         study.yaml               the study file as resolved
         data.json                what was found in the data: classes, counts, notes
         optuna.db                Optuna's storage of the trials, rebuilt from the records if it is lost
@@ -20,20 +22,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from supercm_ray.credentials import without_credentials
-from supercm_ray.errors import StorageError, StudyError, SuperCMError
+from supercm_ray.errors import StorageError, StudyError
+from supercm_ray.records.cancel_file import CancelFile
 from supercm_ray.records.data_summary import DataSummary
 from supercm_ray.records.digests import check_digest, with_digest
 from supercm_ray.records.files import (
     check_writable,
     damaged,
-    now_ms,
     read_text,
     read_tree,
     reading,
@@ -45,13 +45,8 @@ from supercm_ray.records.files import (
 from supercm_ray.records.lock import locked
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
 from supercm_ray.records.session import Session, SessionNode
+from supercm_ray.records.session_file import SessionFile
 
-SESSION = "session.json"
-"""Name of the file that says who ran a study last."""
-
-_session_is_written = threading.RLock()  # by one thread at a time
-
-_SESSION_REMEDY = "remove it; the command that runs the study next writes it anew"
 _REMEDY = "put it back from a copy, or move the folder away, and the study begins anew"
 
 
@@ -241,6 +236,16 @@ class StudyFolder:
         """
         return locked(self.path)
 
+    @property
+    def session_file(self) -> SessionFile:
+        """The file that says who runs the study."""
+        return SessionFile(self.path / "session.json")
+
+    @property
+    def cancel_file(self) -> CancelFile:
+        """The file in which others ask the process that runs the study to end."""
+        return CancelFile(self.path / "cancel")
+
     def session(self) -> Session | None:
         """Reads who ran the study last; None if no command has.
 
@@ -248,18 +253,11 @@ class StudyFolder:
             StorageError: if it cannot be read.
             DamagedError: if it is not as it was written.
         """
-        path = self.path / SESSION
-        tree = read_tree(path, _SESSION_REMEDY)
-        if tree is None:
-            return None
-        check_digest(tree, path, _SESSION_REMEDY)
-        with reading(path, _SESSION_REMEDY):
-            return Session.from_tree(tree)
+        return self.session_file.read()
 
     def write_session(self, session: Session) -> None:
         """Replaces the note of who runs the study."""
-        with _session_is_written:
-            self._write_session(session)
+        self.session_file.write(session)
 
     def update_session(self, *, where: str | None = None, nodes: Sequence[SessionNode] | None = None) -> None:
         """Notes where the study runs. For the process that runs it alone, in any thread. No-op if no session was begun.
@@ -268,27 +266,4 @@ class StudyFolder:
             where: the place, in one line.
             nodes: the machines there.
         """
-        shown = None if where is None else without_credentials(where)
-        changes = {"where": shown, "nodes": None if nodes is None else tuple(nodes)}
-        self._change_session({name: value for name, value in changes.items() if value is not None})
-
-    def end_session(self, end: str, reason: str = "") -> None:
-        """Notes how the command that runs the study ended. No-op if that is noted already."""
-        self._change_session({"end": end, "reason": reason, "ended_ms": now_ms()})
-
-    def was_preempted(self) -> bool:
-        """Returns whether the last command that ran the study was pre-empted; False if that cannot be read."""
-        try:
-            session = self.session()
-        except SuperCMError:
-            return False
-        return session is not None and session.end == "preempted"
-
-    def _change_session(self, changes: Mapping[str, object]) -> None:
-        with _session_is_written:
-            session = self.session()
-            if session is not None and not (session.end and "end" in changes):
-                self._write_session(replace(session, **changes))  # type: ignore[arg-type]
-
-    def _write_session(self, session: Session) -> None:
-        self.write(SESSION, json.dumps(with_digest(json.loads(json.dumps(asdict(session)))), indent=1))
+        self.session_file.note_place(where, nodes)

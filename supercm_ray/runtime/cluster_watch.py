@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 LOST_S = 25.0
 """Seconds without an answer after which a cluster's head counts as lost. Ray ends the process itself after 60."""
 _INTERVAL_S = 1.0
+_END_TIMEOUT_S = 5.0  # a head that is lost may not answer for longer
 
 
 class ClusterWatch:
@@ -52,13 +53,18 @@ class ClusterWatch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Reads the nodes again and again within the block."""
-        for work in (self._follow, self._listen):
-            threading.Thread(target=work, name="cluster", daemon=True).start()
+        """Reads the nodes again and again within the block, and no more after it, when Ray may be gone: asked then, it
+        ends the process.
+        """
+        threads = [threading.Thread(target=work, name="cluster", daemon=True) for work in (self._follow, self._listen)]
+        for thread in threads:
+            thread.start()
         try:
             yield
         finally:
             self._ended.set()
+            for thread in threads:
+                thread.join(_END_TIMEOUT_S)
 
     @property
     def left_out(self) -> frozenset[str]:

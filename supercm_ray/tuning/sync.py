@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from supercm_ray.config import Study
-from supercm_ray.errors import StudyError
 from supercm_ray.execution.interruption import interruptible
-from supercm_ray.records import Status, StudyFolder, read_study
+from supercm_ray.records import Status, StudyFolder, find_study, read_study
 from supercm_ray.search import StudyView
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker
 from supercm_ray.tuning.found_run import FoundRun
@@ -20,7 +19,7 @@ _FILES = ("report.html", "table.json", "study.yaml", "scaling.html", "measuremen
 
 def sync(named: str | Path, results: Path) -> str:
     """Sends what the tracker lacks of a study, and returns how to open it there (see `supercm_ray.sync`)."""
-    folder = StudyFolder.existing(_find(Path(named).expanduser(), results))
+    folder = StudyFolder.existing(find_study(named, results, to="sync"))
     study = read_study(folder.path)
     with folder.lock(), interruptible():
         folder.views()  # what is damaged is told before anything is sent
@@ -30,20 +29,6 @@ def sync(named: str | Path, results: Path) -> str:
             else:
                 _send_study(tracker, study, folder)
     return tracker.how_to_open
-
-
-def _find(named: Path, results: Path) -> Path:
-    """Returns the folder of a study, of any command."""
-    places = [named, *(results / kind / named for kind in (".", "train", "scale"))]
-    places += [place for kind in ("train", "scale") for place in sorted((results / kind).glob(f"{named.name}-*"))]
-    found = dict.fromkeys(place.resolve() for place in places if (place / "study.json").is_file())
-    if len(found) != 1 and not (found and next(iter(found)) in (named.resolve(), (results / named).resolve())):
-        got = f"{len(found)} of them: {', '.join(map(str, found))}" if found else "none"
-        raise StudyError(
-            f"a study to sync must be a folder, or the name of one in {results}, got {got} for {str(named)!r}; name "
-            "its folder"
-        )
-    return next(iter(found))
 
 
 def _send_trained(tracker: BackgroundTracker, folder: StudyFolder) -> None:

@@ -104,10 +104,10 @@ def test_a_signal_before_the_study_has_the_same_status(place: Place) -> None:
 
 CLOSES_SLOWLY = """
 import sys, time
-from supercm_ray.cli.app import _say_aside
+from supercm_ray.cli.entry import say_aside
 from supercm_ray.execution import interruption
 interruption._GONE_S = float(sys.argv[1])
-with interruption.own_process(_say_aside), interruption.interruptible():
+with interruption.own_process(say_aside), interruption.interruptible():
     try:
         print("ready", flush=True)
         time.sleep(60)

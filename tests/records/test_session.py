@@ -35,12 +35,12 @@ def test_a_session_is_read_as_it_was_written(folder: StudyFolder) -> None:
     folder.update_session(where="Ray 2.60 at http://user:topsecret@10.0.0.1: 2 nodes", nodes=NODES)
     folder.update_session(where="Ray 2.60 at http://***@10.0.0.1: 3 nodes")
     assert folder.session() == replace(begun, where="Ray 2.60 at http://***@10.0.0.1: 3 nodes", nodes=NODES)
-    folder.end_session("preempted", "SIGTERM")
-    folder.end_session("failed: what followed from it")
+    folder.session_file.end("preempted", "SIGTERM")
+    folder.session_file.end("failed: what followed from it")
     session = folder.session()
     assert (session.end, session.reason, session.nodes) == ("preempted", "SIGTERM", NODES)
     assert session.ended_ms >= begun.started_ms > 1.6e12
-    assert folder.was_preempted()
+    assert folder.session_file.was_preempted()
 
 
 def test_no_update_is_lost_between_threads(folder: StudyFolder) -> None:
@@ -49,7 +49,7 @@ def test_no_update_is_lost_between_threads(folder: StudyFolder) -> None:
     threads += [threading.Thread(target=folder.update_session, kwargs={"where": "here"}) for _ in range(20)]
     for thread in threads:
         thread.start()
-    folder.end_session("complete")
+    folder.session_file.end("complete")
     for thread in threads:
         thread.join()
     session = folder.session()
@@ -72,7 +72,7 @@ def test_a_damaged_session_is_one_line(folder: StudyFolder, text: str) -> None:
     (folder.path / "session.json").write_text(text)
     with pytest.raises(DamagedError, match=r"session\.json must be as it was written, got .*; remove it"):
         folder.session()
-    assert not folder.was_preempted()
+    assert not folder.session_file.was_preempted()
     folder.write_session(Session.begun_here())
     assert folder.session() is not None, "a driver writes it anew"
 

@@ -106,3 +106,20 @@ def test_a_silent_head_ends_the_command_as_preempted() -> None:
         with cluster.watched(lost_s=0.0).watching():
             cluster.nodes.clear()
             wait()
+
+
+def test_nothing_is_read_after_the_end() -> None:
+    reading, may_answer, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def read() -> Sequence[Node]:
+        if threading.current_thread().name == "cluster":
+            reading.set()
+            may_answer.wait()
+            answered.set()
+        return [A]
+
+    watch = ClusterWatch(read, lambda nodes: {}, lambda nodes: None, unfit={})
+    with watch.watching():
+        assert reading.wait(60)
+        threading.Timer(0.5, may_answer.set).start()
+    assert answered.is_set()

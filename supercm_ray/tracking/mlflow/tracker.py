@@ -106,9 +106,8 @@ class MlflowTracker:
     def close_study(self, status: Status) -> None:
         """Closes the parent run, if there is one."""
         if self._parent_id:
-            self._runs.set_tags(
-                self._parent_id, {"supercm.status": status, PREEMPTED: _yes_or_no(self._folder.was_preempted())}
-            )
+            preempted = status == "interrupted" and self._folder.session_file.was_preempted()
+            self._runs.set_tags(self._parent_id, {"supercm.status": status, PREEMPTED: _yes_or_no(preempted)})
             self._runs.set_status(self._parent_id, status, now_ms())
 
     def log_files(self, files: Mapping[Path, str]) -> None:
