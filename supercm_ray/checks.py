@@ -4,6 +4,7 @@ dry runs and `validate` all call `check_command`.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -12,9 +13,11 @@ from supercm_ray.errors import StudyError
 from supercm_ray.execution.executor import EXECUTORS, Executor
 from supercm_ray.execution.in_process import InProcessExecutor
 from supercm_ray.records import StudyFolder
-from supercm_ray.tracking import check_trackers
+from supercm_ray.tracking import check_trackers, tracker_names
 from supercm_ray.tuning.continued import Continuation
 from supercm_ray.tuning.found_run import find_run
+
+_PACKAGE_OF_JOB = "_ray_pkg_"  # begins the name of the folder in which Ray unpacks a job's working directory
 
 Command: TypeAlias = Literal["train", "tune", "scale"]
 
@@ -40,6 +43,7 @@ def check_command(
         StudyError: for whatever the command would refuse.
         TrackingError: for a tracker that cannot be used.
     """
+    _check_kept("results", results.resolve(), "--results or SUPERCM_RESULTS")
     if command == "tune":
         _check_tune(study, results)
     if command == "scale":
@@ -47,9 +51,24 @@ def check_command(
     alone = command == "train" and study.budget.worker_range == (1, 1)
     _check_device(study, alone=alone)
     check_trackers(study)
+    if "mlflow" in tracker_names(study) and not os.environ.get("MLFLOW_TRACKING_URI"):
+        _check_kept("MLflow's database", Path.cwd() / "mlflow.db", "MLFLOW_TRACKING_URI")
     _check_executor(study, executor)
     if continue_from is not None:
         Continuation(find_run(continue_from, results, begun_anew=True)).check_config(study)
+
+
+def _check_kept(what: str, path: Path, where: str) -> None:
+    """Checks that a place outlives this command: a Ray job's package folder does not.
+
+    Raises:
+        StudyError: for a path within one.
+    """
+    if any(part.startswith(_PACKAGE_OF_JOB) for part in path.parts):
+        raise StudyError(
+            f"{what} must lie where they are kept, got {path} in the package folder of a Ray job, which Ray removes; "
+            f"give another place with {where}"
+        )
 
 
 def commands_for(study: Study) -> tuple[Command, ...]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from supercm_ray.errors import InterruptedStudyError, PreemptedError
 CLOSING_S = 15.0
 """Seconds from an interruption within which trackers are told of it; what they do not take is sent later."""
 
+_STUCK_S = 8.0  # likewise, after which what its main thread has not begun to close is closed by another
 _GONE_S = 19.0  # from a signal of a cluster, after which a command that has not ended is ended
 _ONE_PRESS_S = 1.0  # within which a second Ctrl-C is the first one, as it comes from a terminal and from a launcher
 
@@ -62,6 +63,8 @@ class _State:
         is_raised: whether a signal has raised KeyboardInterrupt for it.
         is_held: whether the main thread is within `interruptible`.
         say: shows a line; None where this process is not the command's own.
+        closers: close what is open for a cause, the innermost last, and return the last line.
+        closing: the thread that has begun to, None while none has.
     """
 
     cause: Cause | None = None
@@ -69,13 +72,16 @@ class _State:
     is_raised: bool = False
     is_held: bool = False
     say: Callable[[str], None] | None = None
+    closers: list[Callable[[Cause], str]] = field(default_factory=list)
+    closing: int | None = None
 
     def forget(self) -> None:
         """Forgets what came."""
-        self.cause, self.is_raised = None, False
+        self.cause, self.is_raised, self.closing = None, False, None
 
 
 _state = _State()
+_closing = threading.Lock()
 
 
 @contextmanager
@@ -129,6 +135,42 @@ def own_process(say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         _state.say = former
+
+
+@contextmanager
+def closed_by(closer: Callable[[Cause], str]) -> Iterator[None]:
+    """Has another thread close what is open if a signal of a cluster, or its loss, finds the main one stuck within the
+    block, as Ray's calls are once its head is gone. The process then ends.
+
+    Args:
+        closer: closes what is open, and returns the command's last line.
+    """
+    _state.closers.append(closer)
+    try:
+        yield
+    finally:
+        _state.closers.pop()
+
+
+def begin_closing() -> None:
+    """Notes that the calling thread closes what is open, if a signal came. Never returns if another one does so."""
+    if _state.cause is not None and not _is_closer():
+        threading.Event().wait()
+
+
+def _is_closer() -> bool:
+    """Returns whether it is for the calling thread to close what is open."""
+    with _closing:
+        _state.closing = _state.closing or threading.get_ident()
+        return _state.closing == threading.get_ident()
+
+
+def _close_if_stuck(say: Callable[[str], None], cause: Cause) -> None:
+    """Closes what is open, and ends the process, unless the main thread has begun to."""
+    if not _state.closers or not _is_closer():
+        return
+    say(f"error: {_state.closers[-1](cause)}")
+    os._exit(cause.exit_code)
 
 
 def came() -> Cause | None:
@@ -197,9 +239,13 @@ def _note(cause: Cause) -> None:
         return
     _state.cause, _state.since = cause, time.monotonic()
     if _state.say is not None and cause.is_preemption:
-        last_resort = threading.Timer(_GONE_S, _end_at_once, (_state.say, cause.exit_code))
-        last_resort.daemon = True
-        last_resort.start()
+        for seconds, act, what in (
+            (_STUCK_S, _close_if_stuck, cause),
+            (_GONE_S, _end_at_once, cause.exit_code),
+        ):
+            last_resort = threading.Timer(seconds, act, (_state.say, what))
+            last_resort.daemon = True
+            last_resort.start()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

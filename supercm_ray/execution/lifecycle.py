@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import InterruptedStudyError, SuperCMError
-from supercm_ray.execution.interruption import CALLER, Cause, came, interruptible, takes_signals
+from supercm_ray.execution.interruption import (
+    CALLER,
+    Cause,
+    begin_closing,
+    came,
+    closed_by,
+    interruptible,
+    takes_signals,
+)
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.execution.requests import heeding_requests
 from supercm_ray.execution.study_log import logged, note
@@ -26,10 +34,13 @@ class _Ending:
     reason: str = ""
 
     @classmethod
+    def by(cls, cause: Cause) -> _Ending:
+        return cls("preempted" if cause.is_preemption else "interrupted", f"interrupted by {cause.name}")
+
+    @classmethod
     def of(cls, error: BaseException) -> _Ending:
         if isinstance(error, KeyboardInterrupt):
-            cause = came() or CALLER
-            return cls("preempted" if cause.is_preemption else "interrupted", f"interrupted by {cause.name}")
+            return cls.by(came() or CALLER)
         said = without_credentials(reason_of(error))
         if isinstance(error, InterruptedStudyError):
             return cls("preempted" if Cause("", error.exit_code).is_preemption else "interrupted", said)
@@ -72,16 +83,21 @@ def closing_on_error(recorder: Recorder, on_end: Callable[[Status], None]) -> It
     Raises:
         InterruptedStudyError: in place of KeyboardInterrupt, with the exit status of what ended the command.
     """
-    try:
-        yield
-    except BaseException as error:
-        ending = _Ending.of(error)
+
+    def close(ending: _Ending) -> str:
         with suppress(SuperCMError):  # such as a full disk, from which the first error comes as well
             recorder.interrupt(ending.with_remedy, preempted=ending.end == "preempted")
         _end_session(recorder.folder, ending)
         on_end("failed" if ending.end.startswith("failed") else "interrupted")
+        return f"{recorder.study.name} was {ending.reason}{_what_stays(recorder.folder)}; {_RESUME}"
+
+    try:
+        with closed_by(lambda cause: close(_Ending.by(cause))):
+            yield
+    except BaseException as error:
+        begin_closing()
+        text = close(_Ending.of(error))
         if isinstance(error, KeyboardInterrupt):
-            text = f"{recorder.study.name} was {ending.reason}{_what_stays(recorder.folder)}; {_RESUME}"
             raise (came() or CALLER).error(text) from None
         raise
 

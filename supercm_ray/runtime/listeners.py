@@ -36,8 +36,10 @@ class Listener:
         return not ipaddress.ip_address(self.address).is_loopback
 
     def __str__(self) -> str:
-        """Returns process, address and port."""
-        return f"{self.process} {self.address}:{self.port}"
+        """Returns process, address and port, with `*` for every interface."""
+        address = ipaddress.ip_address(self.address)
+        shown = "*" if address.is_unspecified else f"[{address}]" if address.version == 6 else str(address)
+        return f"{self.process} {shown}:{self.port}"
 
 
 def ray_listeners(proc: Path = PROC) -> list[Listener]:

@@ -123,6 +123,12 @@ def test_attributes_that_are_read_exist() -> None:
     assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool), CHANGED.format("ENABLE_RAY_CLUSTER", "loopback_node")
 
 
+def test_draining_nodes_are_told(ray_cluster: None) -> None:
+    from supercm_ray.runtime.train_internals.draining import draining_nodes
+
+    assert draining_nodes() == frozenset()
+
+
 def test_unused_callbacks_have_the_known_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_CHDIR_TO_TRIAL_DIR", raising=False)
     made = TorchTrainer(print, run_config=RunConfig(name="guard", storage_path=str(tmp_path)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -16,9 +17,10 @@ from supercm_ray.tracking.messages import reason_of
 from supercm_ray.tracking.mlflow.database import SQLITE, with_database
 
 _ATTEMPTS, _PAUSE_S = 3, 1.0
-_PATIENCE = {
+_VARIABLES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",  # of two minutes; what is not answered is sent later
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # repeated blindly, a request whose answer was lost would make a second run
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run, between those of the progress
 }
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 
@@ -39,7 +41,7 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
     Raises:
         TrackingError: if MLflow does not answer or cannot be used.
     """
-    for name, value in _PATIENCE.items():
+    for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):  # which announce each table of a new database
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -50,6 +52,8 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
     except Exception as error:  # of SQLAlchemy, requests, alembic and the system
         local = f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
         remedy = "move that file away" if uri == local else "unset it to use mlflow.db in this directory"
+        if getattr(error, "get_http_status_code", int)() == HTTPStatus.UNAUTHORIZED:
+            remedy = f"MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user there, {remedy}"
         raise TrackingError(
             f"MLflow must be usable at {without_credentials(uri)}, got: {reason_of(error)}; set "
             f"MLFLOW_TRACKING_URI to another place, {remedy}, or set SUPERCM_TRACKING=none"
