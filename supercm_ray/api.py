@@ -85,7 +85,7 @@ def tune(
         StudyError: for anything wrong with the study or its data, before anything is started.
         StorageError: if checkpoints cannot be written.
         SuperCMError: if no trial has used its full budget.
-        InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
+        InterruptedStudyError: after Ctrl-C or a signal, or PreemptedError; the same call resumes.
     """
     check_command(study, "tune", results=results, executor=executor)
     return _tune(study, _executor(executor), results=results, callback=callback, plots=plots, cluster=cluster)
@@ -126,7 +126,7 @@ def train(
         StorageError: if checkpoints cannot be read or written.
         DivergedError: if the loss is no longer a finite number.
         WorkersError: if the workers failed again and again.
-        InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
+        InterruptedStudyError: after Ctrl-C or a signal, or PreemptedError; the same call resumes.
     """
     study = placed(study, num_workers, use_gpu)
     executor = executor or ("in-process" if study.budget.worker_range == (1, 1) else "ray")
@@ -212,7 +212,7 @@ def scale(
     Raises:
         StudyError: for anything wrong with the study or the section, or if the cluster is too small.
         WorkersError: if the workers failed again and again.
-        InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes, and measures nothing twice.
+        InterruptedStudyError: after Ctrl-C or a signal; the same call resumes, and measures nothing twice.
     """
     if scaling is not None:
         study = study.model_copy(update={"scaling": scaling})

@@ -82,7 +82,8 @@ def _speed(status: StudyStatus) -> list[str]:
     if progress is None or progress.per_hour is None:
         return []
     left = [] if progress.left_s is None else [f"about {clock(progress.left_s)} left"]
-    return [f"{progress.per_hour:.3g} {progress.unit} an hour", *left]
+    speed = f"{progress.per_hour:,.0f}" if progress.per_hour >= 10 else f"{progress.per_hour:.2g}"
+    return [f"{speed} {progress.unit} an hour", *left]
 
 
 def _node(node: SessionNode) -> str:

@@ -61,6 +61,7 @@ class _State:
         cause: the first cause that came, None while there is none.
         since: when it came, by `time.monotonic`.
         is_raised: whether a signal has raised KeyboardInterrupt for it.
+        is_held: whether the main thread is within `interruptible`.
         say: shows a line; None where this process is not the command's own.
         closers: close what is open for a cause, the innermost last, and return the last line.
         closing: the thread that has begun to, None while none has.
@@ -69,6 +70,7 @@ class _State:
     cause: Cause | None = None
     since: float = 0.0
     is_raised: bool = False
+    is_held: bool = False
     say: Callable[[str], None] | None = None
     closers: list[Callable[[Cause], str]] = field(default_factory=list)
     closing: int | None = None
@@ -105,6 +107,7 @@ def interruptible(*, outlive_terminal: bool = True) -> Iterator[None]:
     for sig, handler in former.items():
         if handler != signal.SIG_IGN:
             signal.signal(sig, signal.SIG_IGN if sig == signal.SIGHUP else _interrupt)
+    _state.is_held = True
     try:
         yield
     except KeyboardInterrupt:
@@ -115,6 +118,7 @@ def interruptible(*, outlive_terminal: bool = True) -> Iterator[None]:
         for sig, handler in former.items():
             signal.signal(sig, handler)
         if is_outermost:
+            _state.is_held = False
             _state.forget()
 
 
@@ -190,9 +194,15 @@ def seconds_to_close() -> float:
 
 
 def check_interrupt() -> None:
-    """Raises KeyboardInterrupt if a signal came whose own exception was lost, as happens within a finalizer."""
+    """Raises KeyboardInterrupt if a signal came whose own exception was lost, as happens within a finalizer. Takes
+    signals back that a library has taken since, as Ray Tune takes SIGUSR1, after which it ends as if it were done.
+    """
     if _state.cause is not None:
         raise KeyboardInterrupt
+    if _state.is_held and threading.current_thread() is threading.main_thread():
+        for sig in _CAUSES:
+            if signal.getsignal(sig) not in (_interrupt, signal.SIG_IGN):
+                signal.signal(sig, _interrupt)
 
 
 def preempt(reason: str) -> NoReturn:

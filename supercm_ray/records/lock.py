@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import tempfile
 import threading
@@ -21,6 +22,8 @@ from typing import TextIO
 from supercm_ray.errors import StudyError
 from supercm_ray.records.files import writing
 from supercm_ray.records.session import host_name, is_gone_from_here, process_identity
+
+logger = logging.getLogger(__name__)
 
 BEAT_S = 2.0
 """Seconds between the signs of life of a lock's holder."""
@@ -98,14 +101,15 @@ def locked(folder: Path) -> Iterator[None]:
                 file.truncate(0) if held is path else instead.unlink(missing_ok=True)
 
 
-def sign_of_life_s(folder: Path) -> float | None:
-    """Returns how many seconds ago the holder of a study's lock last showed that it lives, by the clock of this host;
-    None if no process has noted that it holds it.
+def sign_of_life_s(folder: Path, host: str, pid: int) -> float | None:
+    """Returns how many seconds ago a process last showed that it holds a study's lock, by the clock of this host; None
+    if it is not noted as its holder.
     """
     times = []
     for name in ("lock", "lock.held"):
-        with suppress(OSError), (folder / name).open("rb") as file:  # opened, so that a network's file system asks
-            if file.read(1):
+        with suppress(OSError), (folder / name).open(encoding="utf-8", errors="replace") as file:  # which asks a server
+            holder = _holder(file)
+            if (holder.host, holder.pid) == (host, str(pid)):
                 times.append(os.fstat(file.fileno()).st_mtime)
     return max(0.0, time.time() - max(times)) if times else None
 
@@ -156,6 +160,7 @@ def _check_silent(file: TextIO, folder: Path) -> None:
     holder = _holder(file)
     if not holder.is_elsewhere:
         return
+    logger.warning("%s held the study in %s; for %g s it is seen whether it lives", holder, folder, _WATCHED_S)
     path = Path(file.name)
     first = os.fstat(file.fileno()).st_mtime_ns
     until = time.monotonic() + _WATCHED_S

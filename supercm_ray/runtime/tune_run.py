@@ -13,7 +13,7 @@ from ray import tune
 from supercm_ray.errors import StorageError
 from supercm_ray.execution.executor import Executor, Phase, RunQueue
 from supercm_ray.execution.halting import HaltingQueue
-from supercm_ray.execution.interruption import check_interrupt
+from supercm_ray.execution.interruption import check_interrupt, preempt
 from supercm_ray.records import writing
 from supercm_ray.runtime.placement import placed
 from supercm_ray.runtime.tune_callback import QueueCallback
@@ -95,6 +95,8 @@ def _fit(
     try:
         with writing(path / "ray"), _of_the_disk():
             tuner.fit()
+        if queue.num_left:  # as after a SIGUSR1 before its first round, which Tune takes for itself
+            preempt("SIGUSR1, after which Ray Tune has ended early")
     except StorageError as error:
         queue.failure = error
         return False

@@ -66,7 +66,7 @@ def scale(
     Raises:
         StudyError: for anything wrong with the study or the section, or if the cluster is too small.
         WorkersError: if the workers failed again and again.
-        InterruptedStudyError: after Ctrl-C or SIGTERM; the same call resumes.
+        InterruptedStudyError: after Ctrl-C or a signal, or PreemptedError; the same call resumes.
     """
     scaling = scaling_of(study)
     dataset = load_checked(study)

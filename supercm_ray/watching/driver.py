@@ -42,7 +42,7 @@ def find_driver(session: Session, folder: Path) -> Driver:
     """Returns the process of a session. On this host it is looked for; of another host the signs of life count, by
     which the holder of a lock shows that it lives.
     """
-    seen_s = sign_of_life_s(folder)
+    seen_s = sign_of_life_s(folder, session.host, session.pid)
     return Driver(session.host, session.pid, _state(session, seen_s), seen_s)
 
 

@@ -102,6 +102,25 @@ def test_a_signal_before_the_study_has_the_same_status(place: Place) -> None:
         assert "Traceback" not in done.stderr
 
 
+TAKEN = """
+import os, signal, sys
+from supercm_ray.execution.interruption import check_interrupt, interruptible
+try:
+    with interruptible():
+        signal.signal(signal.SIGUSR1, lambda *given: print("a library has it"))  # as Ray Tune does
+        check_interrupt()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        check_interrupt()
+except Exception as error:
+    sys.exit(error.exit_code)
+"""
+
+
+def test_signals_that_a_library_takes_are_taken_back() -> None:
+    done = subprocess.run([sys.executable, "-c", TAKEN], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (75, ""), done.stderr
+
+
 CLOSES_SLOWLY = """
 import sys, time
 from supercm_ray.cli.entry import say_aside

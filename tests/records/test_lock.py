@@ -187,7 +187,7 @@ def test_a_lock_that_holds_on_each_host_alone_is_noticed(folder: StudyFolder, fa
 
 
 def test_the_holder_shows_that_it_lives(folder: StudyFolder, fast: None) -> None:
-    assert lock.sign_of_life_s(folder.path) is None
+    assert lock.sign_of_life_s(folder.path, HOST, os.getpid()) is None
     with folder.lock():
         file = folder.path / "lock"
         os.utime(file, (5, 5))
@@ -195,6 +195,8 @@ def test_the_holder_shows_that_it_lives(folder: StudyFolder, fast: None) -> None
         while file.stat().st_mtime < 10:
             assert time.monotonic() < until
             time.sleep(0.02)
-        seen_s = lock.sign_of_life_s(folder.path)
+        seen_s = lock.sign_of_life_s(folder.path, HOST, os.getpid())
         assert seen_s is not None and seen_s < 5
-    assert lock.sign_of_life_s(folder.path) is None
+        assert lock.sign_of_life_s(folder.path, HOST, os.getpid() + 1) is None
+        assert lock.sign_of_life_s(folder.path, "elsewhere", os.getpid()) is None
+    assert lock.sign_of_life_s(folder.path, HOST, os.getpid()) is None

@@ -57,11 +57,11 @@ def test_nobody_at_work_is_one_line(folder: StudyFolder, drive: Driving, results
     assert not Path(folder.path / "cancel").read_text(), "nothing is asked of nobody"
 
 
-def test_another_process_of_the_same_id_is_left_alone(folder: StudyFolder, drive: Driving) -> None:
+def test_another_process_of_the_same_id_is_left_alone(folder: StudyFolder) -> None:
     """Here this test's own process, which SIGTERM would end."""
-    drive("elsewhere")  # which holds the lock
     mine = Session.begun_here(takes_signals=True)
     folder.write_session(replace(mine, process=f"{mine.process}1"))
+    (folder.path / "lock").write_text(f"{mine.host} {mine.pid}")
     with pytest.raises(StudyError, match="it was killed"):
         cancel_study(folder.path, timeout_s=1)
 
