@@ -138,7 +138,7 @@ address=$(fact "$head" address)
 others=("${nodes[@]:1}")
 { read -r running; read -r token; read -r known; } <<<"$(on "$head" state)" || true
 if [ "$running" = running ]; then
-  [ "$known" = "$(printf '%q ' "$@")" ] ||
+  [ "$known " = "$(printf '%q ' "$@")" ] ||
     refuse "$head runs another study: $known; follow or cancel that one, or give other --ports"
   say "$head runs this study already"
 else

@@ -60,6 +60,7 @@ start_ray() {  # ADDRESS [head]: starts Ray, as the head or to join it
   fi
   set -- $SSH_CONNECTION
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$session/token
+  export AUTOSCALER_METRIC_PORT=$((first + 9)) DASHBOARD_METRIC_PORT=$((first + 10))
   start ray "$log" ray start --block "${where[@]}" \
     --node-ip-address="$3" --temp-dir="$session/r" --num-cpus="${cpus:-$(nproc)}" --disable-usage-stats \
     --node-manager-port=$((first + 1)) --object-manager-port=$((first + 2)) --runtime-env-agent-port=$((first + 3)) \

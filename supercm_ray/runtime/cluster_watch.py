@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,29 +24,36 @@ _END_TIMEOUT_S = 5.0  # a head that is lost may not answer for longer
 class ClusterWatch:
     """Reads the nodes of a cluster once a second, in a thread, since a head that is lost keeps its caller waiting.
 
-    Nodes that come are checked before they are used. When the head is lost, the command is ended as pre-empted.
+    Nodes that come are checked before they are used, and those that are drained are used no more. When the head is lost
+    or this process's own node is drained, the command is ended as pre-empted.
     """
 
     def __init__(
         self,
         read_nodes: Callable[[], Sequence[Node]],
+        read_draining: Callable[[], Collection[str]],
         check: Callable[[Sequence[Node]], Mapping[str, str]],
         on_nodes: Callable[[tuple[SessionNode, ...]], None],
         *,
         unfit: Mapping[str, str],
+        own_node: str = "",
         lost_s: float = LOST_S,
     ) -> None:
         """Reads the nodes once, in the calling thread.
 
         Args:
             read_nodes: asks the cluster for its nodes that are alive.
+            read_draining: asks for the ids of those that will be taken away.
             check: returns the reason for each of these nodes that is not to be used, by its id.
             on_nodes: called with all nodes ever seen whenever one comes, goes, or has been checked.
             unfit: the reason for each node that is known not to be fit, by its id.
+            own_node: id of the node of this process.
             lost_s: seconds without an answer after which its head counts as lost.
         """
-        self._read_nodes, self._check, self._on_nodes, self._lost_s = read_nodes, check, on_nodes, lost_s
+        self._read_nodes, self._read_draining, self._check = read_nodes, read_draining, check
+        self._on_nodes, self._own_node, self._lost_s = on_nodes, own_node, lost_s
         self._unfit = dict(unfit)
+        self._draining: frozenset[str] = frozenset()
         self._alive = {node.id: node for node in read_nodes()}
         self._seen, self._checked = dict(self._alive), set(self._alive)
         self._answered_at, self._ended = time.monotonic(), threading.Event()
@@ -68,8 +75,8 @@ class ClusterWatch:
 
     @property
     def left_out(self) -> frozenset[str]:
-        """Ids of nodes that are not to be used: those that are not fit or not checked yet."""
-        return frozenset(self._unfit) | (self._alive.keys() - self._checked)
+        """Ids of nodes that are not to be used: those that are not fit, not checked yet, or drained."""
+        return self._draining | self._unfit.keys() | (self._alive.keys() - self._checked)
 
     @property
     def nodes(self) -> list[Node]:
@@ -85,17 +92,21 @@ class ClusterWatch:
         found = SessionNode(node.name, node.address, node.cpus, node.gpus)
         if node.id not in self._alive:
             return replace(found, state="gone")
-        reason = self._unfit.get(node.id)
+        reason = "it is being drained" if node.id in self._draining else self._unfit.get(node.id)
         return found if reason is None else replace(found, state="left out", reason=reason)
 
     def _follow(self) -> None:
         while not self._ended.wait(_INTERVAL_S):
             try:
                 alive = {node.id: node for node in self._read_nodes()}
+                draining = frozenset(alive.keys() & self._read_draining())
             except Exception:  # noqa: S112 (of any kind: what counts is that no answer comes)
                 continue
             self._answered_at = time.monotonic()
-            if alive.keys() != self._alive.keys():
+            if self._own_node in draining:
+                request(preemption("Ray's notice that its node will be taken away"))
+            if (alive.keys(), draining) != (self._alive.keys(), self._draining):
+                self._draining = draining
                 self._note(alive)
 
     def _note(self, alive: dict[str, Node]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import ray
 import torch
 
 from supercm_ray.config import Budget
@@ -55,7 +56,7 @@ class RayExecutor:
             def check(nodes: Sequence[Node]) -> Mapping[str, str]:
                 return unfit_nodes(question, needs.cluster, logger.warning, nodes)
 
-            self._watch = watch = ClusterWatch(alive_nodes, check, needs.on_nodes, unfit=check(alive_nodes()))
+            self._watch = watch = _watch(check, needs)
             try:
                 with watch.watching():
                     wait_for_room(
@@ -132,6 +133,15 @@ class RayExecutor:
     def nodes(self) -> Sequence[Node]:
         """The nodes that are used, as they were when the cluster answered last."""
         return self._watch.nodes if self._watch else alive_nodes(self._left_out)
+
+
+def _watch(check: Callable[[Sequence[Node]], Mapping[str, str]], needs: Needs) -> ClusterWatch:
+    """Returns the watch over the cluster that this process is connected to, whose nodes it checks first."""
+    from supercm_ray.runtime.train_internals.draining import draining_nodes  # once the version is known to fit
+
+    here = ray.get_runtime_context().get_node_id()
+    unfit = check(alive_nodes())
+    return ClusterWatch(alive_nodes, draining_nodes, check, needs.on_nodes, unfit=unfit, own_node=here)
 
 
 def workers_of(budget: Budget) -> Workers | None:

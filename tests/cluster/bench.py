@@ -1,4 +1,4 @@
-"""A Ray cluster on several hosts with studies to run on it, and MLflow's server on its first host."""
+"""A Ray cluster on several hosts with studies to run on it, and MLflow's server on a host that is no part of it."""
 
 from __future__ import annotations
 
@@ -21,67 +21,71 @@ STUDY = {
         "training": {"num_epochs": 3, "steps_per_epoch": 3, "learning_rate": 1e-2, "device": "cpu"},
     },
     "space": {"algorithm.clustering_weight": {"type": "float", "low": 0.1, "high": 10, "log": True}},
-    "budget": {"num_trials": 6},
+    "budget": {"num_trials": 5},
     "sampler": {"name": "random", "seed": 1},
     "scheduler": {"name": "none"},
-    "baseline": {"algorithm.clustering_weight": 0.0},
     "num_seeds": 1,
 }
+DESK = "desk"
+QUICK = {
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "4000",
+    "RAY_health_check_failure_threshold": "4",
+}
+"""Environment of a head that takes a node for lost within 20 s, where Ray's own settings take a minute or more."""
 _NUMBERS = count()
 _MLFLOW_PORT = 5000
 
 
 class Bench:
-    """Hosts that have joined one Ray cluster."""
+    """Hosts that have joined one Ray cluster, the nodes, and a desk that has not."""
 
     def __init__(self, hosts: Hosts) -> None:
-        """Starts nothing yet."""
+        """Starts the desk with MLflow's server."""
         self.hosts = hosts
         self.nodes: list[Host] = []
         self.name = ""
-        self._mlflow: Process | None = None
+        (self.desk,) = hosts.up(DESK)
+        self._mlflow = self._start_mlflow()
 
     @property
     def head(self) -> Host:
         return self.nodes[0]
 
     def start(self, head: str, *others: str) -> None:
-        """Starts hosts with Ray, the first as its head, and MLflow's server beside it."""
+        """Starts hosts with Ray, the first as its head."""
         self.nodes = self.hosts.up(head, *others)
-        self.start_mlflow()
-        self.head.start_ray_head()
-        for node in self.nodes[1:]:
-            node.start_ray_node(self.head)
+        self.restore()
 
-    def start_mlflow(self) -> None:
-        """Starts MLflow's server on the head, or again after it was lost."""
-        where = ["--host", self.head.address, "--port", str(_MLFLOW_PORT), "--workers", "1"]
+    def _start_mlflow(self) -> Process:
+        where = ["--host", self.desk.address, "--port", str(_MLFLOW_PORT), "--workers", "1"]
         what = ["--backend-store-uri", "sqlite:////root/mlflow.db", "--artifacts-destination", "/root/artifacts"]
-        self._mlflow = self.head.start("mlflow", "server", *where, *what, "--disable-security-middleware")
+        return self.desk.start("mlflow", "server", *where, *what, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 
     def restore(self) -> None:
-        """Turns on and joins again every host that a test has left without Ray."""
-        for host in self.nodes:
-            self.hosts.script("on", host.name)
+        """Has every host on, on the network and with Ray, whatever a test did to it; nodes of a lost head join anew."""
+        for host in (self.desk, *self.nodes):
+            host.on()
             host.heal()
-        if not self._mlflow or not self._mlflow.is_running:
-            self.start_mlflow()
-        if not self._has_ray(self.head):
-            self.head.start_ray_head()
+        if not self._mlflow.is_running:
+            self._mlflow = self._start_mlflow()
+        lost_head = not _runs("gcs_server", self.head)
+        if lost_head:
+            self.head.start_ray_head(**QUICK)
         for node in self.nodes[1:]:
-            if not self._has_ray(node):
+            if lost_head or not _runs("raylet", node):
                 node.start_ray_node(self.head)
+        self.wait_for_nodes()
         self.wait_for_mlflow()
-        wait_until(lambda: self.alive() == {host.address for host in self.nodes}, "all nodes of the cluster", pause_s=1)
+
+    def wait_for_nodes(self) -> None:
+        """Waits until all hosts are nodes of the cluster."""
+        wait_until(lambda: self.alive() == {host.address for host in self.nodes}, "all nodes", pause_s=1)
 
     def wait_for_mlflow(self) -> None:
         """Waits until MLflow's server answers."""
         ask = ("curl", "-sf", f"{self.mlflow_uri}/health")
-        wait_until(lambda: self.head.exec(*ask, check=False).returncode == 0, "MLflow", pause_s=1)
-
-    @staticmethod
-    def _has_ray(host: Host) -> bool:
-        return host.exec("pgrep", "-x", "raylet", check=False).returncode == 0
+        wait_until(lambda: self.desk.exec(*ask, check=False).returncode == 0, "MLflow", pause_s=1)
 
     def alive(self) -> set[str]:
         """The addresses of the nodes that the cluster counts as alive."""
@@ -90,12 +94,12 @@ class Bench:
 
     @property
     def mlflow_uri(self) -> str:
-        return f"http://{self.head.address}:{_MLFLOW_PORT}"
+        return f"http://{self.desk.address}:{_MLFLOW_PORT}"
 
     @property
     def database(self) -> Path:
         """The file behind MLflow's server, on this machine."""
-        return self.head.outside("/root/mlflow.db")
+        return self.desk.outside("/root/mlflow.db")
 
     def new_study(self, **changes: object) -> None:
         """Writes another study to the shared folder."""
@@ -149,7 +153,18 @@ class Bench:
             assert process.is_running, f"ended with {process.popen.returncode} before {what}: {process.output}"
             return (self.folder / "study.json").exists() and bool(check(self.records))
 
-        wait_until(has_come, what)
+        wait_until(has_come, what, pause_s=1)
+
+    def wait_for_work(self, process: Process, *hosts: Host) -> None:
+        """Waits until each of these hosts has trained for a study that a process runs."""
+        waiting = {host.name: host for host in hosts}
+
+        def have_worked(_: StudyFolder) -> bool:
+            for name in [name for name, host in waiting.items() if works(host)]:
+                del waiting[name]
+            return not waiting
+
+        self.wait_for(process, have_worked, f"work on {', '.join(waiting)}")
 
     def wait_for_trials(self, process: Process, number: int) -> None:
         """Waits until so many trials have ended well."""
@@ -159,13 +174,23 @@ class Bench:
             f"{number} trials",
         )
 
-    def check_study(self) -> StudyView:
+    def check_study(self, folder: Path | None = None) -> StudyView:
         """Records, Optuna and MLflow agree, and the study is complete."""
-        return check_study(self.folder, self.database)
+        return check_study(folder or self.folder, self.database)
 
     def check_closed(self, *, preempted: bool) -> None:
         """Records and MLflow's runs of an interrupted study are closed."""
         check_closed(self.folder, self.database, preempted=preempted)
+
+
+def works(host: Host) -> bool:
+    """Returns whether a process of Ray on a host has something to do."""
+    found = host.exec("pgrep", "-af", "ray::", check=False).output.splitlines()
+    return any(not line.endswith(("::IDLE", "::look", "Agent")) and "pgrep" not in line for line in found)
+
+
+def _runs(name: str, host: Host) -> bool:
+    return host.exec("pgrep", "-x", name, check=False).returncode == 0
 
 
 _ALIVE = """

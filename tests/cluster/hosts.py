@@ -43,7 +43,7 @@ def why_no_hosts() -> str:
     return f"namespaces cannot be made here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
-def wait_until(check: Callable[[], object], what: str, timeout_s: float = 120, pause_s: float = 0.2) -> None:
+def wait_until(check: Callable[[], object], what: str, timeout_s: float = 300, pause_s: float = 0.2) -> None:
     """Waits until something is so."""
     until = time.monotonic() + timeout_s
     while not check():
@@ -74,7 +74,7 @@ class Process:
         wait_until(lambda: self.pid_file.exists() and self.pid_file.read_text(), f"the pid of {self.popen.args}")
         self.host.exec("kill", f"-{int(number)}", self.pid_file.read_text().strip())
 
-    def wait(self, timeout_s: float = 240) -> int:
+    def wait(self, timeout_s: float = 400) -> int:
         """Waits for its end and returns its exit status; what does not end is killed, and its output shown."""
         try:
             return self.popen.wait(timeout_s)
@@ -82,7 +82,7 @@ class Process:
             self.popen.kill()
             raise AssertionError(f"{self.popen.args} runs for more than {timeout_s:g} s: {self.output}") from None
 
-    def wait_for_output(self, text: str, timeout_s: float = 120) -> None:
+    def wait_for_output(self, text: str, timeout_s: float = 300) -> None:
         """Waits until it has printed this."""
         until = time.monotonic() + timeout_s
         while text not in self.output:
@@ -154,17 +154,20 @@ class Host:
         """Gives a command of this package, in the background."""
         return self.start("python", "-m", "supercm_ray.cli", *words, cwd=cwd, **variables)
 
-    def start_ray_head(self, *words: str, num_cpus: int = 1) -> None:
+    def start_ray_head(self, *, num_cpus: int = 1, dashboard: bool = False, **variables: str) -> None:
         """Starts the head of a Ray cluster."""
-        self._start_ray("--head", f"--port={RAY_PORT}", "--include-dashboard=false", *words, num_cpus=num_cpus)
+        words = ("--head", f"--port={RAY_PORT}", f"--include-dashboard={str(dashboard).lower()}")
+        self._start_ray(words, num_cpus, variables)
 
-    def start_ray_node(self, head: Host, *words: str, num_cpus: int = 1) -> None:
+    def start_ray_node(self, head: Host, *, num_cpus: int = 1, **variables: str) -> None:
         """Joins the Ray cluster of a head."""
-        self._start_ray(f"--address={head.ray_address}", *words, num_cpus=num_cpus)
+        self._start_ray((f"--address={head.ray_address}",), num_cpus, variables)
 
-    def _start_ray(self, *words: str, num_cpus: int) -> None:
+    def _start_ray(self, words: Sequence[str], num_cpus: int, variables: Mapping[str, str]) -> None:
+        """Starts Ray; what is left of one that has lost its head is ended first, and so is its zombies' work."""
+        self.exec("ray", "stop", "--force", check=False)  # on a host it sees that host alone
         size = [f"--num-cpus={num_cpus}", "--object-store-memory=150000000", "--disable-usage-stats"]
-        self.exec("ray", "start", f"--node-ip-address={self.address}", *size, *words)
+        self.exec("ray", "start", f"--node-ip-address={self.address}", *size, *words, **variables)
 
     @property
     def ray_address(self) -> str:

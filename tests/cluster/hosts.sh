@@ -58,13 +58,14 @@ start_switch() {
   in_switch ip link set switch up
 }
 
-# Folders that shared ones are to be shown at must be there before; `down` takes those away that were made for it.
+# Folders that shared ones are to be shown at must be there before. They stay: taking one away would take what is
+# mounted there from the hosts of another HOSTS_DIR too.
 make_places() {
   local entry
   for entry in /shared $(tr ':' ' ' <<<"$HOSTS_SHARED"); do
     entry=${entry##*=}
     case $entry in /tmp/* | /root/*) continue ;; esac  # of the hosts' own disks
-    [ -d "$entry" ] || { mkdir -p "$entry" && echo "$entry" >>"$HOSTS_DIR/made"; }
+    mkdir -p "$entry"
   done
 }
 
@@ -193,7 +194,6 @@ case $command in
     ;;
   down)
     for name in $(names) switch; do if alive "$name"; then kill -9 "$(pid_of "$name")"; fi; rm -f "$HOSTS_DIR/$name/pid" "$HOSTS_DIR/$name/address"; done
-    if [ -e "$HOSTS_DIR/made" ]; then tac "$HOSTS_DIR/made" | xargs -r rmdir --ignore-fail-on-non-empty; rm "$HOSTS_DIR/made"; fi
     ;;
   *) sed -n '2,29p' "$0"; exit 2 ;;
 esac

@@ -11,7 +11,7 @@ from .bench import Bench
 from .hosts import Host, Hosts, Process, wait_until
 from .ssh import launch, start_sshd, why_no_ssh, write_keys
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 HOSTS = ("head", "one", "two")
 TOKEN = "/tmp/scr-20000/token"
 
@@ -24,11 +24,9 @@ def ssh_bench(can_make_hosts: None, tmp_path_factory: pytest.TempPathFactory) ->
     with Hosts(tmp_path_factory.mktemp("ssh")) as hosts:
         made = Bench(hosts)
         made.nodes = hosts.up(*HOSTS)
-        hosts.up("desk")
         write_keys(hosts)
         for host in made.nodes:
             start_sshd(host)
-        made.start_mlflow()
         yield made
 
 
@@ -37,7 +35,11 @@ def desk(ssh_bench: Bench) -> Iterator[Host]:
     """The host from which commands are given, with a new study in the shared folder. Afterwards no Ray is left."""
     ssh_bench.wait_for_mlflow()
     ssh_bench.new_study()
-    yield ssh_bench.hosts["desk"]
+    yield ssh_bench.desk
+    for process in ssh_bench.desk.started:
+        if process.is_running and "hosts.sh" in process.log.name:  # of a test that has failed
+            process.signal(signal.SIGTERM)
+            process.wait()
     for host in ssh_bench.nodes:
         assert not processes_of_ray(host)
         assert not host.outside(TOKEN).exists()
@@ -49,7 +51,7 @@ def processes_of_ray(host: Host) -> str:
 
 def start(bench: Bench, *words: str, hosts: tuple[str, ...] = HOSTS, options: tuple[str, ...] = ()) -> Process:
     variables = {"MLFLOW_TRACKING_URI": bench.mlflow_uri}
-    return launch(bench.hosts["desk"], *options, ",".join(hosts), bench.file, *words, **variables)
+    return launch(bench.desk, *options, ",".join(hosts), bench.file, *words, **variables)
 
 
 def test_one_command_tunes_on_hosts(ssh_bench: Bench, desk: Host) -> None:

@@ -22,6 +22,7 @@ class Cluster:
     def __init__(self, *nodes: Node) -> None:
         self.nodes, self.told, self.may_check = list(nodes), threading.Condition(), threading.Event()
         self.states: list[dict[str, str]] = []
+        self.draining: list[str] = []
         self.may_check.set()
 
     def read(self) -> Sequence[Node]:
@@ -43,7 +44,9 @@ class Cluster:
             assert self.told.wait_for(lambda: state in self.states, timeout=60), self.states
 
     def watched(self, **more: float) -> ClusterWatch:
-        return ClusterWatch(self.read, self.check, self.on_nodes, unfit={}, **more)
+        return ClusterWatch(
+            self.read, lambda: self.draining, self.check, self.on_nodes, unfit={}, own_node=A.id, **more
+        )
 
 
 def test_nodes_that_come_and_go_are_noticed() -> None:
@@ -92,7 +95,7 @@ def test_a_node_that_cannot_be_checked_stays_out() -> None:
     def fails(nodes: Sequence[Node]) -> Mapping[str, str]:
         raise ConnectionError("no answer")
 
-    watch = ClusterWatch(cluster.read, fails, cluster.on_nodes, unfit={})
+    watch = ClusterWatch(cluster.read, list, fails, cluster.on_nodes, unfit={})
     with watch.watching():
         cluster.nodes.append(B)
         cluster.wait_for({"a": "in use", "b": "left out"})
@@ -118,8 +121,27 @@ def test_nothing_is_read_after_the_end() -> None:
             answered.set()
         return [A]
 
-    watch = ClusterWatch(read, lambda nodes: {}, lambda nodes: None, unfit={})
+    watch = ClusterWatch(read, list, lambda nodes: {}, lambda nodes: None, unfit={})
     with watch.watching():
         assert reading.wait(60)
         threading.Timer(0.5, may_answer.set).start()
     assert answered.is_set()
+
+
+def test_a_drained_node_gets_no_more_runs() -> None:
+    cluster = Cluster(A, B)
+    watch = cluster.watched()
+    with watch.watching():
+        cluster.draining.append(B.id)
+        cluster.wait_for({"a": "in use", "b": "left out"})
+        assert watch.nodes == [A]
+        assert watch.left_out == {B.id}
+
+
+def test_a_drained_own_node_preempts_the_command() -> None:
+    cluster = Cluster(A, B)
+    wait: Callable[[], bool] = threading.Event().wait
+    with pytest.raises(PreemptedError, match="notice that its node will be taken away"), interruptible():
+        with cluster.watched().watching():
+            cluster.draining.append(A.id)
+            wait()

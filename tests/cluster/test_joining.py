@@ -1,0 +1,99 @@
+"""Which cluster a command joins, and which of its nodes it uses."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from .bench import Bench
+from .hosts import Host, Hosts
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+def test_node_without_package_is_left_out(hosts: Hosts) -> None:
+    """It is named; with --ship-code the package is sent there, and it works too."""
+    bench = Bench(hosts)
+    bench.start("head", "one")
+    (bare,) = hosts.up("bare")
+    hide_package(bare)
+    bare.start_ray_node(bench.head, PYTHONPATH="")
+    bench.nodes.append(bare)
+    bench.wait_for_nodes()
+    bench.new_study()
+    assert "node bare is left out" in bench.tune()
+    bench.check_study()
+    bench.new_study()
+    process = bench.start_tune("--ship-code")
+    bench.wait_for_work(process, bare)
+    assert process.wait() == 0, process.output
+    bench.check_study()
+
+
+def hide_package(host: Host) -> None:
+    """Makes this package one that is not installed on a host."""
+    site = Path(sysconfig.get_path("purelib"))
+    for path in (*site.glob("__editable__*supercm_ray*"), *site.glob("supercm_ray-*.dist-info")):
+        if path.is_dir():
+            host.exec("mount", "-t", "tmpfs", "tmpfs", str(path))
+        else:
+            host.exec("mount", "--bind", "/dev/null", str(path))
+    assert host.exec("python", "-c", "import supercm_ray", PYTHONPATH="", check=False).returncode != 0
+
+
+def test_cluster_that_grows_from_nothing(hosts: Hosts) -> None:
+    """A head without CPUs, whose nodes come while the command waits for them."""
+    bench = Bench(hosts)
+    bench.nodes = hosts.up("head", "one")
+    bench.head.start_ray_head(num_cpus=0)
+    bench.wait_for_mlflow()
+    bench.new_study()
+    refused = bench.give("tune", bench.file, check=False)
+    assert refused.returncode == 2, refused.output
+    process = bench.start_tune("--min-nodes", "1", "--wait", "240")
+    process.wait_for_output("waiting for room")
+    bench.nodes[1].start_ray_node(bench.head)
+    assert process.wait() == 0, process.output
+    bench.check_study()
+
+
+def test_results_in_package_of_job(hosts: Hosts) -> None:
+    """Which Ray deletes: a relative results folder is refused in a job with a working directory, an absolute is not."""
+    bench = Bench(hosts)
+    bench.nodes = hosts.up("head")
+    bench.head.start_ray_head(dashboard=True)
+    bench.wait_for_mlflow()
+    bench.new_study()
+    folder = hosts.shared / "job"
+    folder.mkdir()
+    (folder / "study.yaml").write_text((hosts.shared / f"{bench.name}.yaml").read_text())
+    submit = ("ray", "job", "submit", "--address", f"http://{bench.head.address}:8265", "--working-dir", ".", "--")
+    tune = ("python", "-m", "supercm_ray.cli", "tune", "study.yaml")
+    refused = bench.head.exec(*submit, *tune, cwd="/shared/job", check=False)
+    assert refused.returncode != 0
+    assert "SUPERCM_RESULTS" in refused.output or "--results" in refused.output
+    given = ("env", f"MLFLOW_TRACKING_URI={bench.mlflow_uri}", *tune, "--results", "/shared/results")
+    bench.head.exec(*submit, *given, cwd="/shared/job")
+    bench.check_study()
+
+
+def test_allotted_core_is_what_is_taken(can_make_hosts: None, shared_bench: Bench) -> None:
+    shared_bench.wait_for_mlflow()
+    shared_bench.new_study(budget={"num_trials": 2})
+    words = ("taskset", "-c", "0", "python", "-m", "supercm_ray.cli", "tune", shared_bench.file)
+    done = shared_bench.desk.exec(*words, cwd="/shared", MLFLOW_TRACKING_URI=shared_bench.mlflow_uri)
+    assert "this machine alone, 1 of " in done.output
+    shared_bench.check_study()
+
+
+def test_cluster_at_hand_is_joined(bench: Bench) -> None:
+    """Without RAY_ADDRESS; but under SLURM nothing is guessed."""
+    assert "3 nodes" in bench.tune(RAY_ADDRESS="")
+    bench.check_study()
+    bench.new_study()
+    for settings in ({"SLURM_JOB_ID": "7", "SLURM_NNODES": "3"}, {"SLURM_JOB_ID": "7"}):
+        done = bench.give("tune", bench.file, check=False, RAY_ADDRESS="", **settings)
+        assert done.returncode == 2, done.output
+        assert "RAY_ADDRESS=local" in done.output
