@@ -16,7 +16,7 @@ from supercm_ray.runtime.cluster import ray_session
 from supercm_ray.runtime.joining import address_to_join
 from supercm_ray.runtime.listeners import Listener, has_token, ray_listeners
 from supercm_ray.runtime.node_report import NodeReport
-from supercm_ray.runtime.nodes import gcs_address, where
+from supercm_ray.runtime.nodes import alive_nodes, gcs_address, where
 from supercm_ray.runtime.preflight import Question, ask_nodes, ask_this_machine
 from supercm_ray.runtime.room import wait_for_room
 from supercm_ray.runtime.shipping import code_to_ship
@@ -92,7 +92,7 @@ def _look(question: Question, options: ClusterOptions) -> Diagnosis:
     if address is None:
         return Diagnosis(alone("this machine", cores_allotted()), (), (ask_this_machine(question),))
     with ray_session(code_to_ship(question.plugins, ship_code=options.ship_code)):
-        wait_for_room(lambda: None, {"CPU": 1.0}, options, lambda said: None)
+        wait_for_room(alive_nodes, lambda: None, [{"CPU": 1.0}], options, lambda said: None)
         return Diagnosis(where(), (), tuple(ask_nodes(question)), tuple(ray_listeners()), has_token(gcs_address()))
 
 

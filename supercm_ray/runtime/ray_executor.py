@@ -59,9 +59,12 @@ class RayExecutor:
             self._watch = watch = _watch(check, needs)
             try:
                 with watch.watching():
-                    bundle = dict(_resources(needs.budget))
                     wait_for_room(
-                        lambda: self.capacity(needs.budget), bundle, needs.cluster, logger.warning, self.left_out
+                        lambda: self.nodes,
+                        lambda: self.capacity(needs.budget),
+                        _bundles(needs.budget),
+                        needs.cluster,
+                        logger.warning,
                     )
                     yield Place(where(self.left_out), watch.described())
             finally:
@@ -151,6 +154,12 @@ def workers_of(budget: Budget) -> Workers | None:
         cpus_per_worker=budget.cpus_per_worker,
         max_failures=budget.max_failures,
     )
+
+
+def _bundles(budget: Budget) -> list[dict[str, float]]:
+    """Returns what the processes of one run reserve, at least."""
+    workers = workers_of(budget)
+    return [dict(_resources(budget))] if workers is None else [workers.resources] * workers.min_workers
 
 
 def _resources(budget: Budget) -> dict[str, float]:

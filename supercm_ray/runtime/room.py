@@ -11,7 +11,7 @@ from ray.autoscaler.sdk import request_resources
 from supercm_ray.config import Budget, ClusterOptions
 from supercm_ray.errors import ClusterError, StudyError
 from supercm_ray.execution.interruption import check_interrupt
-from supercm_ray.runtime.nodes import Node, alive_nodes
+from supercm_ray.runtime.nodes import Node
 
 _EPSILON = 1e-6
 _CHECK_INTERVAL_S = 1.0
@@ -62,39 +62,39 @@ def arithmetic(nodes: Collection[Node]) -> str:
 
 
 def wait_for_room(
+    nodes: Callable[[], Collection[Node]],
     check: Callable[[], object],
-    bundle: dict[str, float],
+    bundles: list[dict[str, float]],
     options: ClusterOptions,
     say: Callable[[str], None],
-    left_out: Collection[str] = (),
 ) -> None:
     """Waits until the cluster has room, and as many nodes as are asked for; returns at once if it does. Meanwhile an
     autoscaler, if there is one, is asked for nodes.
 
     Args:
+        nodes: returns the nodes that are used.
         check: counts the room; raises StudyError if not one run fits.
-        bundle: what a node must have for one process, by Ray's names.
+        bundles: what the processes of one run need, by Ray's names.
         options: how many nodes to wait for, and how long.
         say: called with what is waited for, at once and then every 30 s.
-        left_out: ids of nodes that are not used.
 
     Raises:
         StudyError: if there is no room for one run in time.
         ClusterError: if there are too few nodes in time.
     """
-    lacking = _lacking(check, options, left_out)
+    lacking = _lacking(nodes(), check, options)
     if lacking is not None and options.wait_s > 0:
-        with _asked_for([bundle] * max(1, options.min_nodes)):
-            lacking = _wait(lambda: _lacking(check, options, left_out), options.wait_s, say)
+        wanted = bundles + [bundles[-1]] * (options.min_nodes - len(bundles))
+        with _asked_for(wanted):
+            lacking = _wait(lambda: _lacking(nodes(), check, options), options.wait_s, say)
     if lacking is not None:
         raise lacking
 
 
 def _lacking(
-    check: Callable[[], object], options: ClusterOptions, left_out: Collection[str]
+    nodes: Collection[Node], check: Callable[[], object], options: ClusterOptions
 ) -> ClusterError | StudyError | None:
     """Returns the error that says what the cluster lacks, or None."""
-    nodes = alive_nodes(left_out)
     num_nodes = sum(node.cpus > 0 for node in nodes)
     if num_nodes < options.min_nodes:
         return ClusterError(

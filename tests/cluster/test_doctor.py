@@ -14,7 +14,7 @@ from PIL import Image
 from .bench import STUDY, Bench
 from .hosts import ROOT, Host
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PACKAGE = str(ROOT / "supercm_ray")
 
 

@@ -7,7 +7,7 @@ import pytest
 from .bench import Bench
 from .hosts import ROOT, wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def hide_package(bench: Bench) -> None:
@@ -76,6 +76,6 @@ def test_nodes_that_are_to_come_are_waited_for(bench: Bench) -> None:
     process.wait_for_output("waiting for room")
     bench.nodes[2].on()
     bench.nodes[2].start_ray_node(bench.head)
-    assert process.wait() == 0, process.output
+    assert process.wait(600) == 0, process.output
     assert f"Ray 2.60 at {bench.head.address}: 3 nodes, 3 CPU" in process.output
     assert bench.check_study()

@@ -95,7 +95,7 @@ def test_nodes_are_waited_for(
 
     monkeypatch.setattr(room, "_SAY_INTERVAL_S", 0.001)
     options = ClusterOptions(min_nodes=2, wait_s=60)
-    wait_for_room(lambda: processes_that_fit(Budget(), alive_nodes()), {"CPU": 1.0}, options, say)
+    wait_for_room(alive_nodes, lambda: processes_that_fit(Budget(), alive_nodes()), [{"CPU": 1.0}], options, say)
     assert len(said) == 2
     assert "got 0 of 1 node: head 0 CPU" in said[0]
     assert "got 1 of 2 nodes: a 1 CPU, head 0 CPU" in said[1]
@@ -105,12 +105,11 @@ def test_nodes_are_waited_for(
 def test_waiting_has_an_end(cluster: list[dict[str, object]], autoscaler: list[list[dict[str, float]]]) -> None:
     cluster += [node("a", 1)]
     with pytest.raises(ClusterError, match="must have 2 nodes"):
-        wait_for_room(lambda: 1, {"CPU": 1.0}, ClusterOptions(min_nodes=2, wait_s=0.05), print)
+        wait_for_room(alive_nodes, lambda: 1, [{"CPU": 1.0}], ClusterOptions(min_nodes=2, wait_s=0.05), print)
     with pytest.raises(StudyError, match="a trial must fit one node"):
         budget = Budget(cpus_per_worker=2)
-        wait_for_room(
-            lambda: processes_that_fit(budget, alive_nodes()), {"CPU": 2.0}, ClusterOptions(wait_s=0.05), print
-        )
+        options = ClusterOptions(wait_s=0.05)
+        wait_for_room(alive_nodes, lambda: processes_that_fit(budget, alive_nodes()), [{"CPU": 2.0}], options, print)
     assert autoscaler[-1] == []
 
 
@@ -119,8 +118,8 @@ def test_without_waiting_it_is_refused_at_once(
 ) -> None:
     cluster += [node("a", 1)]
     with pytest.raises(ClusterError, match="must have 2 nodes"):
-        wait_for_room(lambda: 1, {"CPU": 1.0}, ClusterOptions(min_nodes=2), print)
-    wait_for_room(lambda: 1, {"CPU": 1.0}, ClusterOptions(min_nodes=1), print)
+        wait_for_room(alive_nodes, lambda: 1, [{"CPU": 1.0}], ClusterOptions(min_nodes=2), print)
+    wait_for_room(alive_nodes, lambda: 1, [{"CPU": 1.0}], ClusterOptions(min_nodes=1), print)
     assert autoscaler == []
 
 
