@@ -7,6 +7,7 @@ import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .hosts import ROOT, Done, Host, Hosts, wait_until
@@ -80,16 +81,22 @@ def _is_removed(group: Path) -> bool:
 
 @dataclass
 class Job:
-    """A job, by its number."""
+    """A job, by its number, or a task of an array."""
 
     slurm: Slurm
     number: int
+    task: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What SLURM calls it."""
+        return str(self.number) if self.task is None else f"{self.number}_{self.task}"
 
     def value(self, key: str) -> str:
         """Returns what `scontrol show job` says, such as of JobState."""
-        shown = self.slurm.give("scontrol", "show", "job", "--oneliner", str(self.number)).output
+        shown = self.slurm.give("scontrol", "show", "job", "--oneliner", self.name).output
         found = re.search(rf"\b{key}=(\S*)", shown)
-        assert found, f"no {key} of job {self.number}: {shown}"
+        assert found, f"no {key} of job {self.name}: {shown}"
         return found[1]
 
     @property
@@ -115,7 +122,7 @@ class Job:
     def wait_for(self, *states: str, timeout_s: float = 600) -> None:
         """Waits until it is in one of these states, and no more running on any node."""
         try:
-            wait_until(lambda: self.state in states, f"job {self.number} {states}", timeout_s, pause_s=1)
+            wait_until(lambda: self.state in states, f"job {self.name} {states}", timeout_s, pause_s=1)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.state}\n{self.output}") from error
 
@@ -123,7 +130,7 @@ class Job:
         """Waits until it runs again after it was put into the queue."""
         wait_until(
             lambda: self.state in _OVER or (self.restarts >= number and self.state == "RUNNING"),
-            f"restart {number} of job {self.number}",
+            f"restart {number} of job {self.name}",
             timeout_s,
             pause_s=1,
         )
@@ -141,11 +148,11 @@ class Job:
 
     def set_time_limit(self, minutes: str) -> None:
         """Gives it this time limit."""
-        self.slurm.give("scontrol", "update", f"JobId={self.number}", f"TimeLimit={minutes}")
+        self.slurm.give("scontrol", "update", f"JobId={self.name}", f"TimeLimit={minutes}")
 
     def cancel(self) -> None:
         """Cancels it with `scancel`."""
-        self.slurm.give("scancel", str(self.number))
+        self.slurm.give("scancel", self.name)
 
 
 class Slurm:
@@ -195,12 +202,13 @@ class Slurm:
     def stop(self) -> None:
         """Takes away the cgroups of all nodes, once their hosts are down and their processes have ended."""
         for node in self.nodes:
-            wait_until(lambda folder=self._freezer(node): _is_removed(folder), "cgroups without processes")
+            wait_until(partial(_is_removed, self._freezer(node)), "cgroups without processes")
 
     def give(self, *words: str, check: bool = True, **variables: str) -> Done:
         """Gives a command in the shared folder, where the controller is."""
-        variables = {"SLURM_CONF": "/shared/slurm/slurm.conf", **variables}
-        return self.controller.exec(*words, cwd="/shared", check=check, **variables)
+        return self.controller.exec(
+            *words, cwd="/shared", check=check, SLURM_CONF="/shared/slurm/slurm.conf", **variables
+        )
 
     def wait_for_nodes(self) -> None:
         """Waits until every node is idle."""

@@ -99,7 +99,8 @@ def study(shared_slurm: Slurm) -> Study:
     """A study that no other test uses, and both nodes idle."""
     shared_slurm.give("scancel", "--user=root")
     for node in shared_slurm.nodes:
-        shared_slurm.turn_on(node)
+        if node.exec("pgrep", "slurmd", check=False).returncode:
+            shared_slurm.turn_on(node)
     shared_slurm.wait_for_nodes()
     made = Study(shared_slurm, f"study{next(_NUMBERS)}")
     made.write()
@@ -176,14 +177,14 @@ def test_time_limit_requeues_job(study: Study) -> None:
 @pytest.mark.nightly
 def test_array_goes_past_time_limit(study: Study) -> None:
     study.write(budget={"num_trials": 200})
-    job = study.submit("--array=1-9%1")
-    study.wait_for_trials(job, 1)
-    job.near_time_limit()
-    job.wait_for("FAILED")  # its shell ends with 75
-    assert job.restarts == 0
-    study.check_closed()
+    array = study.submit("--array=1-9%1", "--time=5", "--signal=B:USR1@60").number
+    first = Job(study.slurm, array, task=1)
+    first.wait_for("FAILED")
+    assert (first.exit_status, first.restarts) == (75, 0)
     study.write(budget={"num_trials": study.num_complete + 3})
-    wait_until(lambda: study.slurm.give("squeue", "-h").output == "", "the end of the array", timeout_s=300, pause_s=2)
+    study.check_closed()
+    Job(study.slurm, array, task=2).wait_for_completion()
+    wait_until(lambda: study.slurm.give("squeue", "-h").output == "", "the end of the array", pause_s=1)
     study.check_complete()
 
 
