@@ -60,17 +60,16 @@ def test_killed_driver_is_taken_up(bench: Bench) -> None:
     bench.check_study()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
-def test_asked_to_end_closes_all(bench: Bench, number: signal.Signals, status: int) -> None:
-    """Within 20 s, with MLflow's runs closed; the same command goes on."""
+def test_asked_to_end_closes_all(bench: Bench) -> None:
+    """Within 20 s of SIGTERM, with MLflow's runs closed; the same command goes on."""
     bench.new_study(base=LONGER)
     process = bench.start_tune()
     bench.wait_for_work(process, *bench.nodes)
-    process.signal(number)
+    process.signal(signal.SIGTERM)
     began = time.monotonic()
-    assert process.wait() == status, process.output
+    assert process.wait() == 143, process.output
     assert time.monotonic() - began < 20
-    bench.check_closed(preempted=status != 130)
+    bench.check_closed(preempted=True)
     bench.tune()
     bench.check_study()
 
