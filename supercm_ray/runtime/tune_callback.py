@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,12 +28,6 @@ class QueueCallback(tune.Callback):
             check: raises KeyboardInterrupt when everything is to end.
         """
         self._queue, self._check = queue, check
-        self._on_warning = signal.getsignal(signal.SIGUSR1)
-
-    def setup(self, stop: object = None, num_samples: int | None = None, **info: object) -> None:
-        """Takes SIGUSR1 back from Tune, whose own handler ends its loop as though nothing were left to run."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGUSR1, self._on_warning)
 
     def __getstate__(self) -> dict[str, object]:
         """Returns no state: Tune's own snapshots are never restored."""

@@ -160,6 +160,20 @@ def test_study_outlives_everything_at_once(study: Study, time: int) -> None:
 
 
 @pytest.mark.nightly
+def test_study_is_seen_and_cancelled_elsewhere(study: Study) -> None:
+    study.write(budget={"num_trials": 200})
+    job = study.submit()
+    study.wait_for_trials(job, 1)
+    seen = study.slurm.give("supercm-ray", "status", study.name).output
+    assert re.search(r"state +running", seen), seen
+    study.slurm.give("supercm-ray", "cancel", study.name)
+    job.wait_for("FAILED")
+    assert (job.exit_status, job.restarts) == (143, 0)
+    study.check_closed()
+    check_nothing_left(job)
+
+
+@pytest.mark.nightly
 def test_time_limit_requeues_job(study: Study) -> None:
     study.write(budget={"num_trials": 200})
     job = study.submit()
