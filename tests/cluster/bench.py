@@ -155,16 +155,18 @@ class Bench:
 
         wait_until(has_come, what, pause_s=1)
 
-    def wait_for_work(self, process: Process, *hosts: Host) -> None:
-        """Waits until each of these hosts has trained for a study that a process runs."""
-        waiting = {host.name: host for host in hosts}
+    @staticmethod
+    def wait_for_work(process: Process, *hosts: Host) -> None:
+        """Waits until each of these hosts has trained for a command that a process runs."""
+        waiting = list(hosts)
 
-        def have_worked(_: StudyFolder) -> bool:
-            for name in [name for name, host in waiting.items() if works(host)]:
-                del waiting[name]
+        def have_worked() -> bool:
+            names = ", ".join(host.name for host in waiting)
+            assert process.is_running, f"ended with {process.popen.returncode} before {names} worked: {process.output}"
+            waiting[:] = [host for host in waiting if not works(host)]
             return not waiting
 
-        self.wait_for(process, have_worked, f"work on {', '.join(waiting)}")
+        wait_until(have_worked, "work on each host", pause_s=1)
 
     def wait_for_trials(self, process: Process, number: int) -> None:
         """Waits until so many trials have ended well."""

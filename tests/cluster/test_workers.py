@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from supercm_ray.records import StudyFolder
-from supercm_ray.scaling.measurements import FILE_NAME, load_measurements
+from supercm_ray.scaling.measurements import load_measurements
 
 from .bench import STUDY, Bench
 from .hosts import Hosts
@@ -33,7 +34,7 @@ def test_train_on_worker_per_host(debian_bench: Bench) -> None:
 
 
 def test_train_goes_on_without_host(debian_bench: Bench) -> None:
-    longer = {**BASE, "training": {**BASE["training"], "num_epochs": 40}}
+    longer = {**BASE, "training": {**BASE["training"], "num_epochs": 100}}
     debian_bench.new_study(base=longer)
     words = ("train", debian_bench.file, "--workers", "1:3")
     process = debian_bench.head.start_supercm_ray(*words, cwd="/shared", **debian_bench.variables)
@@ -53,7 +54,8 @@ def status_of_training(bench: Bench) -> str:
 def test_scale_spreads_over_hosts(debian_bench: Bench) -> None:
     debian_bench.new_study(base=BASE)
     settings = ("scaling.placement=spread", "scaling.repetitions=2", "scaling.num_steps=4")
-    debian_bench.give("scale", debian_bench.file, "--num-workers", "1,3", *settings)
-    measured = load_measurements(debian_bench.folder / FILE_NAME)
+    done = debian_bench.give("scale", debian_bench.file, "--num-workers", "1,3", *settings)
+    path = Path("/shared") / done.output.splitlines()[-1]
+    measured = load_measurements(debian_bench.head.outside(path))
     assert sorted(one.num_workers for one in measured.repetitions) == [1, 1, 3, 3]
     assert {node.name for node in measured.nodes} == {"head", "one", "two"}
