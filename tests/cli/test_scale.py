@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from supercm_ray.cli.app import app, scale
-from supercm_ray.config import ScalingConfig, load_study
+from supercm_ray.config import ClusterOptions, ScalingConfig, load_study
 from supercm_ray.errors import StudyError
 
 
@@ -30,8 +31,11 @@ def dry_run(path: Path, *words: str) -> ScalingConfig:
 
 
 def test_scale_has_at_most_eight_options() -> None:
-    arguments = {"file", "overrides"}
-    options = set(inspect.signature(scale).parameters) - arguments
+    """Besides those that every command on a cluster has."""
+    arguments, of_cluster = {"file", "overrides"}, {field.name for field in fields(ClusterOptions)}
+    parameters = set(inspect.signature(scale).parameters)
+    assert of_cluster <= parameters
+    options = parameters - arguments - of_cluster
     assert 0 < len(options) <= 8
     assert options - set(ScalingConfig.model_fields) == {"gpu", "results", "dry_run"}, "the others are of the section"
 
