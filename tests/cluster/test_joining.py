@@ -13,6 +13,7 @@ from .hosts import Host, Hosts
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
+@pytest.mark.nightly
 def test_node_without_package_is_left_out(hosts: Hosts) -> None:
     """It is named; with --ship-code the package is sent there, and it works too."""
     bench = Bench(hosts)
@@ -43,6 +44,7 @@ def hide_package(host: Host) -> None:
     assert host.exec("python", "-c", "import supercm_ray", PYTHONPATH="", check=False).returncode != 0
 
 
+@pytest.mark.nightly
 def test_cluster_that_grows_from_nothing(hosts: Hosts) -> None:
     """A head without CPUs, whose nodes come while the command waits for them."""
     bench = Bench(hosts)
@@ -59,6 +61,7 @@ def test_cluster_that_grows_from_nothing(hosts: Hosts) -> None:
     bench.check_study()
 
 
+@pytest.mark.nightly
 def test_results_in_package_of_job(hosts: Hosts) -> None:
     """Which Ray deletes: a relative results folder is refused in a job with a working directory, an absolute is not."""
     bench = Bench(hosts)
@@ -88,6 +91,7 @@ def test_allotted_core_is_what_is_taken(can_make_hosts: None, shared_bench: Benc
     shared_bench.check_study()
 
 
+@pytest.mark.nightly
 def test_cluster_at_hand_is_joined(bench: Bench) -> None:
     """Without RAY_ADDRESS; but under SLURM nothing is guessed."""
     assert "3 nodes" in bench.tune(RAY_ADDRESS="")

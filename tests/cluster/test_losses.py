@@ -15,6 +15,7 @@ LONGER = {**STUDY["base"], "training": {**STUDY["base"]["training"], "num_epochs
 IN_PAIRS = {"num_trials": 4, "num_workers": 2}
 
 
+@pytest.mark.nightly
 def test_crashed_host_costs_no_trial(bench: Bench) -> None:
     bench.new_study(base=LONGER)
     process = bench.start_tune()
@@ -24,6 +25,7 @@ def test_crashed_host_costs_no_trial(bench: Bench) -> None:
     bench.check_study()
 
 
+@pytest.mark.nightly
 def test_cut_host_ends_its_work(bench: Bench) -> None:
     """Its trial is run again elsewhere, and when it comes back nothing works on it for a study that has ended."""
     bench.new_study(base=LONGER)
@@ -51,6 +53,7 @@ def test_worker_groups_survive_host_lost(bench: Bench) -> None:
     bench.check_study()
 
 
+@pytest.mark.nightly
 def test_killed_driver_is_taken_up(bench: Bench) -> None:
     process = bench.start_tune()
     bench.wait_for_trials(process, 2)
@@ -60,6 +63,7 @@ def test_killed_driver_is_taken_up(bench: Bench) -> None:
     bench.check_study()
 
 
+@pytest.mark.nightly
 def test_asked_to_end_closes_all(bench: Bench) -> None:
     """Within 20 s of SIGTERM, with MLflow's runs closed; the same command goes on."""
     bench.new_study(base=LONGER)
@@ -89,6 +93,7 @@ def test_lost_head_ends_driver_in_order(bench: Bench) -> None:
     bench.check_study()
 
 
+@pytest.mark.nightly
 def test_cut_tracker_ends_no_study(bench: Bench) -> None:
     process = bench.start_tune()
     bench.wait_for_trials(process, 2)

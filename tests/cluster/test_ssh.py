@@ -81,6 +81,7 @@ def ports_of_ray(listening: str) -> Iterator[int]:
             yield int(port)
 
 
+@pytest.mark.nightly
 def test_same_command_follows_running_study(ssh_bench: Bench, desk: Host) -> None:
     first = start(ssh_bench, hosts=("head", "one"))
     ssh_bench.wait_for_trials(first, 1)
@@ -96,6 +97,7 @@ def test_same_command_follows_running_study(ssh_bench: Bench, desk: Host) -> Non
     ssh_bench.check_study()
 
 
+@pytest.mark.nightly
 def test_terminated_launcher_cancels_study(ssh_bench: Bench, desk: Host) -> None:
     process = start(ssh_bench)
     ssh_bench.wait_for_trials(process, 1)

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 LONGER = {**STUDY["base"], "training": {**STUDY["base"]["training"], "num_epochs": 40}}
 
 
+@pytest.mark.nightly
 def test_tune_from_head_on_shared_folder(bench: Bench) -> None:
     process = bench.start_tune()
     bench.wait_for_work(process, *bench.nodes)
@@ -38,6 +39,7 @@ def test_room_is_counted_per_node(bench: Bench) -> None:
     assert not (bench.folder / "trials").exists()
 
 
+@pytest.mark.nightly
 def test_second_driver_names_first_host(bench: Bench) -> None:
     first = bench.start_tune()
     bench.wait_for_trials(first, 1)
@@ -48,6 +50,7 @@ def test_second_driver_names_first_host(bench: Bench) -> None:
     bench.check_study()
 
 
+@pytest.mark.nightly
 def test_node_that_comes_is_used(bench: Bench) -> None:
     (late,) = bench.hosts.up("late")
     bench.new_study(base=LONGER, budget={"num_trials": 10})

@@ -33,6 +33,7 @@ def test_train_on_worker_per_host(debian_bench: Bench) -> None:
     assert status_of_training(debian_bench) == "complete"
 
 
+@pytest.mark.nightly
 def test_train_goes_on_without_host(debian_bench: Bench) -> None:
     longer = {**BASE, "training": {**BASE["training"], "num_epochs": 100}}
     debian_bench.new_study(base=longer)
@@ -51,6 +52,7 @@ def status_of_training(bench: Bench) -> str:
     return record.status
 
 
+@pytest.mark.nightly
 def test_scale_spreads_over_hosts(debian_bench: Bench) -> None:
     debian_bench.new_study(base=BASE)
     settings = ("scaling.placement=spread", "scaling.repetitions=2", "scaling.num_steps=4")
