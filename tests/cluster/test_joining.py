@@ -72,7 +72,7 @@ def test_results_in_package_of_job(hosts: Hosts) -> None:
     folder = hosts.shared / "job"
     folder.mkdir()
     (folder / "study.yaml").write_text((hosts.shared / f"{bench.name}.yaml").read_text())
-    submit = ("ray", "job", "submit", "--address", f"http://{bench.head.address}:8265", "--working-dir", ".", "--")
+    submit = ("ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--working-dir", ".", "--")
     tune = ("python", "-m", "supercm_ray.cli", "tune", "study.yaml")
     refused = bench.head.exec(*submit, *tune, cwd="/shared/job", check=False)
     assert refused.returncode != 0
