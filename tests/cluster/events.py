@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from supercm_ray.records import read_study
 from supercm_ray.search import StudyView
 
 from .bench import QUICK, Bench
@@ -18,6 +19,7 @@ ENDINGS = {0, 75, 137, -signal.SIGKILL}
 """Exit statuses of a command to which the infrastructure has happened; but for 0 the same command is given again."""
 _LOST_S = 20.0  # after which a cut node may learn that it was taken for lost
 _MOST_NODES = 3
+_DELAY_S = 10.0  # at most, from the progress at which an event is due to the event
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Clock:
 
 
 class Disturbance:
-    """A study on a bench to which so many events happen.
+    """A study on a bench to which so many events happen, spread over its progress.
 
     The first node is the head, on which the driver runs. A crashed host stays away until a host joins, a new one takes
     the place of a host that was cut for good.
@@ -52,7 +54,7 @@ class Disturbance:
         """
         self.bench = bench
         self.rng = random.Random(seed)
-        self.left = num_events
+        self.num_events = self.left = num_events
         self.happened: Counter[str] = Counter()
         self.endings: list[int] = []
         self.away: list[Host] = []
@@ -63,17 +65,27 @@ class Disturbance:
         """Gives the command `tune` again and again until it succeeds, while the events happen."""
         until = time.monotonic() + timeout_s
         self.clock.on(*(node.name for node in self.bench.nodes))
-        next_at = self._next()
+        due = self._next()
         while not self._is_done():
             assert time.monotonic() < until, f"{self.happened}, {self.endings}: {self._output()}"
-            if self.left and time.monotonic() > next_at:
+            if self.left and self._progress() >= due:
+                time.sleep(self.rng.uniform(0, _DELAY_S))
                 self._happen()
-                next_at = self._next()
-            time.sleep(0.5)
+                due = self._next()
+            time.sleep(1)
         self.clock.off(*list(self.clock.since))
 
     def _next(self) -> float:
-        return time.monotonic() + self.rng.uniform(5, 25)
+        """Returns the progress at which the next event is due."""
+        return (self.num_events - self.left + self.rng.random()) / (self.num_events + 1)
+
+    def _progress(self) -> float:
+        """Returns the share of the epochs of all trials, from 0 to 1, that is recorded."""
+        if not (self.bench.folder / "study.yaml").exists():
+            return 0.0
+        study = read_study(self.bench.folder)
+        lines = sum(path.read_text().count("\n") for path in self.bench.folder.glob("trials/*/metrics.jsonl"))
+        return lines / (study.budget.num_trials * study.base.training.num_epochs)
 
     def _is_done(self) -> bool:
         """Takes note of an ending and gives the command again, unless the study is complete."""
@@ -99,9 +111,8 @@ class Disturbance:
         possible = {**(some if nodes else {}), **always}
         if len(self.bench.nodes) < _MOST_NODES:
             possible["join"] = self._join
-        name = self.rng.choice(sorted(possible))
-        if len(self.bench.nodes) == 1 and self.rng.random() < 0.7:
-            name = "join"
+        fewest = min(self.happened[name] for name in possible)  # so that each happens before any happens again
+        name = self.rng.choice(sorted(name for name in possible if self.happened[name] == fewest))
         self.left -= 1
         self.happened[name] += 1
         possible[name]()
