@@ -27,7 +27,7 @@ def test_study_outlives_its_hosts(
     bench.start("head", "one", "two")
     bench.new_study(base={**STUDY["base"], "training": TRAINING}, budget={"num_trials": num_trials})
     disturbance = Disturbance(bench, seed=0, num_events=num_events)
-    disturbance.run(timeout_s=120 * num_events)
+    disturbance.run(timeout_s=600 + 120 * num_events)
     view = bench.check_study()
     share = disturbance.trained_share(view)
     with capsys.disabled():
