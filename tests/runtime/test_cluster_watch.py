@@ -102,7 +102,7 @@ def test_a_node_that_cannot_be_checked_stays_out() -> None:
     assert watch.described()[1].reason == "it could not be checked: no answer"
 
 
-def test_a_silent_head_ends_the_command_as_preempted() -> None:
+def test_a_silent_head_ends_the_command_as_preempted(no_ray: None) -> None:
     cluster = Cluster(A)
     wait: Callable[[], bool] = threading.Event().wait
     with pytest.raises(PreemptedError, match="whose head has been silent"), interruptible():
@@ -138,7 +138,7 @@ def test_a_drained_node_gets_no_more_runs() -> None:
         assert watch.left_out == {B.id}
 
 
-def test_a_drained_own_node_preempts_the_command() -> None:
+def test_a_drained_own_node_preempts_the_command(no_ray: None) -> None:
     cluster = Cluster(A, B)
     wait: Callable[[], bool] = threading.Event().wait
     with pytest.raises(PreemptedError, match="notice that its node will be taken away"), interruptible():
