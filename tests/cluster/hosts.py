@@ -248,7 +248,7 @@ class Hosts:
     @property
     def shared(self) -> Path:
         """The folder on this machine that every host sees as /common."""
-        return self.folder / "shared"
+        return self.folder / "common"
 
     def up(self, *names: str) -> list[Host]:
         """Starts hosts, and writes the token to each one's disk."""
