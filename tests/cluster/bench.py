@@ -123,7 +123,7 @@ class Bench:
     @property
     def file(self) -> str:
         """The study file, as hosts see it."""
-        return f"/shared/{self.name}.yaml"
+        return f"/common/{self.name}.yaml"
 
     @property
     def variables(self) -> dict[str, str]:
@@ -133,7 +133,7 @@ class Bench:
     def start_tune(self, *words: str, host: Host | None = None, **variables: str) -> Process:
         """Gives the command `tune` on a host, by default the head, in the background."""
         given = {**self.variables, **variables}
-        return (host or self.head).start_supercm_ray("tune", self.file, *words, cwd="/shared", **given)
+        return (host or self.head).start_supercm_ray("tune", self.file, *words, cwd="/common", **given)
 
     def tune(self, *words: str, host: Host | None = None, **variables: str) -> str:
         """Gives the command `tune`, which must succeed, and returns what it printed."""
@@ -144,7 +144,7 @@ class Bench:
     def give(self, *words: str, host: Host | None = None, check: bool = True, **variables: str) -> Done:
         """Gives another command in the shared folder and waits for it."""
         given = {**self.variables, **variables}
-        return (host or self.head).supercm_ray(*words, cwd="/shared", check=check, **given)
+        return (host or self.head).supercm_ray(*words, cwd="/common", check=check, **given)
 
     def wait_for(self, process: Process, check: Callable[[StudyFolder], object], what: str) -> None:
         """Waits until a study that a process runs has come so far."""

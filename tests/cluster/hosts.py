@@ -1,6 +1,6 @@
 """Several hosts on this machine, made of Linux namespaces by `hosts.sh`, to be cut, crashed and switched off.
 
-A host has this machine's files, but folders of its own at /tmp, /root and /dev/shm. Every host sees /shared.
+A host has this machine's files, but folders of its own at /tmp, /root and /dev/shm. Every host sees /common.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Host:
 
     def outside(self, path: str | Path) -> Path:
         """Returns where a file of the host lies on this machine."""
-        own = {"/shared": self.hosts.shared, "/root": self.hosts.folder / self.name / "home"}
+        own = {"/common": self.hosts.shared, "/root": self.hosts.folder / self.name / "home"}
         own |= {"/tmp": self.hosts.folder / self.name / "tmp"}
         for start, folder in own.items():
             if Path(path).is_relative_to(start):
@@ -220,7 +220,7 @@ class Hosts:
         Args:
             folder: where their disks lie.
             token: of their Ray, in each one's ~/.ray/auth_token; without one Ray asks for none.
-            shared: folders that hosts see besides Python, this package and /shared, as HOSTS_SHARED of the script.
+            shared: folders that hosts see besides Python, this package and /common, as HOSTS_SHARED of the script.
             debian_names: whether /etc/hosts has each host's own name at 127.0.1.1.
             variables: environment of all commands.
         """
@@ -247,8 +247,8 @@ class Hosts:
 
     @property
     def shared(self) -> Path:
-        """The folder on this machine that every host sees as /shared."""
-        return self.folder / "shared"
+        """The folder on this machine that every host sees as /common."""
+        return self.folder / "common"
 
     def up(self, *names: str) -> list[Host]:
         """Starts hosts, and writes the token to each one's disk."""

@@ -18,7 +18,7 @@
 # Environment:
 #   HOSTS_DIR     state and disks of the hosts (default: hosts, in the folder for temporary files)
 #   HOSTS_SHARED  folders that all hosts see, with colons between them; FROM=TO shows one at another place, and
-#                 NAME@FROM=TO on one host alone. $HOSTS_DIR/shared is always there, as /shared.
+#                 NAME@FROM=TO on one host alone. $HOSTS_DIR/common is always there, as /common.
 #   HOSTS_SHM     size of /dev/shm of each host (default 600m)
 #   HOSTS_DEBIAN  if set, each host has its own name at 127.0.1.1 in /etc/hosts, as Debian installs it
 #
@@ -48,7 +48,7 @@ within() { local pid; pid=$(pid_of "$1"); shift; nsenter -t "$pid" -n -m -u -i -
 
 start_switch() {
   alive switch && return
-  mkdir -p "$HOSTS_DIR/switch" "$HOSTS_DIR/shared"
+  mkdir -p "$HOSTS_DIR/switch" "$HOSTS_DIR/common"
   setsid unshare --net sleep infinity </dev/null >/dev/null 2>&1 8>&- &
   echo $! >"$HOSTS_DIR/switch/pid"
   until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.05; done
@@ -62,7 +62,7 @@ start_switch() {
 # mounted there from the hosts of another HOSTS_DIR too.
 make_places() {
   local entry
-  for entry in /shared $(tr ':' ' ' <<<"$HOSTS_SHARED"); do
+  for entry in /common $(tr ':' ' ' <<<"$HOSTS_SHARED"); do
     entry=${entry##*=}
     case $entry in /tmp/* | /root/*) continue ;; esac  # of the hosts' own disks
     mkdir -p "$entry"
@@ -74,7 +74,7 @@ start_host() {
   mkdir -p "$folder/home" "$folder/tmp"
   chmod 1777 "$folder/tmp"
   setsid unshare --net --mount --uts --ipc --pid --fork --kill-child --propagation private \
-    bash -c "$INIT" init "$name" "$folder" "$HOSTS_DIR/shared=/shared:$HOSTS_SHARED" "$HOSTS_SHM" \
+    bash -c "$INIT" init "$name" "$folder" "$HOSTS_DIR/common=/common:$HOSTS_SHARED" "$HOSTS_SHM" \
     </dev/null >"$folder/init.log" 2>&1 8>&- &
   outer=$!
   until [ -n "$(pgrep -P $outer)" ]; do sleep 0.05; kill -0 $outer || fail "$(cat "$folder/init.log")"; done

@@ -42,7 +42,7 @@ SlurmdTimeout=20
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
 _MUNGE = """
-munged --socket=/tmp/munge.socket --key-file=/shared/slurm/munge.key --pid-file=/tmp/munged.pid \\
+munged --socket=/tmp/munge.socket --key-file=/common/slurm/munge.key --pid-file=/tmp/munged.pid \\
   --log-file=/tmp/munged.log --seed-file=/tmp/munged.seed --force
 """
 _NODE = """
@@ -56,7 +56,7 @@ if [ -n "$FREEZER" ]; then
   mount --bind "/tmp/freezer/$FREEZER" /sys/fs/cgroup/freezer
   umount /tmp/freezer
 fi
-slurmd -f /shared/slurm/slurm.conf -N "$(hostname)"
+slurmd -f /common/slurm/slurm.conf -N "$(hostname)"
 """
 
 
@@ -164,7 +164,7 @@ class Slurm:
         self.controller, *self.nodes = hosts.up(controller, *nodes)
         self._write_configuration()
         self.controller.exec("sh", "-ec", _MUNGE + "mkdir -p /tmp/slurmctld")
-        self.controller.exec("slurmctld", "-f", "/shared/slurm/slurm.conf")
+        self.controller.exec("slurmctld", "-f", "/common/slurm/slurm.conf")
         for node in self.nodes:
             self.start(node)
         self.wait_for_nodes()
@@ -207,7 +207,7 @@ class Slurm:
     def give(self, *words: str, check: bool = True, **variables: str) -> Done:
         """Gives a command in the shared folder, where the controller is."""
         return self.controller.exec(
-            *words, cwd="/shared", check=check, SLURM_CONF="/shared/slurm/slurm.conf", **variables
+            *words, cwd="/common", check=check, SLURM_CONF="/common/slurm/slurm.conf", **variables
         )
 
     def wait_for_nodes(self) -> None:

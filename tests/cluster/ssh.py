@@ -10,8 +10,8 @@ from .hosts import ROOT, Host, Hosts, Process, wait_until
 
 SSHD = "/usr/sbin/sshd"
 _SERVER = f"""
-HostKey /shared/ssh/key
-AuthorizedKeysFile /shared/ssh/key.pub
+HostKey /common/ssh/key
+AuthorizedKeysFile /common/ssh/key.pub
 PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
@@ -19,7 +19,7 @@ PidFile none
 SetEnv PYTHONPATH={ROOT} PYTHONWARNINGS=ignore OMP_NUM_THREADS=1
 """
 _CLIENT = """
-IdentityFile /shared/ssh/key
+IdentityFile /common/ssh/key
 UserKnownHostsFile /dev/null
 StrictHostKeyChecking no
 LogLevel ERROR
@@ -44,11 +44,11 @@ def write_keys(hosts: Hosts) -> None:
 
 def start_sshd(host: Host) -> None:
     """Starts a server of ssh on a host."""
-    host.start(SSHD, "-D", "-e", "-f", "/shared/ssh/sshd_config")
+    host.start(SSHD, "-D", "-e", "-f", "/common/ssh/sshd_config")
     wait_until(lambda: host.exec(*SSH, host.name, "true", check=False).returncode == 0, f"sshd on {host.name}")
 
 
-SSH = ("ssh", "-F", "/shared/ssh/ssh_config")
+SSH = ("ssh", "-F", "/common/ssh/ssh_config")
 
 
 def launch(host: Host, *words: str, **variables: str) -> Process:
@@ -56,4 +56,4 @@ def launch(host: Host, *words: str, **variables: str) -> Process:
     small = "--object-store-memory=150000000"
     options = ("--cpus", "1", "--ray", small)
     given = {"SUPERCM_SSH": " ".join(SSH), **variables}
-    return host.start(str(ROOT / "launch/hosts.sh"), *options, *words, cwd="/shared", **given)
+    return host.start(str(ROOT / "launch/hosts.sh"), *options, *words, cwd="/common", **given)

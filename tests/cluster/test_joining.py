@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-import sysconfig
-from pathlib import Path
-
 import pytest
 
 from .bench import Bench
-from .hosts import Host, Hosts
+from .hosts import Hosts
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-
-
-@pytest.mark.nightly
-def test_node_without_package_is_left_out(hosts: Hosts) -> None:
-    """It is named; with --ship-code the package is sent there, and it works too."""
-    bench = Bench(hosts)
-    bench.start("head", "one")
-    (bare,) = hosts.up("bare")
-    hide_package(bare)
-    bare.start_ray_node(bench.head, PYTHONPATH="")
-    bench.nodes.append(bare)
-    bench.wait_for_nodes()
-    bench.new_study()
-    assert "node bare is left out" in bench.tune()
-    bench.check_study()
-    bench.new_study()
-    process = bench.start_tune("--ship-code")
-    bench.wait_for_work(process, bare)
-    assert process.wait() == 0, process.output
-    bench.check_study()
-
-
-def hide_package(host: Host) -> None:
-    """Makes this package one that is not installed on a host."""
-    site = Path(sysconfig.get_path("purelib"))
-    for path in (*site.glob("__editable__*supercm_ray*"), *site.glob("supercm_ray-*.dist-info")):
-        if path.is_dir():
-            host.exec("mount", "-t", "tmpfs", "tmpfs", str(path))
-        else:
-            host.exec("mount", "--bind", "/dev/null", str(path))
-    assert host.exec("python", "-c", "import supercm_ray", PYTHONPATH="", check=False).returncode != 0
 
 
 @pytest.mark.nightly
@@ -74,11 +40,11 @@ def test_results_in_package_of_job(hosts: Hosts) -> None:
     (folder / "study.yaml").write_text((hosts.shared / f"{bench.name}.yaml").read_text())
     submit = ("ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--working-dir", ".", "--")
     tune = ("python", "-m", "supercm_ray.cli", "tune", "study.yaml")
-    refused = bench.head.exec(*submit, *tune, cwd="/shared/job", check=False)
+    refused = bench.head.exec(*submit, *tune, cwd="/common/job", check=False)
     assert refused.returncode != 0
     assert "SUPERCM_RESULTS" in refused.output or "--results" in refused.output
-    given = ("env", f"MLFLOW_TRACKING_URI={bench.mlflow_uri}", *tune, "--results", "/shared/results")
-    bench.head.exec(*submit, *given, cwd="/shared/job")
+    given = ("env", f"MLFLOW_TRACKING_URI={bench.mlflow_uri}", *tune, "--results", "/common/results")
+    bench.head.exec(*submit, *given, cwd="/common/job")
     bench.check_study()
 
 
@@ -86,7 +52,7 @@ def test_allotted_core_is_what_is_taken(can_make_hosts: None, shared_bench: Benc
     shared_bench.wait_for_mlflow()
     shared_bench.new_study(budget={"num_trials": 2})
     words = ("taskset", "-c", "0", "python", "-m", "supercm_ray.cli", "tune", shared_bench.file)
-    done = shared_bench.desk.exec(*words, cwd="/shared", MLFLOW_TRACKING_URI=shared_bench.mlflow_uri)
+    done = shared_bench.desk.exec(*words, cwd="/common", MLFLOW_TRACKING_URI=shared_bench.mlflow_uri)
     assert "this machine alone, 1 of " in done.output
     shared_bench.check_study()
 

@@ -15,7 +15,7 @@ def hide_package(bench: Bench) -> None:
     missing = bench.hosts.shared / "missing"
     missing.mkdir(exist_ok=True)
     (missing / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'supercm_ray'\")")
-    bench.nodes[2].exec("mount", "--bind", "/shared/missing", str(ROOT / "supercm_ray"))
+    bench.nodes[2].exec("mount", "--bind", "/common/missing", str(ROOT / "supercm_ray"))
 
 
 def give_package_back(bench: Bench) -> None:
@@ -48,24 +48,7 @@ def test_shipped_code_brings_a_node_back(bench: Bench) -> None:
     assert bench.check_study()
 
 
-def test_what_fits_no_node_is_refused_at_once(bench: Bench) -> None:
-    done = bench.give("tune", bench.file, "budget.cpus_per_worker=2", check=False)
-    assert done.returncode == 2, done.output
-    assert "3 nodes: head 1 CPU, one 1 CPU, two 1 CPU; the largest is head" in done.output
-
-
-def test_a_cluster_at_hand_is_joined(bench: Bench) -> None:
-    process = bench.start_tune(RAY_ADDRESS="")
-    assert process.wait() == 0, process.output
-    assert f"Ray 2.60 at {bench.head.address}: 3 nodes, 3 CPU" in process.output
-
-
-def test_a_slurm_job_is_not_guessed(bench: Bench) -> None:
-    done = bench.give("tune", bench.file, check=False, RAY_ADDRESS="", SLURM_JOB_ID="7", SLURM_JOB_NUM_NODES="3")
-    assert done.returncode == 2, done.output
-    assert "launch/slurm.sh" in done.output
-
-
+@pytest.mark.nightly
 def test_nodes_that_are_to_come_are_waited_for(bench: Bench) -> None:
     bench.nodes[2].crash()
     wait_until(lambda: len(bench.alive()) == 2, "the loss of a node", pause_s=1)

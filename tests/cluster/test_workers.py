@@ -14,7 +14,7 @@ from .bench import STUDY, Bench
 from .hosts import Hosts
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-FOR_THREE = {"labeled_batch_size": 12, "unlabeled_batch_size": 12, "storage_path": "/shared/checkpoints"}
+FOR_THREE = {"labeled_batch_size": 12, "unlabeled_batch_size": 12, "storage_path": "/common/checkpoints"}
 BASE = {**STUDY["base"], "training": {**STUDY["base"]["training"], **FOR_THREE}}
 
 
@@ -38,7 +38,7 @@ def test_train_goes_on_without_host(debian_bench: Bench) -> None:
     longer = {**BASE, "training": {**BASE["training"], "num_epochs": 100}}
     debian_bench.new_study(base=longer)
     words = ("train", debian_bench.file, "--workers", "1:3")
-    process = debian_bench.head.start_supercm_ray(*words, cwd="/shared", **debian_bench.variables)
+    process = debian_bench.head.start_supercm_ray(*words, cwd="/common", **debian_bench.variables)
     debian_bench.wait_for_work(process, *debian_bench.nodes)
     debian_bench.nodes[2].crash()
     assert process.wait(400) == 0, process.output
@@ -57,7 +57,7 @@ def test_scale_spreads_over_hosts(debian_bench: Bench) -> None:
     debian_bench.new_study(base=BASE)
     settings = ("scaling.placement=spread", "scaling.repetitions=2", "scaling.num_steps=4")
     done = debian_bench.give("scale", debian_bench.file, "--num-workers", "1,3", *settings)
-    path = Path("/shared") / done.output.splitlines()[-1]
+    path = Path("/common") / done.output.splitlines()[-1]
     measured = load_measurements(debian_bench.head.outside(path))
     assert sorted(one.num_workers for one in measured.repetitions) == [1, 1, 3, 3]
     assert {node.name for node in measured.nodes} == {"head", "one", "two"}
