@@ -50,7 +50,11 @@ facts() {
   python3 -c "$FACTS" "$first" "$number" || echo "python none"
 }
 start_ray() {  # ADDRESS [head]: starts Ray, as the head or to join it
-  local where=(--address="$1:$first") log=$session/ray.log
+  local where=(--address="$1:$first") log=$session/ray.log deadline=$((SECONDS + 180))
+  if [ -z "${2:-}" ] && ! timeout 10 bash -c ': </dev/tcp/$0/$1' "$1" "$first" 2>/dev/null; then
+    echo "no connection to $1:$first; see that no firewall is between them" >&2  # for which Ray would wait for long
+    return 1
+  fi
   stop_ray
   rm -rf "$session"
   mkdir -m 700 "$session"
@@ -67,7 +71,7 @@ start_ray() {  # ADDRESS [head]: starts Ray, as the head or to join it
     --dashboard-agent-listen-port=$((first + 4)) --dashboard-agent-grpc-port=$((first + 5)) \
     --metrics-export-port=$((first + 6)) --min-worker-port=$((first + 20)) --max-worker-port=$((first + 199)) $more
   until grep -qs 'Ray runtime started' "$log"; do
-    if [ -z "$(processes_of ray)" ]; then tail -n 5 "$log" >&2; stop_ray; return 1; fi
+    if [ -z "$(processes_of ray)" ] || [ $SECONDS -ge $deadline ]; then tail -n 5 "$log" >&2; stop_ray; return 1; fi
     sleep 0.2
   done
 }

@@ -127,6 +127,16 @@ def test_each_faulty_host_is_named(ssh_bench: Bench, desk: Host) -> None:
     assert "head has no ray; install it there in /usr" in refused(desk, "--env", "/usr", "head", "none.yaml")
 
 
+def test_host_behind_firewall_is_named(ssh_bench: Bench, desk: Host) -> None:
+    """Soon, where Ray would wait for the head for long; and what was started on the head is stopped."""
+    rule = ("blackhole", f"{ssh_bench.head.address}/32")
+    ssh_bench.nodes[1].exec("ip", "route", "add", *rule)
+    process = start(ssh_bench, hosts=("head", "one"), options=("--strict",))
+    assert process.wait() == 1, process.output
+    assert f"one does not join: no connection to {ssh_bench.head.address}:20000" in process.output
+    ssh_bench.nodes[1].exec("ip", "route", "del", *rule)
+
+
 def refused(desk: Host, *words: str) -> str:
     process = launch(desk, *words)
     assert process.wait() == 2, process.output
