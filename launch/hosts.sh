@@ -17,6 +17,9 @@
 #   SUPERCM_SSH      the command for ssh, with options, such as "ssh -F FILE"; default: ssh
 #
 # MLFLOW_* and SUPERCM_* variables go to the study on HOST1. Words after STUDY go to `supercm-ray tune`.
+#
+# Variables and functions are used by name, on hosts too:
+# shellcheck disable=SC2016,SC2034,SC2317
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -154,7 +157,8 @@ done
 started+=("${others[@]}")
 : >"$work/failed"
 each join "${absent[@]}"
-for host in $(cat "$work/failed"); do
+mapfile -t failed <"$work/failed"
+for host in "${failed[@]}"; do
   [ -z "$strict" ] || fail "$host does not join: $(tail -n 3 "$work/$host.errors")"
   say "$host is left out, it does not join: $(tail -n 3 "$work/$host.errors")"
 done
