@@ -120,11 +120,13 @@ class Job:
         return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
     def wait_for(self, *states: str, timeout_s: float = 600) -> None:
-        """Waits until it is in one of these states, and no more running on any node."""
+        """Waits until it is in one of these states."""
+        awaited = {*states, *_OVER}
         try:
-            wait_until(lambda: self.state in states, f"job {self.name} {states}", timeout_s, pause_s=1)
+            wait_until(lambda: self.state in awaited, f"job {self.name} {states}", timeout_s, pause_s=1)
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.state}\n{self.output}") from error
+        assert self.state in states, f"{self.state} {self.exit_status}\n{self.output}"
 
     def wait_for_restart(self, number: int, timeout_s: float = 600) -> None:
         """Waits until it runs again after it was put into the queue."""

@@ -190,7 +190,7 @@ def test_time_limit_requeues_job(study: Study) -> None:
 
 @pytest.mark.nightly
 def test_array_goes_past_time_limit(study: Study) -> None:
-    study.write(budget={"num_trials": 200})
+    study.write(budget={"num_trials": 5000})
     array = study.submit("--array=1-9%1", "--time=5", "--signal=B:USR1@60").number
     first = Job(study.slurm, array, task=1)
     first.wait_for("FAILED")
