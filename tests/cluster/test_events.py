@@ -10,14 +10,14 @@ from .bench import STUDY, Bench
 from .events import Disturbance
 from .hosts import Hosts
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.nightly]
 TRAINING = {**STUDY["base"]["training"], "num_epochs": 20, "steps_per_epoch": 20}
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("num_events", "num_trials"),
-    [(4, 12), pytest.param(20, 60, marks=pytest.mark.nightly)],
+    [(4, 12), (20, 60)],
     ids=["few", "many"],
 )
 def test_study_outlives_its_hosts(
