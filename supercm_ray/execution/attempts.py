@@ -9,7 +9,7 @@ from supercm_ray.config import Config
 from supercm_ray.data import Dataset, Splits
 from supercm_ray.errors import CheckpointError, StorageError, SuperCMError, WorkersError
 from supercm_ray.execution.executor import Executor, Phase, Run
-from supercm_ray.records import CheckpointStore, Message, RunFailed, StudyFolder
+from supercm_ray.records import CheckpointStore, Message, RunFailed, StudyFolder, this_machine
 from supercm_ray.training import Job
 
 logger = logging.getLogger(__name__)
@@ -29,14 +29,25 @@ def job_of(
     *,
     evaluate_test: bool,
     best_by: tuple[str, str] | None = None,
+    home: str | None = None,
 ) -> Job:
-    """Returns the job of a run that has been begun. Nothing is read from the folder."""
+    """Returns the job of a run that has been begun. Nothing is read from the folder.
+
+    Args:
+        folder: the study's folder.
+        run: the run, with its splits.
+        config: its configuration.
+        dataset: the study's data.
+        evaluate_test: whether it reads the test split after its last epoch.
+        best_by: the metric and its direction by which the best checkpoint is kept.
+        home: the machine of the process that runs the study; None for this one.
+    """
     return Job(
         config,
         dataset,
         Splits.deserialize(run.splits),
         folder.storage(run.key, config.training.storage_path),
-        marker=folder.marker(config.training.storage_path),
+        marker=folder.marker(config.training.storage_path, this_machine() if home is None else home),
         keeps_model=run.kind != "trial",
         best_by=best_by,
         evaluate_test=evaluate_test,
@@ -87,4 +98,4 @@ def _messages(executor: Executor, phase: Phase, run: Run) -> Generator[Message]:
 
 def _job(phase: Phase, run: Run) -> Job:
     config = phase.study.base.replace(run.overrides)
-    return job_of(phase.folder, run, config, phase.dataset, evaluate_test=phase.evaluate_test)
+    return job_of(phase.folder, run, config, phase.dataset, evaluate_test=phase.evaluate_test, home=phase.home)

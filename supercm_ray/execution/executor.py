@@ -12,7 +12,7 @@ from typing import Protocol
 from supercm_ray.config import Budget, Leaf, Registry, Study
 from supercm_ray.data import Dataset
 from supercm_ray.execution.place import Needs, Place
-from supercm_ray.records import Kind, Message, RunFailed, StudyFolder
+from supercm_ray.records import Kind, Message, RunFailed, StudyFolder, this_machine
 from supercm_ray.training import Job
 
 
@@ -66,6 +66,7 @@ class Phase:
         folder: the folder in which runs have their folders.
         dataset: all samples; those of the test split are masked unless it is evaluated.
         evaluate_test: whether a finished run reads the test split.
+        home: the machine of the process that runs the study.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Phase:
     folder: StudyFolder
     dataset: Dataset
     evaluate_test: bool
+    home: str = field(default_factory=this_machine)
 
 
 class Executor(Protocol):

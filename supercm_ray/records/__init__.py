@@ -32,7 +32,7 @@ from supercm_ray.records.messages import (
     TimingStarted,
 )
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
-from supercm_ray.records.session import Session, SessionNode
+from supercm_ray.records.session import Session, SessionNode, this_machine
 from supercm_ray.records.study_file import read_study, write_study
 from supercm_ray.records.study_folder import Marker, StudyFolder
 from supercm_ray.records.study_log import LogEntry
@@ -77,6 +77,7 @@ __all__ = [
     "reason_of",
     "replaced_atomically",
     "sqlite_url",
+    "this_machine",
     "write_arrays",
     "write_atomically",
     "write_study",

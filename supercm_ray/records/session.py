@@ -138,6 +138,11 @@ def host_name() -> str:
     return socket.gethostname()
 
 
+def this_machine() -> str:
+    """Returns what tells this machine from others, and from itself before it was started anew."""
+    return f"{host_name()}:{_machine()}"
+
+
 def process_identity(pid: int) -> str:
     """Returns what tells a process of this host from others that have had its id: when the system was started, the
     namespace of ids, and when the process was started. Empty if there is no such process, or the system has nothing.

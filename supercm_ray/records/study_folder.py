@@ -44,7 +44,7 @@ from supercm_ray.records.files import (
 )
 from supercm_ray.records.lock import locked
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView
-from supercm_ray.records.session import Session, SessionNode
+from supercm_ray.records.session import Session, SessionNode, this_machine
 from supercm_ray.records.session_file import SessionFile
 
 _REMEDY = "put it back from a copy, or move the folder away, and the study begins anew"
@@ -52,10 +52,15 @@ _REMEDY = "put it back from a copy, or move the folder away, and the study begin
 
 @dataclass(frozen=True)
 class Marker:
-    """A file that is there wherever a storage is shared with the process that runs the study."""
+    """A file that is there wherever a storage is shared with the process that runs the study.
+
+    Attributes:
+        home: `this_machine` of that process.
+    """
 
     path: Path
     study_id: str
+    home: str
 
     def write(self) -> None:
         """Writes the file, unless it is there.
@@ -74,6 +79,22 @@ class Marker:
             return self.study_id in self.path.read_text(encoding="utf-8")
         except OSError:
             return False
+
+    def check_kept(self) -> None:
+        """Checks that the storage is still there on the machine of the process that runs the study.
+
+        Raises:
+            StorageError: if it is not, as after the loss of a disk, whose folders are not made again elsewhere.
+        """
+        if self.home == this_machine() and not self.is_present():
+            raise _absent(self.path)
+
+
+def _absent(path: Path) -> StorageError:
+    return StorageError(
+        f"{path} must be there, got no such file; see that the folder is there and its disk works, then give the same "
+        "command again"
+    )
 
 
 @dataclass(frozen=True)
@@ -157,10 +178,7 @@ class StudyFolder:
             StorageError: if it is not.
         """
         if not (self.path / "study.json").exists():
-            raise StorageError(
-                f"{self.path / 'study.json'} must be there, got no such file; see that the folder is there and its "
-                "disk works, then give the same command again"
-            )
+            raise _absent(self.path / "study.json")
 
     @property
     def optuna_url(self) -> str:
@@ -195,14 +213,18 @@ class StudyFolder:
             return f"{place.rstrip('/')}/{self.study_id}/{key}{mark}{options}"
         return str(Path(storage_path).expanduser().resolve() / self.study_id / key)
 
-    def marker(self, storage_path: str | None) -> Marker | None:
-        """Returns the file by which a process on another node tells whether its checkpoints lie where this one looks
-        for them; None for a URI, which means the same everywhere.
+    def marker(self, storage_path: str | None, home: str) -> Marker | None:
+        """Returns the file by which a process on another node tells whether its checkpoints lie where the process that
+        runs the study looks for them; None for a URI, which means the same everywhere.
+
+        Args:
+            storage_path: the study's `training.storage_path`.
+            home: `this_machine` of the process that runs the study.
         """
         if storage_path is not None and "://" in storage_path:
             return None
         root = self.path.resolve() if storage_path is None else Path(self.storage("", storage_path))
-        return Marker(root / "study.json", self.study_id)
+        return Marker(root / "study.json", self.study_id, home)
 
     def read(self, name: str) -> str:
         """Reads a file of the study, empty if there is none."""

@@ -101,6 +101,7 @@ class _Checkpointer:
         self._written_at = time.monotonic()
 
     def resume(self, device: torch.device) -> TrainState:
+        self._check_kept()
         content = broadcast_object(self._store.read() if self._store else None)
         config, dataset, num_unlabeled = self._job.config, self._job.prepared, len(self._job.splits.unlabeled)
         if content is None:
@@ -114,10 +115,16 @@ class _Checkpointer:
         names = [LAST] if is_last or self._is_due(state) else []
         names += [BEST] if self._is_best(state.history) else []
         if names:
+            self._check_kept()
             self._store.write(serialize(state), *names)
             self._written_at = time.monotonic()
         if is_last:
             self._store.wait()
+
+    def _check_kept(self) -> None:
+        """Checks, before anything is written, that the disk of the study is not gone."""
+        if self._store is not None and self._job.marker is not None:
+            self._job.marker.check_kept()
 
     def after_run(self, epoch: int) -> Iterator[Checkpoints]:
         """Hands over or removes what this node alone has."""

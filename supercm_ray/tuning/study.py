@@ -29,7 +29,7 @@ from supercm_ray.execution.phases import (
 )
 from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
-from supercm_ray.records import CheckpointStore, StudyFolder, write_study
+from supercm_ray.records import CheckpointStore, StudyFolder, this_machine, write_study
 from supercm_ray.search import Row, StudyView, load_plan, save_plan
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker
 from supercm_ray.training.preflight import load_checked
@@ -167,7 +167,7 @@ def check_storage(folder: StudyFolder, key: str, config: Config) -> None:
     """
     if config.training.storage_path is not None:
         CheckpointStore(folder.storage(key, config.training.storage_path)).check_writable()
-    marker = folder.marker(config.training.storage_path)
+    marker = folder.marker(config.training.storage_path, this_machine())
     if marker is not None:
         marker.write()
 

@@ -37,8 +37,7 @@ def test_other_version_is_one_clear_line(version: str, monkeypatch: pytest.Monke
 
 def test_run_in_a_foreign_session_checks_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(ray, "__version__", "2.55.1")
-    monkeypatch.setattr("supercm_ray.runtime.worker_group.groups_that_fit", lambda workers: 1)
-    run = WorkerGroupRun(iter, None, Workers(2), name="none")
+    run = WorkerGroupRun(iter, None, Workers(2, wait_for_room=True), name="none")
     with pytest.raises(StudyError, match=r"got 2\.55\.1"):
         next(iter(run))
 

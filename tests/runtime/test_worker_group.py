@@ -21,6 +21,7 @@ from supercm_ray.errors import DivergedError, StudyError, WorkersError
 from supercm_ray.execution import interruption
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.runtime.cluster import ray_session
+from supercm_ray.runtime.nodes import alive_nodes
 from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers, groups_that_fit
 
 from . import toy_loops
@@ -90,16 +91,16 @@ def test_more_workers_than_fit_are_one_clear_error_at_once(session: float, tmp_p
     with pytest.raises(StudyError, match=f"{many} workers must fit the cluster at once, got room for {int(session)}"):
         next(iter(group(tmp_path, Workers(many), epochs=1)))
     with pytest.raises(StudyError, match="1 CPU and 1 GPU each"):
-        groups_that_fit(Workers((1, 4), use_gpu=True))
+        groups_that_fit(Workers((1, 4), use_gpu=True), alive_nodes())
     assert time.monotonic() - since < 5
     assert not list(tmp_path.iterdir())
 
 
 def test_room_is_counted_in_whole_groups(session: float) -> None:
     cpus = int(session)
-    assert groups_that_fit(Workers(cpus)) == 1
-    assert groups_that_fit(Workers(2, cpus_per_worker=cpus / 8)) == 4
-    assert groups_that_fit(Workers((1, cpus * 3))) == 1, "fewer than the most is enough to begin"
+    assert groups_that_fit(Workers(cpus), alive_nodes()) == 1
+    assert groups_that_fit(Workers(2, cpus_per_worker=cpus / 8), alive_nodes()) == 4
+    assert groups_that_fit(Workers((1, cpus * 3)), alive_nodes()) == 1, "fewer than the most is enough to begin"
 
 
 def test_an_error_of_the_loop_that_is_ours_arrives_as_it_is_and_is_not_tried_again(
