@@ -12,6 +12,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from supercm_ray.errors import WorkersError
+from supercm_ray.runtime.nodes import alive_nodes
 from supercm_ray.runtime.worker_group import WorkerGroupRun, Workers, groups_that_fit
 
 from . import toy_loops
@@ -49,7 +50,7 @@ def kill_node(cluster: Cluster) -> None:
 def test_with_a_node_killed_an_elastic_run_goes_on_with_fewer_workers(cluster: Cluster, tmp_path: Path) -> None:
     given = {"folder": str(tmp_path / "toy"), "epochs": 400, "sleep_s": 0.2}
     run = WorkerGroupRun(toy_loops.count, given, Workers((1, 2)), name="toy")
-    assert groups_that_fit(Workers((1, 2))) == 1
+    assert groups_that_fit(Workers((1, 2)), alive_nodes()) == 1
     epochs, workers = [], []
     for message in run:
         epochs.append(message["epoch"])
