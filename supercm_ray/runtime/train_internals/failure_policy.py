@@ -19,14 +19,13 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 from supercm_ray.runtime.channel import NO_EPOCH
 from supercm_ray.runtime.losses import is_lost
 
-_LATE = "The worker group startup timed out"
 _ANSWER_TIMEOUT_S = 30.0
 _DEATH_TIMEOUT_S = 2.0
 
 
 class ProgressPolicy(DefaultFailurePolicy):
-    """Starts the workers again after each failure, until `limit` failures in a row brought no new epoch. A start that
-    is late for want of room is none: how long it is waited for is decided by the consumer.
+    """Starts the workers again after each failure, until `limit` failures in a row brought no new epoch. What
+    was late for want of room is lost, and not failed.
     """
 
     def __init__(self, failure_config: Any, channel: ActorHandle, limit: int) -> None:
@@ -40,8 +39,6 @@ class ProgressPolicy(DefaultFailurePolicy):
         try:
             epoch, hopeless, workers = ray.get(self._channel.progress.remote(), timeout=_ANSWER_TIMEOUT_S)
             late = _start_failure(training_failed_error)
-            if late.startswith(_LATE):
-                return FailureDecision.RETRY
             self._failures = 1 if epoch > self._epoch else self._failures + 1
             self._epoch = epoch
             again = decision is FailureDecision.RETRY and not hopeless and self._failures <= self._limit
