@@ -120,7 +120,12 @@ class SharedRay:
         from supercm_ray.runtime.cluster import ray_session  # seconds of imports, which most tests do without
 
         if not self._is_open:
+            handlers = {
+                sig: signal.getsignal(sig) for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+            }
             self._held.enter_context(ray_session())
+            for sig, handler in handlers.items():  # else what ends one test would end those that come after it
+                signal.signal(sig, handler)
             self._is_open = True
 
     def close(self) -> None:
