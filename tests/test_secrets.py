@@ -159,6 +159,6 @@ def test_printed_commands_can_be_pasted(tmp_path: Path, empty_mlflow: Path, monk
     monkeypatch.chdir(path)
     study = load_study(place.path / "tiny.yaml")
     tracker = MlflowTracker(study, StudyFolder.open(path / "results", "tiny", "identity"))
-    command = ["sh", "-c", f"printf '%s\\n' {tracker.how_to_open}"]
+    command = ["sh", "-c", f"printf '%s\\n' {tracker.how_to_open.splitlines()[0]}"]
     pasted = subprocess.run(command, capture_output=True, text=True, check=True)
     assert pasted.stdout.splitlines() == ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{path}/mlflow.db"]

@@ -32,7 +32,7 @@ class ScaleResult:
         folder: the scaling study's folder.
         tracking_uri: address at which it is tracked; empty if it is not tracked.
         run_id: the tracker's id of the parent run.
-        how_to_open: the command or address that shows the tracked runs, a line for each tracker.
+        how_to_open: the commands or addresses that show the tracked runs, one a line.
     """
 
     measurements: Measurements

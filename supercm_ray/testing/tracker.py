@@ -121,8 +121,12 @@ class TrackerContract:
         for _ in range(2):
             tracker.log_files({tmp_path / "page.html": "", folder.run(KEY).splits: "plots"})
             tracker.log_metrics({"tuned/test_accuracy_mean": 0.5, "gain_mean": float("nan")})
-        assert tracker.log_model(small_model()) == tracker.log_model(small_model())
-        assert tracker.log_model(small_model(), under=KEY) == tracker.log_model(small_model(), under=KEY)
+            tracker.log_metrics({"gain_mean": 0.25}, step=20)
+            tracker.log_note("what was **found**")
+        uri = tracker.log_model(small_model())
+        assert uri == tracker.log_model(small_model(), is_best=True)
+        if uri:
+            assert tracker.register_model(uri, "mine") == tracker.register_model(uri, "mine")
 
 
 class KeepingTrackerContract(TrackerContract):

@@ -30,7 +30,7 @@ all waiting together ends within `interruption.CLOSING_S`.
 _MODEL_PATIENCE_S = 600.0  # a model may be large
 _LOST_S = 10.0  # of waiting for calls that then fail, after which no other call is made
 _NOTICE_S = 3.0
-_RUN, _MODEL = "run ", "the model"
+_RUN, _MODEL = "run ", "the model of "
 _OPENINGS = 3
 
 
@@ -84,11 +84,18 @@ class BackgroundTracker:
             errors.append(TimeoutError(f"no answer within {PATIENCE_S:g} s"))
         if errors:
             raise errors[0] if isinstance(errors[0], TrackingError) else unusable(self.uri, errors[0]) from errors[0]
+        self._ask_how_to_open()
         return run_id
 
     def attach_study(self) -> bool:
         """Finds the parent run and returns whether it is open."""
-        return self._ask(lambda tracker: tracker.attach_study(), False, "the study's run")
+        is_open = self._ask(lambda tracker: tracker.attach_study(), False, "the study's run")
+        self._ask_how_to_open()
+        return is_open
+
+    def _ask_how_to_open(self) -> None:
+        """Asks how to open the study, once it is there."""
+        self.how_to_open = self._ask(lambda tracker: tracker.how_to_open, self.how_to_open, "")
 
     def sync(self, key: str) -> None:
         """Queues the run with this key to be written."""
@@ -116,13 +123,23 @@ class BackgroundTracker:
         for path, folder in files.items():
             self._ask(partial(_log_file, path, folder), None, path.name)
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Stores metrics of the study."""
-        self._ask(lambda tracker: tracker.log_metrics(metrics), None, "the study's metrics")
+    def log_note(self, text: str) -> None:
+        """Stores the description of the study."""
+        self._ask(lambda tracker: tracker.log_note(text), None, "the study's description")
 
-    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Stores metrics of the study."""
+        lacking = f"the study's metrics at {step}" if step else "the study's metrics"
+        self._ask(lambda tracker: tracker.log_metrics(metrics, step), None, lacking)
+
+    def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
         """Stores a model and returns its address."""
-        return self._ask(lambda tracker: tracker.log_model(model, under), "", _MODEL, _MODEL_PATIENCE_S)
+        lacking = f"{_MODEL}{model.run}"
+        return self._ask(lambda tracker: tracker.log_model(model, is_best=is_best), "", lacking, _MODEL_PATIENCE_S)
+
+    def register_model(self, uri: str, name: str) -> str:
+        """Registers a stored model and returns its version."""
+        return self._ask(lambda tracker: tracker.register_model(uri, name), "", f"a version of {name}")
 
     def run_id(self, key: str | None = None) -> str:
         """Returns the id of the run with this key, or of the parent run."""
@@ -145,7 +162,7 @@ class BackgroundTracker:
             if catch_up:
                 self.sync_all()
             for lacking, call in list(self._failed.items()):
-                self._ask(call, None, lacking, _MODEL_PATIENCE_S if lacking == _MODEL else None)
+                self._ask(call, None, lacking, _MODEL_PATIENCE_S if lacking.startswith(_MODEL) else None)
         finally:
             self._queue.put(None)
             if not self._given_up:
@@ -163,9 +180,14 @@ class BackgroundTracker:
         )
 
     def _lacking(self) -> list[str]:
+        """Returns what the tracker lacks, runs and models by their number."""
         runs = [lacking for lacking in self._failed if lacking.startswith(_RUN)]
-        others = [lacking for lacking in self._failed if lacking not in runs]
-        return [*([f"epochs or states of {len(runs)} runs"] if runs else []), *others]
+        models = [lacking for lacking in self._failed if lacking.startswith(_MODEL)]
+        named = [f"the models of {len(models)} runs" if one in models and models[1:] else one for one in self._failed]
+        return [
+            *([f"epochs or states of {len(runs)} runs"] if runs else []),
+            *dict.fromkeys(one for one in named if one not in runs),
+        ]
 
     def _work(self) -> None:
         while True:

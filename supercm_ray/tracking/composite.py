@@ -53,13 +53,21 @@ class CompositeTracker:
         """Stores files in all trackers."""
         self._each(lambda tracker: tracker.log_files(files))
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Stores metrics in all trackers."""
-        self._each(lambda tracker: tracker.log_metrics(metrics))
+    def log_note(self, text: str) -> None:
+        """Stores the description in all trackers."""
+        self._each(lambda tracker: tracker.log_note(text))
 
-    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Stores metrics in all trackers."""
+        self._each(lambda tracker: tracker.log_metrics(metrics, step))
+
+    def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
         """Stores a model in all trackers that keep models."""
-        return _first(self._each(lambda tracker: tracker.log_model(model, under)))
+        return _first(self._each(lambda tracker: tracker.log_model(model, is_best=is_best)))
+
+    def register_model(self, uri: str, name: str) -> str:
+        """Registers a model in all trackers that have a registry."""
+        return _first(self._each(lambda tracker: tracker.register_model(uri, name)))
 
     def run_id(self, key: str | None = None) -> str:
         """Returns the first tracker's id."""

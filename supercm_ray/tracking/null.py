@@ -35,11 +35,18 @@ class NullTracker:
     def log_files(self, files: Mapping[Path, str]) -> None:
         """No-op."""
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def log_note(self, text: str) -> None:
         """No-op."""
 
-    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """No-op."""
+
+    def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
         """Returns an empty URI: models are not stored."""
+        return ""
+
+    def register_model(self, uri: str, name: str) -> str:
+        """Returns an empty version: there is no registry."""
         return ""
 
     def run_id(self, key: str | None = None) -> str:

@@ -30,6 +30,7 @@ class TensorBoardTracker:
         self._writers: dict[str, SummaryWriter] = {}
         self._written: dict[str, int] = {}
         self._ended: dict[str, RunRecord] = {}
+        self._of_study: dict[tuple[str, int], float] = {}
 
     def open_study(self) -> str:
         """Returns the study's folder; TensorBoard stores no status of a study."""
@@ -68,15 +69,23 @@ class TensorBoardTracker:
     def log_files(self, files: Mapping[Path, str]) -> None:
         """No-op: TensorBoard stores no files."""
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Replaces the metrics of the whole study."""
+    def log_note(self, text: str) -> None:
+        """No-op: TensorBoard has no description of a study."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Replaces the metrics of the whole study, those of this process that came before among them."""
+        self._of_study |= {(name, step): value for name, value in metrics.items()}
         writer = _new_writer(Path(self.run_id()))
-        for name, value in metrics.items():
-            writer.add_scalar(name, value, 0)
+        for (name, at), value in self._of_study.items():
+            writer.add_scalar(name, value, at)
         writer.close()
 
-    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+    def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
         """Returns an empty URI: TensorBoard stores no models."""
+        return ""
+
+    def register_model(self, uri: str, name: str) -> str:
+        """Returns an empty version: TensorBoard has no registry."""
         return ""
 
     def run_id(self, key: str | None = None) -> str:

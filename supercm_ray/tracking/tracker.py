@@ -52,9 +52,7 @@ class Tracker(Protocol):
 
     @property
     def how_to_open(self) -> str:
-        """The command or address that shows the study, without credentials; empty if there is none. One line for each
-        tool.
-        """
+        """The commands or addresses that show the study, without credentials, one a line; empty if there are none."""
 
     def open_study(self) -> str:
         """Finds or creates the parent run, sets it running, and returns its id.
@@ -80,14 +78,33 @@ class Tracker(Protocol):
     def log_files(self, files: Mapping[Path, str]) -> None:
         """Stores files under the parent run, each in the folder that it maps to (empty for the root)."""
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Stores metrics of the whole study under the parent run, for comparing studies."""
+    def log_note(self, text: str) -> None:
+        """Replaces the description of the study, Markdown, under the parent run."""
 
-    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
-        """Stores a model under the run with this key or the parent run, unless that of the same run is there.
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Stores metrics of the whole study under the parent run, for comparing studies.
+
+        Args:
+            metrics: values by name.
+            step: where they stand on the axis of a plot, such as a number of labels.
+        """
+
+    def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
+        """Stores a model under the run that trained it, unless it is there.
+
+        Args:
+            model: the model.
+            is_best: whether it is the study's best, which the parent run then names.
 
         Returns:
             Its URI, empty if this tool stores no models.
+        """
+
+    def register_model(self, uri: str, name: str) -> str:
+        """Makes a stored model a version of the registered model with this name, unless it is one.
+
+        Returns:
+            The version, empty if this tool has no registry.
         """
 
     def run_id(self, key: str | None = None) -> str:

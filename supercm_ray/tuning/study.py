@@ -56,7 +56,7 @@ class TuneResult:
         tracking_uri: address at which its runs are tracked; empty if it is not tracked, as are the two below.
         run_id: the tracker's id of the parent run.
         model_uri: the tracker's URI of the best model, chosen by validation.
-        how_to_open: the command or address that shows the tracked runs, a line for each tracker.
+        how_to_open: the commands or addresses that show the tracked runs, one a line.
     """
 
     study: Study
@@ -173,20 +173,31 @@ def check_storage(folder: StudyFolder, key: str, config: Config) -> None:
 
 
 def _log_result(tracker: BackgroundTracker, made: Report, folder: StudyFolder, dataset: Dataset) -> str:
-    """Stores the report and the best model in the tracker, and returns the model's URI."""
+    """Stores the report and the models of the finalists in the tracker, and returns the URI of the best."""
     _log_report(tracker, made, folder)
-    record = folder.run(made.best_run).record() if made.best_run else None
-    if record is None:
-        return ""
-    return log_model(tracker, FoundRun(folder, record), dataset.images[:4])
+    return log_models(tracker, folder, made.best_run, dataset.images[:4])
+
+
+def log_models(
+    tracker: BackgroundTracker, folder: StudyFolder, best_run: str | None, images: npt.ArrayLike | None = None
+) -> str:
+    """Stores the model of each finalist that has ended, the best first, and returns the URI of the best; empty with a
+    warning if its files are lost.
+    """
+    done = [record for record in folder.runs("finalist") if record.status == "complete"]
+    uris = {
+        record.key: log_model(tracker, FoundRun(folder, record), images, is_best=record.key == best_run)
+        for record in sorted(done, key=lambda record: record.key != best_run)
+    }
+    return uris.get(best_run or "", "")
 
 
 def log_model(
-    tracker: BackgroundTracker, found: FoundRun, images: npt.ArrayLike | None, under: str | None = None
+    tracker: BackgroundTracker, found: FoundRun, images: npt.ArrayLike | None, *, is_best: bool = False
 ) -> str:
     """Stores the model of a run in the tracker, and returns its URI; empty with a warning if its files are lost."""
     try:
-        return tracker.log_model(tracked_model(found, images), under)
+        return tracker.log_model(tracked_model(found, images), is_best=is_best)
     except SuperCMError as error:
         logger.warning("the model of %s is not stored in the tracker: %s", found.name, error)
         return ""
@@ -196,16 +207,25 @@ def _log_report(tracker: BackgroundTracker, made: Report, folder: StudyFolder) -
     files = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
     tracker.log_files({**files, **dict.fromkeys(made.plots, "plots")})
     log_table(tracker, made.rows)
+    if made.rows:
+        tracker.log_note(made.note)
 
 
 def log_table(tracker: BackgroundTracker, rows: Sequence[Row]) -> None:
-    """Stores the metrics of the table in the tracker."""
-    tracker.log_metrics(dict(metric for row in rows for metric in _metrics(row)))
+    """Stores the metrics of the table in the tracker, as curves over the number of labels."""
+    for num_labeled in sorted({row.num_labeled for row in rows}):
+        tracker.log_metrics(
+            dict(metric for row in rows if row.num_labeled == num_labeled for metric in _metrics(row, rows)),
+            num_labeled,
+        )
 
 
-def _metrics(row: Row) -> Iterator[tuple[str, float]]:
-    """Returns the metrics of a row of the table by name, such as `tuned/test_accuracy_mean/0.01`."""
-    group = "".join(f"/{value}" for value in row.group)
+def _metrics(row: Row, rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
+    """Returns the metrics of a row of the table by name, such as `tuned/test_accuracy_mean`; with the group where
+    several have the same number of labels.
+    """
+    is_alone = sum(one.arm == row.arm and one.num_labeled == row.num_labeled for one in rows) == 1
+    group = "" if is_alone else "".join(f"/{value}" for value in row.group)
     for name, (mean, std) in row.metrics.items():
         place = f"{row.arm}/{name.replace('/', '_')}"
         yield f"{place}_mean{group}", mean

@@ -11,8 +11,9 @@ from supercm_ray.records import Status, StudyFolder, find_study, read_study
 from supercm_ray.search import StudyView
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker
 from supercm_ray.tuning.found_run import FoundRun
+from supercm_ray.tuning.report.text import markdown
 from supercm_ray.tuning.report.view import best_run
-from supercm_ray.tuning.study import log_model, log_table, resend_command
+from supercm_ray.tuning.study import log_model, log_models, log_table, resend_command
 
 _FILES = ("report.html", "table.json", "study.yaml", "scaling.html", "measurements.json")
 
@@ -35,7 +36,7 @@ def _send_trained(tracker: BackgroundTracker, folder: StudyFolder) -> None:
     for record in folder.runs("train"):
         tracker.sync(record.key)
         if record.status == "complete":
-            log_model(tracker, FoundRun(folder, record), None, record.key)
+            log_model(tracker, FoundRun(folder, record), None)
 
 
 def _send_study(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -> None:
@@ -43,9 +44,10 @@ def _send_study(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -
     tracker.log_files(dict(_files(folder)))
     view = StudyView.read(study, folder)
     log_table(tracker, view.rows)
+    if view.rows:
+        tracker.log_note(markdown(study, view.rows, {row.group: row.num_labeled for row in view.rows}))
     best = best_run(study, view.plan, view.runs)
-    if best is not None:
-        log_model(tracker, FoundRun(folder, best.record), None)
+    log_models(tracker, folder, None if best is None else best.record.key)
     if is_open:
         status: Status = "interrupted" if best is None and not (folder.path / "scaling.html").exists() else "complete"
         tracker.close_study(status)

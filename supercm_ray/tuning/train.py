@@ -37,7 +37,7 @@ class TrainResult:
         tracking_uri: address at which the run is tracked; empty if it is not tracked, as are the two below.
         run_id: the tracker's id of the run.
         model_uri: the tracker's URI of the model.
-        how_to_open: the command or address that shows the tracked run, a line for each tracker.
+        how_to_open: the commands or addresses that show the tracked run, one a line.
     """
 
     metrics: dict[str, float]
@@ -83,7 +83,7 @@ def train(
             metrics = {**folder.run(key).history()[-1], **record.summary}
             recorder.show(_text(metrics, checkpoint))
             tracker.sync(key)  # also where it was complete before, and the tracker lacks it
-            model_uri = log_model(tracker, FoundRun(folder, record), dataset.images[:4], key)
+            model_uri = log_model(tracker, FoundRun(folder, record), dataset.images[:4])
             run_id = tracker.run_id(key)
     return TrainResult(metrics, checkpoint, tracker.uri, run_id, model_uri, tracker.how_to_open)
 

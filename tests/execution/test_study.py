@@ -131,11 +131,33 @@ def test_parent_has_the_artifacts_and_provenance(finished: Finished) -> None:
             r for r in place.folder.runs("finalist") if [group, TUNED] == [str(r.labels["group"][0]), r.labels["arm"]]
         ]
         mean = np.mean([r.summary["test/accuracy"] for r in finalists])
-        assert parent.data.metrics[f"tuned/test_accuracy_mean/{group}"] == pytest.approx(mean)
+        curve = client.get_metric_history(parent.info.run_id, "tuned/test_accuracy_mean")
+        assert {one.step: one.value for one in curve}[finalists[0].num_labeled] == pytest.approx(mean)
+    assert "tuned SuperCM" in tags["mlflow.note.content"]
     child = next(run for run in place.runs() if run.data.tags.get("supercm.run") == "trials/0000")
     assert {item.path for item in client.list_artifacts(child.info.run_id)} == {"splits.npz"}
     assert child.data.params["algorithm.temperature"] == "1.0"
     assert child.data.params["label_budget"] == child.data.tags["supercm.label_budget"]
+
+
+def test_each_finalist_has_its_model_and_mlflow_ranks_them(finished: Finished) -> None:
+    place, output = finished
+    client, finalists = place.client(), {record.key: record for record in place.folder.runs("finalist")}
+    runs = {run.info.run_id: run for run in place.runs()}
+    (experiment_id,) = {run.info.experiment_id for run in runs.values()}
+    ranked = client.search_logged_models(
+        [experiment_id], order_by=[{"field_name": "metrics.test/accuracy", "ascending": False}]
+    )
+    keys = [runs[model.source_run_id].data.tags["supercm.run"] for model in ranked]
+    assert sorted(keys) == sorted(finalists)
+    tested = [finalists[key].summary["test/accuracy"] for key in keys]
+    assert tested == sorted(tested, reverse=True)
+    for model, key in zip(ranked, keys, strict=True):
+        weight = finalists[key].params["algorithm.clustering_weight"]
+        assert model.params["algorithm.clustering_weight"] == str(weight)
+    uri = re.search(r"models:/(\S+)", output)
+    assert uri is not None
+    assert uri[1] in {model.model_id for model in ranked}
 
 
 def test_model_loads_without_pickle_and_predicts(finished: Finished) -> None:

@@ -80,12 +80,19 @@ class Broken:
     def log_files(self, files: Mapping[Path, str]) -> None:
         self._call("log_files")
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def log_note(self, text: str) -> None:
+        self._call("log_note")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         self._call("log_metrics")
 
-    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+    def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
         self._call("log_model")
         return "model"
+
+    def register_model(self, uri: str, name: str) -> str:
+        self._call("register_model")
+        return "1"
 
     def run_id(self, key: str | None = None) -> str:
         self._call("run_id")
@@ -138,7 +145,7 @@ def test_no_method_lets_an_error_through(error: Callable[[], Exception], warning
     assert first.startswith("the tracker does not take what it is sent, the study goes on and sends it later: ")
     assert last == (
         "the tracker lacks a part of this study, whose results are whole: epochs or states of runs, the study's run, "
-        "page.html, the study's metrics, the model, the study's status; the same command sends it"
+        "page.html, the study's metrics, the model of trials/0000, the study's status; the same command sends it"
     )
     assert "topsecret" not in warnings.text
 
@@ -307,7 +314,7 @@ def test_the_result_is_shown_before_the_tracker_is_told(small: Study) -> None:
     shown: list[str] = []
 
     class Late(NullTracker):
-        def log_model(self, model: TrackedModel, under: str | None = None) -> str:
+        def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
             assert shown, "the result is shown by now"
             return "told"
 

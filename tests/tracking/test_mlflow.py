@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import subprocess
 import sys
@@ -10,21 +11,32 @@ import time
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
 
-from supercm_ray.config import Study
+from supercm_ray.config import Leaf, Study
 from supercm_ray.errors import TrackingError
-from supercm_ray.records import StudyFolder, now_ms
+from supercm_ray.records import RunRecord, StudyFolder, now_ms
 from supercm_ray.testing.tracker import small_model, write_run
 from supercm_ray.tracking import background
 from supercm_ray.tracking.mlflow import MlflowTracker
+from supercm_ray.tracking.mlflow.describing import run_name
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
+from supercm_ray.tracking.mlflow.tracker import MODEL_URI
 
 from .conftest import client, epochs, runs
 
+TESTED = {"test/accuracy": 0.75}
+
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("database")]
+
+
+def write_splits(folder: StudyFolder, key: str) -> None:
+    """Four splits, of other samples each."""
+    names = ("labeled", "unlabeled", "val", "test")
+    np.savez(folder.run(key).splits, **{name: np.arange(number, 9) for number, name in enumerate(names)})
 
 
 def test_syncing_twice_and_by_two_trackers_writes_once(study: Study, folder: StudyFolder) -> None:
@@ -199,21 +211,116 @@ def test_a_deleted_experiment_is_refused_with_the_way_back(study: Study, folder:
         MlflowTracker(study, folder)
 
 
-def test_a_model_is_kept_once_under_a_name_that_mlflow_takes(study: Study, folder: StudyFolder) -> None:
-    write_run(folder, study, status="complete")
+def test_a_model_is_kept_once_under_its_run_with_the_runs_parameters(study: Study, folder: StudyFolder) -> None:
     tracker = MlflowTracker(study, folder)
     parent = tracker.open_study()
-    tracker.log_metrics({"gain_mean": 0.25})
+    for key, weight in (("finalists/a", 0.5), ("finalists/b", 2.0)):
+        record = write_run(folder, study, key, status="complete")
+        params = {**record.params, "algorithm.clustering_weight": weight}
+        folder.run(key).write(dataclasses.replace(record, kind="finalist", params=params, summary=TESTED))
+    tracker.sync_all()
     first = tracker.log_model(small_model("finalists/a"))
     assert MlflowTracker(study, folder).open_study() == parent
     assert tracker.log_model(small_model("finalists/a")) == first
-    other = tracker.log_model(small_model("finalists/b", scale=3.0))
+    other = tracker.log_model(small_model("finalists/b", scale=3.0), is_best=True)
     assert other != first
     module = mlflow.pytorch.load_model(other)
     assert module(torch.ones(2, 3)).tolist() == [[9.0, 9.0]] * 2
     kept = client().get_logged_model(other.removeprefix("models:/"))
-    assert (kept.name, kept.status, kept.source_run_id) == ("a-model", "READY", parent)
-    assert [metric.key for metric in kept.metrics] == ["gain_mean"]
+    assert (kept.name, kept.status) == ("a-model", "READY")
+    assert kept.source_run_id == runs()["finalists/b"].info.run_id
+    assert kept.params["algorithm.clustering_weight"] == "2.0"
+    assert {metric.key for metric in kept.metrics} == {"val/accuracy", "test/accuracy"}
+    assert (runs()["study"].data.tags[MODEL_URI], MODEL_URI in runs()["finalists/a"].data.tags) == (other, True)
+    assert epochs("finalists/b", "test/accuracy") == [(0, 0.75)], "once, though it is the model's too"
+    assert epochs("finalists/b") == [(1, 0.01), (2, 0.02), (3, 0.03)]
+
+
+def test_models_are_ranked_by_the_metric_on_a_dataset(study: Study, folder: StudyFolder) -> None:
+    tracker = MlflowTracker(study, folder)
+    tracker.open_study()
+    for number, key in enumerate(("finalists/a", "finalists/b")):
+        record = write_run(folder, study, key, status="complete")
+        tested = {"test/accuracy": 0.5 + number / 4}
+        folder.run(key).write(dataclasses.replace(record, kind="finalist", summary=tested))
+        write_splits(folder, key)
+        tracker.sync(key)
+        tracker.log_model(small_model(key))
+    test = next(one for one in runs()["finalists/a"].inputs.dataset_inputs if one.tags[0].value == "test").dataset
+    order = [{"field_name": "metrics.test/accuracy", "dataset_name": test.name, "dataset_digest": test.digest}]
+    experiment_id = client().get_experiment_by_name("supercm_ray").experiment_id
+    found = client().search_logged_models([experiment_id], order_by=[{**order[0], "ascending": False}])
+    assert [one.source_run_id for one in found] == [runs()[f"finalists/{name}"].info.run_id for name in "ba"]
+    assert {metric.dataset_digest for metric in found[0].metrics if metric.key == "test/accuracy"} == {test.digest}
+
+
+def test_a_model_is_registered_once(study: Study, folder: StudyFolder) -> None:
+    tracker = MlflowTracker(study, folder)
+    tracker.open_study()
+    write_run(folder, study, status="complete")
+    tracker.sync_all()
+    uri = tracker.log_model(small_model())
+    assert [tracker.register_model(uri, "digits"), tracker.register_model(uri, "digits")] == ["1", "1"]
+    (version,) = client().search_model_versions("name = 'digits'")
+    assert version.run_id == runs()["trials/0000"].info.run_id
+
+
+def test_a_run_is_described_as_mlflow_describes_its_own(
+    study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/supercm-ray", "tune"])
+    tracker = MlflowTracker(study, folder)
+    parent = tracker.open_study()
+    tracker.log_note("**found**")
+    for labels, accuracy in ((20, 0.5), (40, 0.75), (20, 0.5)):
+        tracker.log_metrics({"tuned/test_accuracy_mean": accuracy}, labels)
+    write_run(folder, study, status="complete")
+    write_splits(folder, "trials/0000")
+    tracker.sync_all()
+    for run in runs().values():
+        found = run.data.tags
+        assert found["mlflow.user"]
+        assert (found["mlflow.source.name"], found["mlflow.source.type"]) == ("/somewhere/bin/supercm-ray", "LOCAL")
+    study_run, trial = runs()["study"], runs()["trials/0000"]
+    assert study_run.data.tags["mlflow.note.content"].startswith("**found**")
+    assert f"runs/{parent}/artifacts/report.html" in study_run.data.tags["mlflow.note.content"]
+    assert study_run.data.tags["supercm.varied"].split(", ")[0] in study.space
+    assert epochs("study", "tuned/test_accuracy_mean") == [(20, 0.5), (40, 0.75)]
+    assert [one.tags[0].value for one in trial.inputs.dataset_inputs] == ["train", "unlabeled", "val", "test"]
+    assert len({one.dataset.digest for one in trial.inputs.dataset_inputs}) == 4
+    assert (trial.data.metrics["best/val/accuracy"], trial.data.metrics["best/epoch"]) == (0.03, 3)
+    both = study_run.data.params.keys() & trial.data.params.keys()
+    assert {name for name in both if study_run.data.params[name] != trial.data.params[name]} == set()
+
+
+def test_what_is_printed_opens_the_studys_own_view(study: Study, folder: StudyFolder) -> None:
+    with background(MlflowTracker(study, folder), folder=folder) as guarded:
+        guarded.open_study()
+        opened = guarded.how_to_open
+    experiment = client().get_experiment_by_name("supercm_ray")
+    key = opened.rsplit("viewStateShareKey=", 1)[1]
+    assert f"/#/experiments/{experiment.experiment_id}/runs?" in opened
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    assert all(f"params.`{path}`" in view["selectedColumns"] for path in study.space)
+    write_run(folder, study)
+    MlflowTracker(study, folder).sync_all()
+    assert len(client().search_runs([experiment.experiment_id], view["searchFilter"])) == 1
+
+
+@pytest.mark.parametrize("group", [[0.01], [0.05, "a data set with a long name"]])
+def test_names_tell_runs_apart_in_twenty_characters(study: Study, group: list[Leaf]) -> None:
+    space = dict.fromkeys(study.space, 0.123456)
+    made = [RunRecord(f"trials/{number:04d}", "trial", space, study.base.leaves(), 0) for number in (7, 8)]
+    for arm in ("tuned", "baseline"):
+        for seed in (1, 12):
+            params, labels = {**study.base.leaves(), "seed": seed}, {"arm": arm, "group": group}
+            key = f"finalists/data.label_ratio={group[0]}-{arm}-seed{seed}-a1b2c3"
+            made.append(RunRecord(key, "finalist", {}, params, 0, labels))
+    names = [run_name(record, study) for record in made]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) <= 20
+    assert names[0].startswith("0007 0.123")
+    assert all("s12" in name for name in names[3::2])
 
 
 def test_a_model_that_cannot_be_loaded_leaves_no_ready_one(study: Study, folder: StudyFolder) -> None:
@@ -222,6 +329,8 @@ def test_a_model_that_cannot_be_loaded_leaves_no_ready_one(study: Study, folder:
 
     tracker = MlflowTracker(study, folder)
     tracker.open_study()
+    write_run(folder, study, status="complete")
+    tracker.sync_all()
     with pytest.raises(OSError, match="gone"):
         tracker.log_model(dataclasses.replace(small_model(), load=load))
     experiment_id = client().get_experiment_by_name("supercm_ray").experiment_id
@@ -253,12 +362,15 @@ LOGGED = """
 import logging
 from supercm_ray.config import Config, DataConfig, Study
 from supercm_ray.records import StudyFolder
-from supercm_ray.testing.tracker import small_model
+from supercm_ray.testing.tracker import small_model, write_run
 from supercm_ray.tracking.mlflow import MlflowTracker
 from pathlib import Path
 
-tracker = MlflowTracker(Study(name="a", base=Config(data=DataConfig(label_ratio=0.1))), StudyFolder(Path(), "a", "b"))
+study, folder = Study(name="a", base=Config(data=DataConfig(label_ratio=0.1))), StudyFolder(Path(), "a", "b")
+tracker = MlflowTracker(study, folder)
 tracker.open_study()
+write_run(folder, study, status="complete")
+tracker.sync_all()
 assert tracker.log_model(small_model())
 logging.getLogger("supercm_ray.tracking").warning("seen %s %s", logging.root.level, logging.root.handlers)
 """

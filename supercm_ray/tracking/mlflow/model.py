@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -14,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import Dataset, LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 
+from supercm_ray.records import RunView
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
 from supercm_ray.tracking.tracker import TrackedModel
 
@@ -24,11 +27,21 @@ WHOLE_MODEL = "supercm"
 """The folder, beside MLflow's own files, that `supercm_ray.load_model` reads."""
 
 
-def log_model(runs: MlflowRuns, run_id: str, model: TrackedModel) -> str:
-    """Stores a model under a run and returns its `models:/` URI.
+def log_model(
+    runs: MlflowRuns, run_id: str, model: TrackedModel, run: RunView | None, used: Mapping[str, Dataset]
+) -> str:
+    """Stores a model under the run that trained it, with the run's parameters and the metrics of its last epoch and of
+    the test split, and returns its `models:/` URI.
 
     Uses the client alone, since MLflow's global functions would affect a run that the caller of this package may have
     active.
+
+    Args:
+        runs: the runs of the experiment.
+        run_id: the run.
+        model: the model.
+        run: the records of the run.
+        used: the run's datasets by their use, to which its metrics belong.
     """
     name = re.sub(r"[^A-Za-z0-9_-]", "-", model.name)  # MLflow takes no dots in it
     client = runs.client
@@ -50,7 +63,8 @@ def log_model(runs: MlflowRuns, run_id: str, model: TrackedModel) -> str:
         raise
     client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-    _link_metrics(client, run_id, made.model_id)
+    if run is not None:
+        _link_metrics(client, run_id, made.model_id, run, used)
     return f"models:/{made.model_id}"
 
 
@@ -78,15 +92,46 @@ def _save(model: TrackedModel, path: Path, description: Model) -> None:
         )
 
 
-def _link_metrics(client: MlflowClient, run_id: str, model_id: str) -> None:
-    """Links the metrics of the whole run, which have step 0, to the model."""
+def _link_metrics(client: MlflowClient, run_id: str, model_id: str, run: RunView, used: Mapping[str, Dataset]) -> None:
+    """Links the metrics of a run to its model and data. Each is as it was logged, so that MLflow keeps it once."""
+    last = run.metrics
     metrics = [
-        Metric(one.key, one.value, one.timestamp, 0, model_id=model_id, run_id=run_id)
-        for name in client.get_run(run_id).data.metrics
-        for one in client.get_metric_history(run_id, name)
-        if one.step == 0 and one.model_id is None
+        _of_model(used, name, value, int(last["timestamp_ms"]), int(last["epoch"]), model_id, run_id)
+        for name, value in last.items()
+        if name.startswith("val/") and math.isfinite(value)
     ]
-    client.log_batch(run_id, metrics=metrics)
+    if run.record.ended_ms is not None:
+        metrics += [
+            _of_model(used, name, value, run.record.ended_ms, 0, model_id, run_id)
+            for name, value in run.record.summary.items()
+            if math.isfinite(value)
+        ]
+    if metrics:
+        client.log_batch(run_id, metrics=metrics)
+
+
+def _of_model(
+    used: Mapping[str, Dataset], name: str, value: float, timestamp: int, step: int, model_id: str, run_id: str
+) -> Metric:
+    data = used.get(name.split("/", maxsplit=1)[0])
+    return Metric(name, value, timestamp, step, model_id, data and data.name, data and data.digest, run_id)
+
+
+def register(client: MlflowClient, uri: str, name: str) -> str:
+    """Makes a stored model a version of a registered model, which is created if there is none; the version that it is
+    already, if it is one.
+    """
+    model_id = uri.removeprefix("models:/")
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    for known in client.search_model_versions(f"name = '{name}'"):
+        if known.source == uri or known.model_id == model_id:
+            return str(known.version)
+    made = client.create_model_version(name, uri, client.get_logged_model(model_id).source_run_id, model_id=model_id)
+    return str(made.version)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 
 from supercm_ray.records import Status, now_ms
+from supercm_ray.tracking.mlflow.describing import spelled
 
 _STATUS: Mapping[Status, int] = {
     "running": RunStatus.RUNNING,
@@ -70,14 +71,20 @@ class MlflowRuns:
 
     def log_params(self, run_id: str, params: Mapping[str, object]) -> None:
         """Logs parameters, which MLflow stores as text."""
-        entities = [Param(name, str(value)) for name, value in params.items()]
+        entities = [Param(name, spelled(value)) for name, value in params.items()]
         for start in range(0, len(entities), _PARAMS_PER_CALL):
             self.client.log_batch(run_id, params=entities[start : start + _PARAMS_PER_CALL])
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], timestamp_ms: int) -> None:
-        """Logs metrics of the whole run."""
-        entities = [Metric(name, value, timestamp_ms, 0) for name, value in metrics.items() if math.isfinite(value)]
-        self.client.log_batch(run_id, metrics=entities)
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], timestamp_ms: int, step: int = 0) -> None:
+        """Logs metrics of the whole run, those that are finite."""
+        entities = [Metric(name, value, timestamp_ms, step) for name, value in metrics.items() if math.isfinite(value)]
+        if entities:
+            self.client.log_batch(run_id, metrics=entities)
+
+    def value_at(self, run_id: str, name: str, step: int) -> float | None:
+        """Returns the last value of a metric at a step, None if there is none."""
+        values = [one.value for one in self.client.get_metric_history(run_id, name) if one.step == step]
+        return values[-1] if values else None
 
     def log_epochs(self, run_id: str, history: Sequence[Mapping[str, float]], written: Callable[[int], None]) -> None:
         """Logs epochs, whole ones in each call, so that all epochs up to MLflow's last value of `epoch` are

@@ -12,10 +12,17 @@ from mlflow.entities import Run
 from supercm_ray.config import Study
 from supercm_ray.credentials import without_credentials
 from supercm_ray.records import RunRecord, RunView, Status, StudyFolder, now_ms
-from supercm_ray.tracking.mlflow.model import log_model
+from supercm_ray.tracking.mlflow.datasets import datasets
+from supercm_ray.tracking.mlflow.describing import (
+    best_epoch,
+    provenance_tags,
+    run_name,
+    shared_view,
+    varied,
+)
+from supercm_ray.tracking.mlflow.model import log_model, register
 from supercm_ray.tracking.mlflow.place import connect, tracking_uri
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
-from supercm_ray.tracking.provenance import provenance
 from supercm_ray.tracking.tracker import TrackedModel
 
 _DESCRIBED = "supercm.described"  # the tag of a run whose parameters and splits are all there
@@ -45,12 +52,18 @@ class MlflowTracker:
 
     @property
     def how_to_open(self) -> str:
-        """The server's address, or the command that serves the database."""
+        """The address of the study's runs on the server, or the command that serves the database and, on a line
+        of its own, the address there.
+        """
         shown = without_credentials(self.uri)
+        view = f"/#/experiments/{self._runs.experiment_id}/runs"
+        if self._parent_id:
+            view += f"?viewStateShareKey={_share_key(self._folder.study_id)}"
         if self.uri.startswith("http"):
-            return f"open {shown}"
+            return f"open {shown.rstrip('/')}{view}"
         hidden = shown != self.uri  # the shell knows what is not shown
-        return "mlflow ui --backend-store-uri " + ('"$MLFLOW_TRACKING_URI"' if hidden else shlex.quote(shown))
+        place = '"$MLFLOW_TRACKING_URI"' if hidden else shlex.quote(shown)
+        return f"mlflow ui --backend-store-uri {place}\nthen open http://127.0.0.1:5000{view}"
 
     def open_study(self) -> str:
         """Finds or creates the parent run and sets it running; runs written from now on are its children."""
@@ -67,6 +80,7 @@ class MlflowTracker:
             "supercm.kind": "study",
             "supercm.num_trials": str(study.budget.num_trials),
             "supercm.num_seeds": str(study.num_seeds),
+            "supercm.varied": ", ".join(varied(study)),
         }
         found = self._runs.search(f"tags.`supercm.study_id` = '{folder.study_id}' and tags.`supercm.kind` = 'study'")
         if found:
@@ -75,10 +89,15 @@ class MlflowTracker:
                 self._runs.client.delete_run(double.info.run_id)
             self._runs.set_tags(self._parent_id, tags)
         else:
-            self._parent_id = self._runs.create(study.name, {**tags, **_provenance_tags()})
+            self._parent_id = self._runs.create(study.name, {**tags, **provenance_tags()})
         if not found or _DESCRIBED not in found[0].data.tags:
             space = {f"space.{path}": distribution.model_dump() for path, distribution in study.space.items()}
             self._runs.log_params(self._parent_id, {**study.base.leaves(), **space})
+            self._runs.client.set_experiment_tag(
+                self._runs.experiment_id,
+                f"mlflow.sharedViewState.{_share_key(folder.study_id)}",
+                shared_view(study, folder.study_id),
+            )
             self._runs.set_tags(self._parent_id, {_DESCRIBED: "1"})
         return not found or found[0].info.status == "RUNNING"
 
@@ -94,9 +113,9 @@ class MlflowTracker:
         if missing:
             self._runs.log_epochs(run_id, missing, partial(self._written.__setitem__, key))
         if self._last.get(key) != run.record:
-            self._log_record(run_id, run.record)
+            self._log_record(run_id, run)
             self._last[key] = run.record
-        self._describe(key, run_id)
+        self._describe(run.record, run_id)
 
     def sync_all(self) -> None:
         """Writes what MLflow lacks of any run of the study."""
@@ -115,21 +134,37 @@ class MlflowTracker:
         for path, folder in files.items():
             self._runs.client.log_artifact(self._parent_id, str(path), folder or None)
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+    def log_note(self, text: str) -> None:
+        """Replaces the description of the parent run, Markdown, to which the address of the page is added."""
+        page = f"#/experiments/{self._runs.experiment_id}/runs/{self._parent_id}/artifacts/report.html"
+        self._runs.set_tags(self._parent_id, {"mlflow.note.content": f"{text}\n\nThe page: [report.html]({page})"})
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Logs metrics of the parent run, those that have changed."""
         known = self._runs.client.get_run(self._parent_id).data.metrics
-        changed = {name: value for name, value in metrics.items() if known.get(name) != value}
-        self._runs.log_metrics(self._parent_id, changed, now_ms())
+        changed = {
+            name: value
+            for name, value in metrics.items()
+            if name not in known or self._runs.value_at(self._parent_id, name, step) != value
+        }
+        self._runs.log_metrics(self._parent_id, changed, now_ms(), step)
 
-    def log_model(self, model: TrackedModel, under: str | None = None) -> str:
-        """Stores a model as a torch.export program, and its address as a tag."""
-        run_id = self.run_id(under)
-        tags = self._runs.tags(run_id)
-        if tags.get(MODEL_URI) and tags.get(_MODEL_RUN) == model.run:
-            return tags[MODEL_URI]
-        uri = log_model(self._runs, run_id, model)
-        self._runs.set_tags(run_id, {MODEL_URI: uri, _MODEL_RUN: model.run})
+    def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
+        """Stores a model as a torch.export program under its run, and its address as a tag."""
+        run_id = self.run_id(model.run)
+        tags, run = self._runs.tags(run_id), self._folder.run(model.run).view()
+        uri = tags.get(MODEL_URI, "")
+        if not uri:
+            used = {} if run is None else datasets(self._folder, run.record)
+            uri = log_model(self._runs, run_id, model, run, {use: one.dataset for use, one in used.items()})
+            self._runs.set_tags(run_id, {MODEL_URI: uri})
+        if is_best and self._parent_id:
+            self._runs.set_tags(self._parent_id, {MODEL_URI: uri, _MODEL_RUN: model.run})
         return uri
+
+    def register_model(self, uri: str, name: str) -> str:
+        """Makes a stored model a version of a registered model, and returns the version."""
+        return register(self._runs.client, uri, name)
 
     def run_id(self, key: str | None = None) -> str:
         """MLflow's id of a run."""
@@ -142,7 +177,9 @@ class MlflowTracker:
         key, children = record.key, self._known_children()
         if key not in children:
             try:
-                children[key] = self._runs.create(key, self._child_tags(record), record.started_ms)
+                children[key] = self._runs.create(
+                    run_name(record, self._study), self._child_tags(record), record.started_ms
+                )
             except Exception:
                 self._children = None  # it may have been created and the answer lost: look before the next attempt
                 raise
@@ -151,9 +188,13 @@ class MlflowTracker:
             self._runs.log_params(children[key], {**record.params, "label_budget": record.label_budget})
         return children[key]
 
-    def _describe(self, key: str, run_id: str) -> None:
+    def _describe(self, record: RunRecord, run_id: str) -> None:
         """Stores the splits of a run, after its metrics, which do not need a place for artifacts."""
+        key = record.key
         if key not in self._described:
+            used = datasets(self._folder, record)
+            if used:
+                self._runs.client.log_inputs(run_id, list(used.values()))
             splits = self._folder.run(key).splits
             if splits.exists():
                 self._runs.client.log_artifact(run_id, str(splits))
@@ -179,11 +220,13 @@ class MlflowTracker:
             self._children = children
         return self._children
 
-    def _log_record(self, run_id: str, record: RunRecord) -> None:
+    def _log_record(self, run_id: str, run: RunView) -> None:
+        record = run.record
         tags = {"supercm.status": record.status, "supercm.reason": record.reason}
         self._runs.set_tags(run_id, {**tags, PREEMPTED: _yes_or_no(record.preempted)})
         if record.ended_ms is not None:
             self._runs.log_metrics(run_id, record.summary, record.ended_ms)
+            self._runs.log_metrics(run_id, best_epoch(self._study, run.history), record.ended_ms)
         self._runs.set_status(run_id, record.status, record.ended_ms)
 
     def _study_tags(self) -> dict[str, str]:
@@ -203,8 +246,12 @@ class MlflowTracker:
             "supercm.num_labeled": str(record.num_labeled),
             "supercm.num_unlabeled": str(record.num_unlabeled),
             **{f"supercm.{name}": str(value) for name, value in record.labels.items()},
-            **_provenance_tags(),
+            **provenance_tags(),
         }
+
+
+def _share_key(study_id: str) -> str:
+    return f"supercm-{study_id}"
 
 
 def _yes_or_no(value: bool) -> str:
@@ -214,12 +261,3 @@ def _yes_or_no(value: bool) -> str:
 def _most_complete(run: Run) -> tuple[float, int]:
     """Returns a key by which the run with the most epochs comes first, and of several the oldest."""
     return -run.data.metrics.get("epoch", 0), run.info.start_time
-
-
-def _provenance_tags() -> dict[str, str]:
-    """Returns tags that identify the code that made a run."""
-    found = provenance()
-    tags = {f"supercm.version.{name}": value for name, value in found.versions.items()}
-    if found.commit:
-        tags |= {"mlflow.source.git.commit": found.commit, "supercm.git_dirty": str(found.dirty).lower()}
-    return tags
