@@ -69,6 +69,7 @@ def tune(
     callback: Callback | None = None,
     plots: bool = True,
     cluster: ClusterOptions = DEFAULT_CLUSTER,
+    register: str = "",
 ) -> TuneResult:
     """Searches a study's space, runs the finalists, and reports; resumes an interrupted study.
 
@@ -80,6 +81,7 @@ def tune(
         callback: called with the progress.
         plots: whether the report has its plots, which take seconds to draw; `report` can draw them later.
         cluster: what is asked of a cluster: how many nodes to wait for, and the like.
+        register: the name under which MLflow's registry gets the best model; empty for none.
 
     Raises:
         StudyError: for anything wrong with the study or its data, before anything is started.
@@ -87,8 +89,16 @@ def tune(
         SuperCMError: if no trial has used its full budget.
         InterruptedStudyError: after Ctrl-C or a signal, or PreemptedError; the same call resumes.
     """
-    check_command(study, "tune", results=results, executor=executor)
-    return _tune(study, _executor(executor), results=results, callback=callback, plots=plots, cluster=cluster)
+    check_command(study, "tune", results=results, executor=executor, register=register)
+    return _tune(
+        study,
+        _executor(executor),
+        results=results,
+        callback=callback,
+        plots=plots,
+        cluster=cluster,
+        register=register,
+    )
 
 
 def train(
@@ -102,6 +112,7 @@ def train(
     callback: Callback | None = None,
     continue_from: str | Path | None = None,
     cluster: ClusterOptions = DEFAULT_CLUSTER,
+    register: str = "",
 ) -> TrainResult:
     """Runs a base configuration once, in this process or on several workers; resumes from its checkpoint.
 
@@ -119,6 +130,7 @@ def train(
             may differ. What depends on the fraction of training done, such as a drop of the learning rate, follows
             the new number of epochs, so that the fraction falls when the new run begins.
         cluster: what is asked of a cluster, if the run has workers there.
+        register: as for `tune`, for the model of this run.
 
     Raises:
         StudyError: for anything wrong with the study, its data, or the resources for its workers.
@@ -130,7 +142,7 @@ def train(
     """
     study = placed(study, num_workers, use_gpu)
     executor = executor or ("in-process" if study.budget.worker_range == (1, 1) else "ray")
-    check_command(study, "train", results=results, executor=executor, continue_from=continue_from)
+    check_command(study, "train", results=results, executor=executor, continue_from=continue_from, register=register)
     return _train(
         study,
         _executor(executor),
@@ -139,6 +151,7 @@ def train(
         callback=callback,
         continue_from=continue_from,
         cluster=cluster,
+        register=register,
     )
 
 

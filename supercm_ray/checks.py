@@ -29,6 +29,7 @@ def check_command(
     results: Path,
     executor: str | Executor | None = None,
     continue_from: str | Path | None = None,
+    register: str = "",
 ) -> None:
     """Checks that a command can be given for a study.
 
@@ -38,6 +39,7 @@ def check_command(
         results: the results folder.
         executor: the executor or its name; None for the command's default.
         continue_from: the finished run that `train` goes on from.
+        register: the name of the registered model that the best model becomes a version of; empty for none.
 
     Raises:
         StudyError: for whatever the command would refuse.
@@ -53,6 +55,7 @@ def check_command(
     check_trackers(study)
     if "mlflow" in tracker_names(study) and not os.environ.get("MLFLOW_TRACKING_URI"):
         _check_kept("MLflow's database", Path.cwd() / "mlflow.db", "MLFLOW_TRACKING_URI")
+    _check_register(study, register)
     _check_executor(study, executor)
     if continue_from is not None:
         Continuation(find_run(continue_from, results, begun_anew=True)).check_config(study)
@@ -99,6 +102,19 @@ def _check_device(study: Study, *, alone: bool) -> None:
     if alone and not torch.cuda.is_available():
         raise StudyError(
             f"a GPU must be visible to this process for training.device=cuda in {study.source}, got none; take `auto`"
+        )
+
+
+def _check_register(study: Study, name: str) -> None:
+    if any(mark in name for mark in "/:'") or name != name.strip():
+        raise StudyError(
+            f"the name of a registered model must have no slash, colon, quote or space around it, got {name!r} in "
+            "--register; give another one"
+        )
+    if name and "mlflow" not in tracker_names(study):
+        raise StudyError(
+            f"a model is registered in MLflow, which must be among the trackers for --register {name}, got "
+            f"{', '.join(tracker_names(study))}; add it to `tracking`"
         )
 
 

@@ -47,6 +47,12 @@ ExecutorName = Annotated[
         "--executor", metavar="ray|in-process", help="What executes runs: Ray, or this process, one run at a time."
     ),
 ]
+Register = Annotated[
+    str,
+    typer.Option(
+        "--register", metavar="NAME", help="Register the best model in MLflow under this name."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and exit.")]
 
 
@@ -117,6 +123,7 @@ def train(
             "training.num_epochs with it.",
         ),
     ] = None,
+    register: Register = "",
     strict: Strict = False,
     ship_code: ShipCode = False,
     min_nodes: MinNodes = 0,
@@ -126,7 +133,7 @@ def train(
     """Train the base configuration once; the same command resumes an interrupted run."""
     study = on_workers(load_for_training(file, overrides or ()), _num_workers(workers), gpu)
     if dry_run:
-        _check(study, "train", results=results, executor=executor, continue_from=continue_from)
+        _check(study, "train", results=results, executor=executor, continue_from=continue_from, register=register)
         _print_yaml(study.base.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -142,7 +149,10 @@ def train(
             callback=view,
             continue_from=continue_from,
             cluster=ClusterOptions(strict, ship_code, min_nodes, wait_s),
+            register=register,
         )
+    if result.model_version:
+        console.print(f"registered as version {result.model_version} of {register}", markup=False)
     if result.run_id:
         console.print(f"tracked run {result.run_id}", markup=False)
     if result.how_to_open:
@@ -155,6 +165,7 @@ def tune(
     overrides: Overrides = None,
     results: Results = Path("results"),
     executor: ExecutorName = None,
+    register: Register = "",
     strict: Strict = False,
     ship_code: ShipCode = False,
     min_nodes: MinNodes = 0,
@@ -164,7 +175,7 @@ def tune(
     """Search the space, run the finalists and write the report; the same command resumes an interrupted study."""
     study = load_study(file, overrides or ())
     if dry_run:
-        _check(study, "tune", results=results, executor=executor)
+        _check(study, "tune", results=results, executor=executor, register=register)
         _print_yaml(study.model_dump(mode="json"))
         return
     from supercm_ray.cli.progress import ProgressView
@@ -173,9 +184,13 @@ def tune(
         from supercm_ray import api  # seconds of imports, with something to see meanwhile
 
         cluster = ClusterOptions(strict, ship_code, min_nodes, wait_s)
-        result = api.tune(study, results=results, executor=executor or "ray", callback=view, cluster=cluster)
+        result = api.tune(
+            study, results=results, executor=executor or "ray", callback=view, cluster=cluster, register=register
+        )
     for line in _ways_in(result):
         console.print(line, markup=False)
+    if result.model_version:
+        console.print(f"registered as version {result.model_version} of {register}", markup=False)
 
 
 @app.command()
@@ -296,11 +311,14 @@ def _check(
     results: Path,
     executor: str | None = None,
     continue_from: str | None = None,
+    register: str = "",
 ) -> None:
     from supercm_ray.checks import check_command  # seconds of imports
 
     for command in commands:
-        check_command(study, command, results=results, executor=executor, continue_from=continue_from)
+        check_command(
+            study, command, results=results, executor=executor, continue_from=continue_from, register=register
+        )
 
 
 def _commands_for(study: Study) -> tuple[Command, ...]:

@@ -57,6 +57,7 @@ class TuneResult:
         run_id: the tracker's id of the parent run.
         model_uri: the tracker's URI of the best model, chosen by validation.
         how_to_open: the commands or addresses that show the tracked runs, one a line.
+        model_version: the version of the best model in the tracker's registry; empty if it is not registered.
     """
 
     study: Study
@@ -70,6 +71,7 @@ class TuneResult:
     run_id: str
     model_uri: str
     how_to_open: str
+    model_version: str = ""
 
 
 def tune(
@@ -80,6 +82,7 @@ def tune(
     callback: Callback | None = None,
     plots: bool = True,
     cluster: ClusterOptions = DEFAULT_CLUSTER,
+    register: str = "",
 ) -> TuneResult:
     """Searches a study's space, runs the finalists, and reports (see `supercm_ray.tune`, which checks the study)."""
     dataset = load_checked(study, all_seeds=True)
@@ -109,11 +112,12 @@ def tune(
                 predictions = write_predictions(folder, made.best_run, dataset)
                 recorder.show(made.text)
                 model_uri = _log_result(tracker, made, folder, dataset)
+                version = tracker.register_model(model_uri, register) if model_uri and register else ""
                 tracker.close_study("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
     failed = {record.key: record.reason for record in folder.runs("finalist") if record.status == "failed"}
     places = (tracker.uri, run_id, model_uri, tracker.how_to_open)
-    return TuneResult(study, made.rows, dict(counts), failed, folder, made, predictions, *places)
+    return TuneResult(study, made.rows, dict(counts), failed, folder, made, predictions, *places, version)
 
 
 def report(study: Study, folder: StudyFolder) -> Report:

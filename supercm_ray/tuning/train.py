@@ -38,6 +38,7 @@ class TrainResult:
         run_id: the tracker's id of the run.
         model_uri: the tracker's URI of the model.
         how_to_open: the commands or addresses that show the tracked run, one a line.
+        model_version: the version of the model in the tracker's registry; empty if it is not registered.
     """
 
     metrics: dict[str, float]
@@ -46,6 +47,7 @@ class TrainResult:
     run_id: str
     model_uri: str
     how_to_open: str
+    model_version: str = ""
 
 
 def train(
@@ -57,6 +59,7 @@ def train(
     callback: Callback | None = None,
     continue_from: str | Path | None = None,
     cluster: ClusterOptions = DEFAULT_CLUSTER,
+    register: str = "",
 ) -> TrainResult:
     """Runs a base configuration once (see `supercm_ray.train`, which checks the study)."""
     before = None if continue_from is None else Continuation(find_run(continue_from, results, begun_anew=True))
@@ -85,7 +88,8 @@ def train(
             tracker.sync(key)  # also where it was complete before, and the tracker lacks it
             model_uri = log_model(tracker, FoundRun(folder, record), dataset.images[:4])
             run_id = tracker.run_id(key)
-    return TrainResult(metrics, checkpoint, tracker.uri, run_id, model_uri, tracker.how_to_open)
+            version = tracker.register_model(model_uri, register) if model_uri and register else ""
+    return TrainResult(metrics, checkpoint, tracker.uri, run_id, model_uri, tracker.how_to_open, version)
 
 
 def _text(metrics: Mapping[str, float], checkpoint: str) -> str:
