@@ -49,9 +49,7 @@ ExecutorName = Annotated[
 ]
 Register = Annotated[
     str,
-    typer.Option(
-        "--register", metavar="NAME", help="Register the best model in MLflow under this name."
-    ),
+    typer.Option("--register", metavar="NAME", help="Register the best model in MLflow under this name."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and exit.")]
 

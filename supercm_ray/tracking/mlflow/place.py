@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy import create_engine, make_url
 
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
@@ -17,6 +18,9 @@ from supercm_ray.tracking.messages import reason_of
 from supercm_ray.tracking.mlflow.database import SQLITE, with_database
 
 _ATTEMPTS, _PAUSE_S = 3, 1.0
+_DATABASE_SERVERS = ("postgresql", "mysql")
+_PATIENT = {"psycopg2", "psycopg", "pymysql", "mysqldb"}  # drivers that can be told how many seconds to wait
+_DATABASE_PATIENCE_S = 15
 _VARIABLES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",  # of two minutes; what is not answered is sent later
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # repeated blindly, a request whose answer was lost would make a second run
@@ -81,6 +85,7 @@ def check_mlflow() -> str:
 
 def _connect(uri: str) -> tuple[MlflowClient, str]:
     """Returns what `connect` returns; asks again if a server fails at once."""
+    _ask_database(uri)
     client = MlflowClient(uri)
     for left in reversed(range(_ATTEMPTS)):
         began = time.monotonic()
@@ -93,6 +98,21 @@ def _connect(uri: str) -> tuple[MlflowClient, str]:
                 raise
             time.sleep(_PAUSE_S)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _ask_database(uri: str) -> None:
+    """Connects once to a database that is a server, since MLflow tries for two minutes what cannot be reached.
+
+    Raises:
+        SQLAlchemyError: if it does not answer, or refuses.
+    """
+    if uri.startswith(_DATABASE_SERVERS):
+        is_patient = make_url(uri).get_driver_name() in _PATIENT
+        engine = create_engine(uri, connect_args={"connect_timeout": _DATABASE_PATIENCE_S} if is_patient else {})
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def _find_experiment(client: MlflowClient, uri: str) -> str:
