@@ -142,7 +142,7 @@ def test_a_study_in_an_odd_folder_leaves_no_secret(tmp_path: Path, empty_mlflow:
     assert SECRET not in done.stdout + done.stderr
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     commands = [line[1] for line in lines if line and line[0] in ("tracking", "Optuna")]
-    tracking, optuna = map(shlex.split, commands[-2:])  # the first lines say where it is tracked, too
+    tracking, _, optuna = map(shlex.split, commands[-3:])  # the first lines say where it is tracked, too
     assert tracking == ["mlflow", "ui", "--backend-store-uri", "$MLFLOW_TRACKING_URI"]
     assert make_url(optuna[1]).database == f"{path}/results/digits.v2/optuna.db"
     assert SECRET not in place.here("report", "digits.v2").stdout
