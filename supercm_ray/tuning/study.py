@@ -37,6 +37,7 @@ from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.own_predictions import write_predictions
 from supercm_ray.tuning.report import Report, build_report
+from supercm_ray.tuning.report.text import markdown
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def tune(
                 made = build_report(study, folder, plots=plots)
                 predictions = write_predictions(folder, made.best_run, dataset)
                 recorder.show(made.text)
-                model_uri = _log_result(tracker, made, folder, dataset)
+                model_uri = _log_result(tracker, study, made, folder, dataset)
                 version = tracker.register_model(model_uri, register) if model_uri and register else ""
                 tracker.close_study("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
@@ -140,7 +141,7 @@ def report(study: Study, folder: StudyFolder) -> Report:
         background(tracker, catch_up=alone, folder=folder, resend=resend_command(folder)) as guarded,
     ):
         is_open = guarded.attach_study()
-        _log_report(guarded, made, folder)
+        _log_report(guarded, study, made, folder)
         if is_open and alone:
             guarded.close_study("interrupted" if made.best_run is None else "complete")
     return made
@@ -176,9 +177,9 @@ def check_storage(folder: StudyFolder, key: str, config: Config) -> None:
         marker.write()
 
 
-def _log_result(tracker: BackgroundTracker, made: Report, folder: StudyFolder, dataset: Dataset) -> str:
+def _log_result(tracker: BackgroundTracker, study: Study, made: Report, folder: StudyFolder, dataset: Dataset) -> str:
     """Stores the report and the models of the finalists in the tracker, and returns the URI of the best."""
-    _log_report(tracker, made, folder)
+    _log_report(tracker, study, made, folder)
     return log_models(tracker, folder, made.best_run, dataset.images[:4])
 
 
@@ -207,21 +208,23 @@ def log_model(
         return ""
 
 
-def _log_report(tracker: BackgroundTracker, made: Report, folder: StudyFolder) -> None:
+def _log_report(tracker: BackgroundTracker, study: Study, made: Report, folder: StudyFolder) -> None:
     files = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
     tracker.log_files({**files, **dict.fromkeys(made.plots, "plots")})
-    log_table(tracker, made.rows)
-    if made.rows:
-        tracker.log_note(made.note)
+    log_table(tracker, study, made.rows)
 
 
-def log_table(tracker: BackgroundTracker, rows: Sequence[Row]) -> None:
-    """Stores the metrics of the table in the tracker, as curves over the number of labels."""
+def log_table(tracker: BackgroundTracker, study: Study, rows: Sequence[Row]) -> None:
+    """Stores the table in the tracker: its metrics as curves over the number of labels, and a note with what was found,
+    once there is a row.
+    """
     for num_labeled in sorted({row.num_labeled for row in rows}):
         tracker.log_metrics(
             dict(metric for row in rows if row.num_labeled == num_labeled for metric in _metrics(row, rows)),
             num_labeled,
         )
+    if rows:
+        tracker.log_note(markdown(study, rows))
 
 
 def _metrics(row: Row, rows: Sequence[Row]) -> Iterator[tuple[str, float]]:

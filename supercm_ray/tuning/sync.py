@@ -11,7 +11,6 @@ from supercm_ray.records import Status, StudyFolder, find_study, read_study
 from supercm_ray.search import StudyView
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker
 from supercm_ray.tuning.found_run import FoundRun
-from supercm_ray.tuning.report.text import markdown
 from supercm_ray.tuning.report.view import best_run
 from supercm_ray.tuning.study import log_model, log_models, log_table, resend_command
 
@@ -43,9 +42,7 @@ def _send_study(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -
     is_open = tracker.attach_study()
     tracker.log_files(dict(_files(folder)))
     view = StudyView.read(study, folder)
-    log_table(tracker, view.rows)
-    if view.rows:
-        tracker.log_note(markdown(study, view.rows, {row.group: row.num_labeled for row in view.rows}))
+    log_table(tracker, study, view.rows)
     best = best_run(study, view.plan, view.runs)
     log_models(tracker, folder, None if best is None else best.record.key)
     if is_open:

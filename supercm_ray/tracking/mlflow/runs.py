@@ -81,10 +81,9 @@ class MlflowRuns:
         if entities:
             self.client.log_batch(run_id, metrics=entities)
 
-    def value_at(self, run_id: str, name: str, step: int) -> float | None:
-        """Returns the last value of a metric at a step, None if there is none."""
-        values = [one.value for one in self.client.get_metric_history(run_id, name) if one.step == step]
-        return values[-1] if values else None
+    def curve(self, run_id: str, name: str) -> dict[int, float]:
+        """Returns the last value of a metric at each step."""
+        return {one.step: one.value for one in self.client.get_metric_history(run_id, name)}
 
     def log_epochs(self, run_id: str, history: Sequence[Mapping[str, float]], written: Callable[[int], None]) -> None:
         """Logs epochs, whole ones in each call, so that all epochs up to MLflow's last value of `epoch` are

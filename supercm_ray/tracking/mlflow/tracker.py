@@ -49,6 +49,7 @@ class MlflowTracker:
         self._described: set[str] = set()
         self._written: dict[str, int] = {}
         self._last: dict[str, RunRecord] = {}
+        self._curves: dict[str, dict[int, float]] = {}  # what MLflow has of the parent's metrics, by name and step
 
     @property
     def how_to_open(self) -> str:
@@ -141,13 +142,15 @@ class MlflowTracker:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Logs metrics of the parent run, those that have changed."""
-        known = self._runs.client.get_run(self._parent_id).data.metrics
-        changed = {
-            name: value
-            for name, value in metrics.items()
-            if name not in known or self._runs.value_at(self._parent_id, name, step) != value
-        }
+        unread = metrics.keys() - self._curves.keys()
+        if unread:
+            known = self._runs.client.get_run(self._parent_id).data.metrics
+            for name in unread:
+                self._curves[name] = self._runs.curve(self._parent_id, name) if name in known else {}
+        changed = {name: value for name, value in metrics.items() if self._curves[name].get(step) != value}
         self._runs.log_metrics(self._parent_id, changed, now_ms(), step)
+        for name, value in changed.items():
+            self._curves[name][step] = value
 
     def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
         """Stores a model as a torch.export program under its run, and its address as a tag."""

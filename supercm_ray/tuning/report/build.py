@@ -17,7 +17,7 @@ from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.report.draw import draw_plots
 from supercm_ray.tuning.report.page import render
 from supercm_ray.tuning.report.table_json import table_tree
-from supercm_ray.tuning.report.text import headline, markdown, table_text
+from supercm_ray.tuning.report.text import headline, table_text
 from supercm_ray.tuning.report.view import ReportData, gather
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ class Report:
         table_json: path of the unrounded table.
         plots: paths of the plots as PNG files.
         best_run: key of the tuned run chosen by validation.
-        note: headline and table as Markdown.
     """
 
     rows: list[Row]
@@ -43,7 +42,6 @@ class Report:
     table_json: Path
     plots: list[Path]
     best_run: str | None
-    note: str = ""
 
 
 def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Report:
@@ -58,16 +56,15 @@ def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Re
     data = gather(StudyView.read(study, folder))
     html, table_json = folder.path / "report.html", folder.path / "table.json"
     best_run = data.best.record.key if data.best else None
-    note = markdown(study, data.rows, data.training_labels)
     lost = _lost(table_json, data)
     if lost:
         logger.warning("%s shows %s, more than %s holds now; it is left as it is", html, lost, folder.path)
-        return Report(data.rows, _text(data), html, table_json, [], best_run, note)
+        return Report(data.rows, _text(data), html, table_json, [], best_run)
     with writing(folder.path / "plots"):
         drawn = draw_plots(data, folder.path / "plots") if plots else []
     write_atomically(html, render(data, drawn))
     write_atomically(table_json, json.dumps(table_tree(data), indent=1, ensure_ascii=False, allow_nan=False))
-    return Report(data.rows, _text(data), html, table_json, [plot.png for plot in drawn], best_run, note)
+    return Report(data.rows, _text(data), html, table_json, [plot.png for plot in drawn], best_run)
 
 
 def _lost(table_json: Path, data: ReportData) -> str:

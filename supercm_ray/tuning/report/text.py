@@ -53,8 +53,9 @@ def table_text(study: Study, rows: Sequence[Row], training_labels: Mapping[Group
     return "\n".join([text[0], "-" * max(map(len, text)), *text[1:], note])
 
 
-def markdown(study: Study, rows: Sequence[Row], training_labels: Mapping[Group, int]) -> str:
+def markdown(study: Study, rows: Sequence[Row]) -> str:
     """Returns the headline and the table as Markdown."""
+    training_labels = {row.group: row.num_labeled for row in rows}
     lines = [(*study.group_paths, *HEADINGS), *(_cells(row, training_labels) for row in rows)]
     table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     return "\n".join([headline(study, rows, training_labels), "", table[0], "|---" * len(lines[0]) + "|", *table[1:]])
