@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from supercm_ray.api import (
         ClusterOptions,
+        Comparison,
         Diagnosis,
         Embedded,
         Model,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClusterOptions",
+    "Comparison",
     "Diagnosis",
     "Embedded",
     "Model",

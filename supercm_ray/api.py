@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from supercm_ray.checks import check_command
-from supercm_ray.comparison import compare_studies
+from supercm_ray.comparing import Comparison
+from supercm_ray.comparing import compare as _compare
 from supercm_ray.config import ClusterOptions, Config, ScalingConfig, Study, import_plugins, load_study
 from supercm_ray.data import split_dataset
 from supercm_ray.diagnosis import Diagnosis, diagnose
@@ -34,6 +35,7 @@ from supercm_ray.tuning.train import train as _train
 
 __all__ = [
     "ClusterOptions",
+    "Comparison",
     "Diagnosis",
     "Embedded",
     "Model",
@@ -246,18 +248,26 @@ def doctor(
     return diagnose(study, results=results, options=cluster)
 
 
-def compare(first: str | Path, second: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
-    """Compares two scaling studies, or two tuned studies, as text.
+def compare(
+    *named: str | Path, results: Path = DEFAULT_RESULTS, page: Path | None = None, log: bool = False
+) -> Comparison:
+    """Compares studies, trained runs and runs found in MLflow, as text and as one page that needs no network; or
+    scaling studies with the first of them, as text.
 
     Args:
-        first: a scaling study's measurements or its folder, or the folder of a tuned study or its name in `results`.
-        second: another study of the same kind.
-        results: the results folder, with tuned studies.
+        named: two or more of: the folder, file or name of a study or of a trained run; a filter of MLflow's, such as
+            "params.`algorithm.name` = 'vat'", for the trials, finalists and trained runs in its experiment that satisfy
+            it. Or two or more scaling studies, by folder, name or file of measurements.
+        results: the results folder, for names.
+        page: the file of the page; by default one in `results/comparisons`.
+        log: whether the comparison becomes a run of its own in MLflow.
 
     Raises:
-        StudyError: if one of them is neither, or they are of different kinds.
+        StudyError: if one of them is not found, or is of another kind.
+        StorageError: if the page cannot be written.
+        TrackingError: if MLflow is asked and cannot be used.
     """
-    return compare_studies(str(first), str(second), results=results)
+    return _compare([str(one) for one in named], results=results, page=page, log=log)
 
 
 def load_model(model: str | Path, *, results: Path = DEFAULT_RESULTS) -> Model:

@@ -32,7 +32,7 @@ def commands() -> list[list[str]]:
 
 WITHOUT = {
     "report": "a study must have been begun in results/digits",
-    "compare": "a study to compare is",
+    "compare": "a study to compare must be a folder, or the name of one in results",
     "predict": "a run or study must be a folder, or the name of one in results",
     "sync": "a study",
     "logs": "a study to look at must be a folder, or the name of one in results",

@@ -284,19 +284,30 @@ def scale(
 
 @app.command()
 def compare(
-    first: Annotated[
-        str,
+    named: Annotated[
+        list[str],
         typer.Argument(
-            metavar="A", help="Folder or measurements.json of a scaling study; or folder or name of a tuned study."
+            metavar="A B ...",
+            help="Studies and trained runs by folder or name, or filters of MLflow's such as "
+            "\"params.`algorithm.name` = 'vat'\"; or scaling studies.",
+            show_default=False,
         ),
     ],
-    second: Annotated[str, typer.Argument(metavar="B", help="A second study of the same kind.")],
     results: Results = Path("results"),
+    page: Annotated[
+        Path | None, typer.Option(help="File of the page; by default one in the folder `comparisons` of the results.")
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="Make the comparison a run of its own in MLflow.")] = False,
 ) -> None:
-    """Compare two scaling studies, or two tuned studies, side by side."""
+    """Compare studies, trained runs and runs found in MLflow, as text and as one page; or scaling studies."""
     from supercm_ray import api
 
-    console.print(api.compare(first, second, results=results), markup=False)
+    found = api.compare(*named, results=results, page=page, log=log)
+    console.print(found.text, markup=False)
+    if found.html:
+        console.print(f"\npage     {found.html}", markup=False)
+    for line in _tracked(found.how_to_open):
+        console.print(line, markup=False)
 
 
 for _command in (predict, embed, status, logs, cancel, doctor):

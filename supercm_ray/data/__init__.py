@@ -11,7 +11,7 @@ from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset, channel_stati
 from supercm_ray.data.draws import SampleDraws
 from supercm_ray.data.inputs import read_inputs
 from supercm_ray.data.loading import join_domains, load_dataset
-from supercm_ray.data.overlap import check_overlap, fingerprint, sample_digests
+from supercm_ray.data.overlap import check_overlap, fingerprint, sample_digests, samples_digest
 from supercm_ray.data.splits import Splits, make_splits, split_dataset
 from supercm_ray.data.standardise import spread_notes, standardised
 from supercm_ray.data.strong import STRONG_VIEWS
@@ -37,6 +37,7 @@ __all__ = [
     "make_splits",
     "read_inputs",
     "sample_digests",
+    "samples_digest",
     "split_dataset",
     "spread_notes",
     "standardised",

@@ -41,6 +41,7 @@ class Dataset:
         decoding: the options by which further images are decoded like these, and the type of pixels under `pixels`;
             none for vectors.
         fingerprint: a digest of the samples, their labels and the splits of a study's base; empty until it is checked.
+        samples_digest: a digest of the samples and their labels alone; likewise.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Dataset:
     columns: tuple[str, ...] = ()
     decoding: Mapping[str, float | str] = field(default_factory=dict)
     fingerprint: str = ""
+    samples_digest: str = ""
 
     @property
     def num_classes(self) -> int:

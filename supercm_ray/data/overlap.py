@@ -34,6 +34,14 @@ def fingerprint(dataset: Dataset, digests: Digests, splits: Splits) -> str:
     return hashlib.blake2b(b"|".join(contents), digest_size=16).hexdigest()
 
 
+def samples_digest(dataset: Dataset, digests: Digests) -> str:
+    """Returns a digest of all samples with their labels in their order, whatever the splits, by which equal data under
+    different splits are found.
+    """
+    contents = digests.tobytes() + b"|" + dataset.labels.tobytes()
+    return hashlib.blake2b(contents, digest_size=16).hexdigest()
+
+
 def check_overlap(dataset: Dataset, splits: Splits, digests: Digests) -> tuple[str, ...]:
     """Counts samples that are identical to samples of another split, and returns a sentence on each pair of splits that
     share some.

@@ -82,6 +82,7 @@ def summarise(dataset: Dataset, splits: Splits) -> DataSummary:
         num_oracle=int(known[np.setdiff1d(target, splits.test)].sum()),
         notes=dataset.notes,
         fingerprint=dataset.fingerprint,
+        samples_digest=dataset.samples_digest,
     )
 
 

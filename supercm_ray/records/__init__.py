@@ -33,6 +33,7 @@ from supercm_ray.records.messages import (
 )
 from supercm_ray.records.run_folder import Kind, RunFolder, RunRecord, RunView, Status
 from supercm_ray.records.session import Session, SessionNode, this_machine
+from supercm_ray.records.split_digests import SplitDigest, split_digests
 from supercm_ray.records.study_file import read_study, write_study
 from supercm_ray.records.study_folder import Marker, StudyFolder
 from supercm_ray.records.study_log import LogEntry
@@ -59,6 +60,7 @@ __all__ = [
     "RunView",
     "Session",
     "SessionNode",
+    "SplitDigest",
     "Status",
     "StepTimings",
     "StudyFolder",
@@ -76,6 +78,7 @@ __all__ = [
     "reading",
     "reason_of",
     "replaced_atomically",
+    "split_digests",
     "sqlite_url",
     "this_machine",
     "write_arrays",

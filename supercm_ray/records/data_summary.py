@@ -22,6 +22,7 @@ class DataSummary:
         num_oracle: number of unlabeled samples of the target whose label is known; 0 without a target.
         notes: sentences about what was left out of the data or is odd.
         fingerprint: digest of samples, labels and splits; empty if it is not known.
+        samples_digest: digest of samples and labels, whatever the splits; empty if it is not known.
     """
 
     class_names: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class DataSummary:
     num_oracle: int = 0
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
+    samples_digest: str = ""
 
     @property
     def has_test(self) -> bool:

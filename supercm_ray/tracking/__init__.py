@@ -2,20 +2,30 @@
 
 from supercm_ray.tracking.background import BackgroundTracker, background
 from supercm_ray.tracking.provenance import Provenance, provenance
-from supercm_ray.tracking.tracker import TRACKERS, TrackedModel, Tracker, TrackerFactory
-from supercm_ray.tracking.trackers import check_trackers, make_tracker, mlflow_place, tracker_names
+from supercm_ray.tracking.tracker import TRACKERS, TrackedModel, TrackedRun, Tracker, TrackerFactory
+from supercm_ray.tracking.trackers import (
+    check_trackers,
+    log_comparison,
+    make_tracker,
+    mlflow_place,
+    search_mlflow,
+    tracker_names,
+)
 
 __all__ = [
     "TRACKERS",
     "BackgroundTracker",
     "Provenance",
     "TrackedModel",
+    "TrackedRun",
     "Tracker",
     "TrackerFactory",
     "background",
     "check_trackers",
+    "log_comparison",
     "make_tracker",
     "mlflow_place",
     "provenance",
+    "search_mlflow",
     "tracker_names",
 ]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from torch import nn
 
 from supercm_ray.config import Registry, Study
-from supercm_ray.records import Status, StudyFolder
+from supercm_ray.records import RunView, SplitDigest, Status, StudyFolder
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,23 @@ class Tracker(Protocol):
 
     def run_id(self, key: str | None = None) -> str:
         """Returns the tool's id of the run with this key, or of the parent run; empty if there is none."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as a tracker has it.
+
+    Attributes:
+        run: its record, without overrides, and the metrics of its last epoch.
+        study: the name of its study.
+        study_id: the identity of its study's folder.
+        digests: the digests of its splits by use.
+    """
+
+    run: RunView
+    study: str
+    study_id: str
+    digests: Mapping[str, SplitDigest]
 
 
 class TrackerFactory(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from supercm_ray.config import Study, import_plugins
@@ -12,7 +13,7 @@ from supercm_ray.records import StudyFolder
 from supercm_ray.tracking.background import unusable
 from supercm_ray.tracking.composite import CompositeTracker
 from supercm_ray.tracking.null import NullTracker
-from supercm_ray.tracking.tracker import TRACKERS, Tracker
+from supercm_ray.tracking.tracker import TRACKERS, TrackedRun, Tracker
 
 VARIABLE = "SUPERCM_TRACKING"
 _MISREAD = re.compile(r"\?|%[0-9A-Fa-f]{2}|'.*\"|\".*'", re.DOTALL)  # what MLflow 3 misreads in the path of its files
@@ -85,6 +86,41 @@ def mlflow_place(study: Study | None) -> str | None:
     from supercm_ray.tracking.mlflow.place import check_mlflow
 
     return check_mlflow()
+
+
+def search_mlflow(condition: str) -> list[TrackedRun]:
+    """Returns the trials, finalists and trained runs in MLflow's experiment that satisfy a filter, in MLflow's order.
+
+    Args:
+        condition: conditions in MLflow's language, joined by `and`.
+
+    Raises:
+        StudyError: if it is no filter.
+        TrackingError: if MLflow cannot be used.
+    """
+    from supercm_ray.tracking.mlflow.found import search  # seconds of imports, for what asks MLflow alone
+
+    return search(condition)
+
+
+def log_comparison(
+    name: str, note: str, *, compared: Mapping[str, str], metrics: Mapping[str, float], page: Path
+) -> str:
+    """Stores a comparison as a run of its own in MLflow's experiment, and returns how to open it.
+
+    Args:
+        name: the run's name.
+        note: its description, Markdown.
+        compared: what is compared, by letter.
+        metrics: the differences by name.
+        page: the file of the page.
+
+    Raises:
+        TrackingError: if MLflow cannot be used.
+    """
+    from supercm_ray.tracking.mlflow.comparison import log
+
+    return log(name, note, compared, metrics, page)
 
 
 def tracker_names(study: Study) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from supercm_ray.data import (
     fingerprint,
     load_dataset,
     sample_digests,
+    samples_digest,
     split_dataset,
     spread_notes,
 )
@@ -61,7 +62,12 @@ def _with_overlap_noted(dataset: Dataset, config: Config) -> Dataset:
     notes = (*check_overlap(dataset, splits, digests), *spread_notes(dataset, splits, config.data))
     for note in notes:
         logger.warning("%s", note)
-    return replace(dataset, notes=(*dataset.notes, *notes), fingerprint=fingerprint(dataset, digests, splits))
+    return replace(
+        dataset,
+        notes=(*dataset.notes, *notes),
+        fingerprint=fingerprint(dataset, digests, splits),
+        samples_digest=samples_digest(dataset, digests),
+    )
 
 
 def _check_seeds(study: Study, dataset: Dataset) -> None:

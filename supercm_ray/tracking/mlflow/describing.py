@@ -68,6 +68,21 @@ def spelled(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | list | dict) else str(value)
 
 
+def parsed(text: str) -> Leaf:
+    """Returns the value that `spelled` made this text of, as far as it can be told: text that looks like a number, a
+    list, or Python's True, False or None is read as that.
+    """
+    constants: dict[str, Leaf] = {"True": True, "False": False, "None": None}
+    if text in constants:
+        return constants[text]
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    found: Leaf = tuple(value) if isinstance(value, list) else value
+    return found
+
+
 def best_epoch(study: Study, history: list[dict[str, float]]) -> dict[str, float]:
     """Returns the epoch with the best primary objective: `best/epoch`, and its metrics of the validation split as
     `best/val/...`; empty if no epoch has the objective.

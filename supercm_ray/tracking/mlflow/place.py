@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import time
 from http import HTTPStatus
 from pathlib import Path
@@ -81,6 +82,21 @@ def check_mlflow() -> str:
             "MLFLOW_TRACKING_URI to another place"
         )
     return without_credentials(uri)
+
+
+def how_to_open(uri: str, page: str) -> str:
+    """Returns the address of a page of MLflow's on the server, or the command that serves the database and, on a line
+    of its own, the address there.
+
+    Args:
+        uri: the tracking URI.
+        page: the part of the address behind the server's, such as `/#/experiments/1/runs`.
+    """
+    shown = without_credentials(uri)
+    if uri.startswith("http"):
+        return f"open {shown.rstrip('/')}{page}"
+    place = '"$MLFLOW_TRACKING_URI"' if shown != uri else shlex.quote(shown)  # the shell knows what is not shown
+    return f"mlflow ui --backend-store-uri {place}\nthen open http://127.0.0.1:5000{page}"
 
 
 def _connect(uri: str) -> tuple[MlflowClient, str]:

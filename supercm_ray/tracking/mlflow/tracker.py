@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from supercm_ray.config import Study
-from supercm_ray.credentials import without_credentials
 from supercm_ray.records import RunRecord, RunView, Status, StudyFolder, now_ms
 from supercm_ray.tracking.mlflow.datasets import datasets
 from supercm_ray.tracking.mlflow.describing import (
@@ -21,7 +19,7 @@ from supercm_ray.tracking.mlflow.describing import (
     varied,
 )
 from supercm_ray.tracking.mlflow.model import log_model, register
-from supercm_ray.tracking.mlflow.place import connect, tracking_uri
+from supercm_ray.tracking.mlflow.place import connect, how_to_open, tracking_uri
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
 from supercm_ray.tracking.tracker import TrackedModel
 
@@ -56,15 +54,10 @@ class MlflowTracker:
         """The address of the study's runs on the server, or the command that serves the database and, on a line
         of its own, the address there.
         """
-        shown = without_credentials(self.uri)
         view = f"/#/experiments/{self._runs.experiment_id}/runs"
         if self._parent_id:
             view += f"?viewStateShareKey={_share_key(self._folder.study_id)}"
-        if self.uri.startswith("http"):
-            return f"open {shown.rstrip('/')}{view}"
-        hidden = shown != self.uri  # the shell knows what is not shown
-        place = '"$MLFLOW_TRACKING_URI"' if hidden else shlex.quote(shown)
-        return f"mlflow ui --backend-store-uri {place}\nthen open http://127.0.0.1:5000{view}"
+        return how_to_open(self.uri, view)
 
     def open_study(self) -> str:
         """Finds or creates the parent run and sets it running; runs written from now on are its children."""

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from supercm_ray.reporting.style import ARM_STYLES, new_axes, outer_legend, rasterized, styled
+from supercm_ray.reporting.tables import value_text
 from supercm_ray.search import Group
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
-from supercm_ray.tuning.report.text import value_text
 from supercm_ray.tuning.report.view import ReportData
 
 _FAINT: dict[str, Any] = {"color": "#767676", "alpha": 0.45, "linestyle": "none", "marker": "o", "markersize": 4.5}

@@ -11,10 +11,11 @@ import yaml
 
 from supercm_ray.records import RunView
 from supercm_ray.reporting.html import data_uri, fill
+from supercm_ray.reporting.tables import value_text
 from supercm_ray.search.finalists import BASELINE, Row
 from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.report.draw import Drawn
-from supercm_ray.tuning.report.text import HEADINGS, gain_text, headline, percent, seeds_text, value_text
+from supercm_ray.tuning.report.text import HEADINGS, gain_text, headline, percent, seeds_text
 from supercm_ray.tuning.report.validators import rank_correlations
 from supercm_ray.tuning.report.view import ReportData
 

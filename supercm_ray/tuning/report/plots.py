@@ -14,8 +14,8 @@ from matplotlib.typing import ColorType
 from supercm_ray.config import CategoricalDistribution, Leaf, Study
 from supercm_ray.records import RunView
 from supercm_ray.reporting.style import group_colors, new_axes, outer_legend, plain_log, styled
+from supercm_ray.reporting.tables import value_text
 from supercm_ray.search import Group
-from supercm_ray.tuning.report.text import value_text
 from supercm_ray.tuning.report.view import ReportData
 
 _MARKERS = {"complete": "o", "pruned": "o", "failed": "X"}

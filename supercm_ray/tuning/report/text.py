@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from supercm_ray.config import AlgorithmConfig, Study
+from supercm_ray.reporting.tables import value_text
 from supercm_ray.search import Group
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
 
@@ -87,11 +88,6 @@ def gain_text(row: Row) -> str:
 def seeds_text(row: Row) -> str:
     """Formats how many seeds finished, and of how many if some did not."""
     return str(row.num_runs) if row.num_runs == row.num_seeds else f"{row.num_runs} of {row.num_seeds}"
-
-
-def value_text(value: object) -> str:
-    """Formats a value of a configuration, numbers with four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def group_text(study: Study, group: Group) -> str:
