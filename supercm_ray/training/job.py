@@ -19,6 +19,7 @@ from supercm_ray.training.checkpoint import deserialize, serialize
 from supercm_ray.training.evaluate import evaluate
 from supercm_ray.training.loop import fit
 from supercm_ray.training.state import TrainState, choose_device
+from supercm_ray.training.system_metrics import SystemMetrics
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def train_job(job: Job) -> Iterator[EpochMetrics | Checkpoints | Predictions]:
     try:
         state = checkpointer.resume(device)
         data = DeviceData.of(job.prepared, job.splits, device)
-        for metrics in itertools.chain(list(state.history), _train(state, data, checkpointer)):
+        for metrics in itertools.chain(list(state.history), _train(state, data, checkpointer, SystemMetrics(device))):
             yield EpochMetrics(
                 int(metrics["epoch"]), {name: value for name, value in metrics.items() if name != "epoch"}
             )
@@ -86,10 +87,14 @@ def prepare_process(config: Config) -> torch.device:
     return choose_device(config.training.device)
 
 
-def _train(state: TrainState, data: DeviceData, checkpointer: _Checkpointer) -> Iterator[dict[str, float]]:
-    for metrics in fit(state, data):
+def _train(
+    state: TrainState, data: DeviceData, checkpointer: _Checkpointer, system: SystemMetrics
+) -> Iterator[dict[str, float]]:
+    """Trains, and adds to the metrics of an epoch those of the machines."""
+    for _ in fit(state, data):
+        state.history[-1] |= system.measure()
         checkpointer.after_epoch(state)
-        yield metrics
+        yield state.history[-1]
 
 
 class _Checkpointer:

@@ -20,6 +20,7 @@ from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import LAST, RunFailed, RunRecord, Status, StudyFolder, write_study
 from supercm_ray.tracking import background, make_tracker
 from supercm_ray.training.preflight import load_checked
+from supercm_ray.training.system_metrics import PREFIX
 from supercm_ray.tuning.continued import Continuation
 from supercm_ray.tuning.found_run import FoundRun, find_run
 from supercm_ray.tuning.study import check_storage, log_model, resend_command
@@ -94,8 +95,12 @@ def train(
 
 def _text(metrics: Mapping[str, float], checkpoint: str) -> str:
     """Returns metrics and checkpoint as lines."""
-    lines = {**{name: f"{value:.4f}" for name, value in metrics.items() if "/" in name}, "checkpoint": checkpoint}
+    lines = {**{name: f"{value:.4f}" for name, value in metrics.items() if _is_result(name)}, "checkpoint": checkpoint}
     return "\n".join(f"{name:{max(map(len, lines))}} {text}" for name, text in lines.items())
+
+
+def _is_result(name: str) -> bool:
+    return "/" in name and not name.startswith(PREFIX)
 
 
 def placed(study: Study | Config, num_workers: int | tuple[int, int] | None, use_gpu: bool) -> Study:

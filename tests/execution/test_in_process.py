@@ -43,7 +43,7 @@ def press_ctrl_c() -> None:
 
 
 def without_times(tree: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in tree.items() if name not in TIMES}
+    return {name: value for name, value in tree.items() if name not in TIMES and not name.startswith("system/")}
 
 
 def records(folder: StudyFolder) -> dict[str, Any]:

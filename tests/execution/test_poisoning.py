@@ -64,7 +64,7 @@ def garbage(labels: np.ndarray) -> np.ndarray:
 
 def what_was_done(folder: StudyFolder) -> list[Any]:
     """Every run with its overrides, its end and all metrics that may be known."""
-    unknown = ("oracle/", "test/", "epoch_seconds", "timestamp_ms")
+    unknown = ("oracle/", "test/", "epoch_seconds", "timestamp_ms", "system/")
     return [
         (
             record.key,

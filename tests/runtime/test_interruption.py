@@ -145,7 +145,9 @@ def _undisturbed(place: Place, record: RunRecord, words: tuple[str, ...]) -> lis
 
 
 def _without_times(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if name not in ("epoch_seconds", "timestamp_ms")}
+    return {
+        name: value for name, value in metrics.items() if not name.startswith(("epoch_s", "timestamp_ms", "system/"))
+    }
 
 
 MOMENTS = [

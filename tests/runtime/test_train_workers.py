@@ -33,12 +33,15 @@ def run_folder(place: Place) -> RunFolder:
 
 
 def checkpoint(place: Place) -> dict[str, Any]:
-    """The last checkpoint, without the time that epochs took."""
+    """The last checkpoint, without the time that epochs took and what the machine did meanwhile."""
     saved = torch.load(run_folder(place).path / "checkpoint.pt", weights_only=True)
     assert isinstance(saved, dict)
-    for metrics in saved["history"]:
-        del metrics["epoch_seconds"]
+    saved["history"] = [{name: metrics[name] for name in metrics if _is_result(name)} for metrics in saved["history"]]
     return saved
+
+
+def _is_result(name: str) -> bool:
+    return name != "epoch_seconds" and not name.startswith("system/")
 
 
 def equal(one: Any, other: Any) -> bool:
