@@ -19,6 +19,7 @@ from supercm_ray.reporting.tables import mean_std, value_text
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#444444")
 """Colors that are distinguishable with color vision deficiency (Okabe and Ito 2008), and two more."""
 _LOG_FROM = 30.0  # ratio of the largest to the smallest value from which an axis is logarithmic
+_MARGIN = 1.25  # ratio of the ends of the axis of labels to the first and the last number
 _APART = 0.015  # relative distance of neighbouring bars
 _LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
@@ -42,7 +43,8 @@ def accuracy(entries: Sequence[Entry]) -> go.Figure:
     split = "test" if all(line.split == "test" for entry in entries for line in entry.lines) else "test or validation"
     figure.update_xaxes(title="all labels (those for validation included)", type="log", tickmode="array")
     budgets = sorted({line.label_budget for entry in entries for line in entry.lines})
-    figure.update_xaxes(tickvals=budgets, ticktext=[str(budget) for budget in budgets])
+    ends = [math.log10(budgets[0] / _MARGIN), math.log10(budgets[-1] * _MARGIN)]
+    figure.update_xaxes(tickvals=budgets, ticktext=[str(budget) for budget in budgets], range=ends)
     figure.update_layout(legend={"orientation": "h", "y": -0.3})
     return figure.update_yaxes(title=f"accuracy on the {split} split, %")
 

@@ -55,6 +55,16 @@ def test_syncing_twice_and_by_two_trackers_writes_once(study: Study, folder: Stu
     assert runs()["trials/0000"].data.tags["mlflow.parentRunId"] == parent
 
 
+def test_plots_begin_with_objective_and_not_epoch(study: Study, folder: StudyFolder) -> None:
+    """MLflow's plots take the metric that was stored first."""
+    tracker = MlflowTracker(study, folder)
+    tracker.open_study()
+    write_run(folder, study, num_epochs=2)
+    tracker.sync("trials/0000")
+    names = list(runs()["trials/0000"].data.metrics)
+    assert (names[0], names.index("epoch")) == (study.primary.metric, len(names) - 1)
+
+
 def test_a_lost_database_is_made_again_from_the_records(study: Study, folder: StudyFolder, tmp_path: Path) -> None:
     tracker = MlflowTracker(study, folder)
     tracker.open_study()

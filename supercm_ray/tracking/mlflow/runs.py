@@ -85,7 +85,9 @@ class MlflowRuns:
         """Returns the last value of a metric at each step."""
         return {one.step: one.value for one in self.client.get_metric_history(run_id, name)}
 
-    def log_epochs(self, run_id: str, history: Sequence[Mapping[str, float]], written: Callable[[int], None]) -> None:
+    def log_epochs(
+        self, run_id: str, history: Sequence[Mapping[str, float]], written: Callable[[int], None], *, first: str
+    ) -> None:
         """Logs epochs, whole ones in each call, so that all epochs up to MLflow's last value of `epoch` are
         complete.
 
@@ -93,6 +95,7 @@ class MlflowRuns:
             run_id: the run.
             history: metrics of each epoch in order, with the keys `epoch` and `timestamp_ms`.
             written: called with the last epoch of each call that succeeded.
+            first: the metric to store first, and `epoch` last: MLflow's plots begin with what was stored first.
         """
         step = max(1, _METRICS_PER_CALL // max(len(metrics) for metrics in history))
         for start in range(0, len(history), step):
@@ -100,7 +103,7 @@ class MlflowRuns:
             entities = [
                 Metric(name, value, int(metrics["timestamp_ms"]), int(metrics["epoch"]))
                 for metrics in epochs
-                for name, value in metrics.items()
+                for name, value in sorted(metrics.items(), key=lambda one: (one[0] == "epoch", one[0] != first))
                 if name != "timestamp_ms"
             ]
             self.client.log_batch(run_id, metrics=entities)

@@ -105,7 +105,8 @@ class MlflowTracker:
         key, run_id = run.record.key, self._child(run.record)
         missing = [metrics for metrics in run.history if metrics["epoch"] > self._written[key]]
         if missing:
-            self._runs.log_epochs(run_id, missing, partial(self._written.__setitem__, key))
+            written = partial(self._written.__setitem__, key)
+            self._runs.log_epochs(run_id, missing, written, first=self._study.primary.metric)
         if self._last.get(key) != run.record:
             self._log_record(run_id, run)
             self._last[key] = run.record
