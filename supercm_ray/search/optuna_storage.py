@@ -199,8 +199,8 @@ class OptunaStore:
         for epoch, value in ended.intermediate_values.items():
             if epoch not in known.intermediate_values:
                 self.report(trial.number, epoch, value)
-        if trial.record.reason:
-            self._trial(trial.number).set_user_attr(REASON, trial.record.reason)
+        for name, attribute in ended.user_attrs.items():
+            self._trial(trial.number).set_user_attr(name, attribute)
         self.optuna.tell(trial.number, ended.values, state=ended.state)
 
     def _begun(self) -> list[FrozenTrial]:

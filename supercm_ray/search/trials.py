@@ -70,9 +70,19 @@ def frozen_trial(study: Study, trial: RunView) -> FrozenTrial:
         values=objective_values(study, record.overrides, trial.metrics) if complete else None,
         params={path: record.overrides[path] for path in distributions},
         distributions=distributions,
-        user_attrs={REASON: record.reason} if record.reason and state != TrialState.RUNNING else {},
+        user_attrs={} if state == TrialState.RUNNING else _user_attributes(study, trial),
         intermediate_values=intermediate_values(study, trial),
     )
+
+
+def _user_attributes(study: Study, trial: RunView) -> dict[str, object]:
+    """Returns why a trial ended, and with several objectives the last values of one that was stopped early, which
+    Optuna's own pages would show without any value.
+    """
+    found: dict[str, object] = {REASON: trial.record.reason} if trial.record.reason else {}
+    if len(study.objective) > 1 and trial.record.status == "pruned":
+        found |= {one.metric: trial.metrics[one.metric] for one in study.objective if one.metric in trial.metrics}
+    return found
 
 
 def intermediate_values(study: Study, trial: RunView) -> dict[int, float]:

@@ -316,3 +316,17 @@ def test_a_pruned_trial_agrees_although_optuna_gives_it_a_value(
     with caplog.at_level(logging.WARNING):
         search.source()
     assert not caplog.text
+
+
+@pytest.mark.parametrize("tell", [True, False], ids=["told", "rebuilt"])
+def test_pruned_trial_of_two_objectives_has_values(small_study: Path, tmp_path: Path, tell: bool) -> None:
+    """Optuna takes no value for such a trial, so that its pages show these attributes."""
+    study = load_study(small_study)
+    assert len(study.objective) == 2
+    search = Search(study, StudyFolder.open(tmp_path / "results", study.name, study.identity()))
+    search.run(search.source(), 3, tell=tell)
+    search.source()
+    pruned = search.trials()[2]
+    last = StudyView.read(study, search.folder).trials[2].metrics["val/accuracy"]
+    assert (pruned.state, pruned.values) == (TrialState.PRUNED, None)
+    assert pruned.user_attrs == {"reason": "stopped early", "val/accuracy": last}
