@@ -21,6 +21,7 @@ from supercm_ray.inference import predict_files as _predict_files
 from supercm_ray.records import StudyFolder, read_study
 from supercm_ray.scaling.scale import ScaleResult
 from supercm_ray.scaling.scale import scale as _scale
+from supercm_ray.syncing import sync as _sync
 from supercm_ray.training import choose_device
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.model import load_model as _load_model
@@ -29,7 +30,6 @@ from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.study import TuneResult
 from supercm_ray.tuning.study import report as _report
 from supercm_ray.tuning.study import tune as _tune
-from supercm_ray.tuning.sync import sync as _sync
 from supercm_ray.tuning.train import TrainResult, placed
 from supercm_ray.tuning.train import train as _train
 

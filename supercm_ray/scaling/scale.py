@@ -13,10 +13,11 @@ from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import StudyFolder, write_study
 from supercm_ray.scaling.analysis import analyse
 from supercm_ray.scaling.measure import ScalingRun
-from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance
+from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance, load_measurements
 from supercm_ray.scaling.measurements_file import MeasurementsFile
 from supercm_ray.scaling.plan import identity
 from supercm_ray.scaling.report import ScalingReport, build_scaling_report
+from supercm_ray.scaling.report.build import PAGE_NAME
 from supercm_ray.scaling.workers import cluster_session
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker, provenance
 from supercm_ray.training.preflight import load_checked
@@ -88,7 +89,7 @@ def scale(
                         run.run(executor)
                 report = build_scaling_report(file.path, plots=plots)
                 recorder.show(report.text)
-                _log(tracker, report, file.content)
+                _log(tracker, folder, file.content)
                 tracker.close_study("complete")
     return ScaleResult(file.content, report, folder, tracker.uri, run_id, tracker.how_to_open)
 
@@ -106,9 +107,20 @@ def _provenance(study: Study, command: str) -> Provenance:
     )
 
 
-def _log(tracker: BackgroundTracker, report: ScalingReport, measured: Measurements) -> None:
-    files = (report.measurements, report.html, report.table_json, report.measurements.with_name("study.yaml"))
-    tracker.log_files({**dict.fromkeys(files, ""), **dict.fromkeys(report.plots, "plots")})
+def send_scaled(tracker: BackgroundTracker, folder: StudyFolder) -> None:
+    """Sends what a tracker lacks of a scaling study."""
+    is_open, file = tracker.attach_study(), folder.path / FILE_NAME
+    has_ended = file.exists() and (folder.path / PAGE_NAME).exists()
+    if has_ended:
+        _log(tracker, folder, load_measurements(file))
+    if is_open:
+        tracker.close_study("complete" if has_ended else "interrupted")
+
+
+def _log(tracker: BackgroundTracker, folder: StudyFolder, measured: Measurements) -> None:
+    files = [folder.path / name for name in (FILE_NAME, PAGE_NAME, "table.json", "study.yaml")]
+    plots = sorted((folder.path / "plots").glob("*.png"))
+    tracker.log_files({**dict.fromkeys(filter(Path.is_file, files), ""), **dict.fromkeys(plots, "plots")})
     tracker.log_metrics(dict(_metrics(measured)))
 
 

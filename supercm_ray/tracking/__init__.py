@@ -1,6 +1,6 @@
 """Trackers, which copy the records to experiment tracking tools. Only `tracking.mlflow` imports MLflow."""
 
-from supercm_ray.tracking.background import BackgroundTracker, background
+from supercm_ray.tracking.background import BackgroundTracker, background, resend_command
 from supercm_ray.tracking.provenance import Provenance, provenance
 from supercm_ray.tracking.tracker import TRACKERS, TrackedModel, TrackedRun, Tracker, TrackerFactory
 from supercm_ray.tracking.trackers import (
@@ -26,6 +26,7 @@ __all__ = [
     "make_tracker",
     "mlflow_place",
     "provenance",
+    "resend_command",
     "search_mlflow",
     "tracker_names",
 ]

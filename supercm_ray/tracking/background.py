@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,15 +42,14 @@ class BackgroundTracker:
     tracker fails or does not answer.
     """
 
-    def __init__(self, tracker: Tracker, *, folder: StudyFolder | None = None, resend: str = "") -> None:
+    def __init__(self, tracker: Tracker, *, folder: StudyFolder | None = None) -> None:
         """Takes over a tracker, which must only be used by this object from now on.
 
         Args:
             tracker: the tracker to guard.
-            folder: the study's folder, whose runs are then caught up with one by one.
-            resend: a command that sends what the tracker lacks in the end, besides the same command.
+            folder: the study's folder, by which runs are caught up with one by one and `supercm-ray sync` finds it.
         """
-        self._tracker, self._folder, self._resend = tracker, folder, resend
+        self._tracker, self._folder = tracker, folder
         self._queue: queue.SimpleQueue[str | Callable[[], object] | None] = queue.SimpleQueue()
         self._warned = False
         self._failed: dict[str, Callable[[Tracker], object]] = {}
@@ -171,7 +171,9 @@ class BackgroundTracker:
                 self._warn_of_failed()
 
     def _warn_of_failed(self) -> None:
-        resend = f"{self._resend} sends it, as does the same command" if self._resend else "the same command sends it"
+        resend = "the same command sends it"
+        if self._folder is not None:
+            resend = f"{resend_command(self._folder)} sends it, as does the same command"
         logger.warning(
             "%s lacks a part of this study, whose results are whole: %s; %s",
             without_credentials(self.uri) or "the tracker",
@@ -284,9 +286,14 @@ def unusable(uri: str, error: Exception) -> TrackingError:
     )
 
 
+def resend_command(folder: StudyFolder) -> str:
+    """Returns the command that sends what a tracker lacks of a study."""
+    return shlex.join(["supercm-ray", "sync", str(folder.path)])
+
+
 @contextmanager
 def background(
-    tracker: Tracker, *, catch_up: bool = True, folder: StudyFolder | None = None, resend: str = ""
+    tracker: Tracker, *, catch_up: bool = True, folder: StudyFolder | None = None
 ) -> Iterator[BackgroundTracker]:
     """Guards a tracker for the duration of the block, and writes everything at its end.
 
@@ -294,9 +301,8 @@ def background(
         tracker: the tracker to guard.
         catch_up: whether to write, at the end, what it lacks of any run; not while another process does.
         folder: the study's folder.
-        resend: a command that sends what the tracker lacks in the end.
     """
-    guarded = BackgroundTracker(tracker, folder=folder, resend=resend)
+    guarded = BackgroundTracker(tracker, folder=folder)
     try:
         yield guarded
     finally:

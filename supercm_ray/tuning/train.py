@@ -23,7 +23,7 @@ from supercm_ray.training.preflight import load_checked
 from supercm_ray.training.system_metrics import PREFIX
 from supercm_ray.tuning.continued import Continuation
 from supercm_ray.tuning.found_run import FoundRun, find_run
-from supercm_ray.tuning.study import check_storage, log_model, resend_command
+from supercm_ray.tuning.study import check_storage, log_model
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def train(
     with driving(folder):
         folder.run(key).view()  # what is damaged is told before anything is started
         write_study(folder.path, study)
-        with background(make_tracker(study, folder), folder=folder, resend=resend_command(folder)) as tracker:
+        with background(make_tracker(study, folder), folder=folder) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             describe_data(recorder)
             if evaluate_test and not folder.data_summary().has_test:

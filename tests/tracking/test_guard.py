@@ -271,13 +271,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("working_calls", range(2, 10))
-def test_a_tracker_that_hangs_is_given_up(working_calls: int, warnings: pytest.LogCaptureFixture) -> None:
+def test_a_tracker_that_hangs_is_given_up(
+    working_calls: int, folder: StudyFolder, warnings: pytest.LogCaptureFixture
+) -> None:
     began = time.monotonic()
-    with background(Hanging(working_calls), resend="supercm-ray sync tiny") as tracker:
+    with background(Hanging(working_calls), folder=folder) as tracker:
         call_everything(tracker)
     assert time.monotonic() - began < 3
     assert any(message.startswith("waiting for broken://***@place, at most") for message in warnings.messages)
-    assert "; supercm-ray sync tiny sends it, as does the same command" in warnings.messages[-1]
+    assert f"; supercm-ray sync {folder.path} sends it, as does the same command" in warnings.messages[-1]
 
 
 @pytest.mark.usefixtures("impatient")

@@ -19,6 +19,9 @@ from supercm_ray.scaling.report import table
 from supercm_ray.scaling.report.comparison import compare_text
 from supercm_ray.scaling.report.sentences import sentences
 
+PAGE_NAME = "scaling.html"
+"""Name of the page in a scaling study's folder."""
+
 
 @dataclass(frozen=True)
 class ScalingReport:
@@ -63,7 +66,7 @@ def build_scaling_report(measurements: Path, *, plots: bool = True) -> ScalingRe
     drawn = list(_draw(found)) if plots else []
     (folder / "plots").mkdir(exist_ok=True)
     pngs = [save_png(plot.figure, folder / "plots" / f"{plot.name}.png") for plot in drawn]
-    html, table_json = folder / "scaling.html", folder / "table.json"
+    html, table_json = folder / PAGE_NAME, folder / "table.json"
     write_atomically(html, _render(found, drawn))
     write_atomically(table_json, json.dumps(table.table_tree(found), indent=1, ensure_ascii=False))
     return ScalingReport(table.table_text(found), html, table_json, pngs, measurements)

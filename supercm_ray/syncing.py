@@ -8,13 +8,14 @@ from pathlib import Path
 from supercm_ray.config import Study
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.records import Status, StudyFolder, find_study, read_study
+from supercm_ray.scaling.scale import send_scaled
 from supercm_ray.search import StudyView
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.report.view import best_run
-from supercm_ray.tuning.study import log_model, log_models, log_table, resend_command
+from supercm_ray.tuning.study import log_model, log_models, log_table
 
-_FILES = ("report.html", "table.json", "study.yaml", "scaling.html", "measurements.json")
+_FILES = ("report.html", "table.json", "study.yaml")
 
 
 def sync(named: str | Path, results: Path) -> str:
@@ -23,11 +24,13 @@ def sync(named: str | Path, results: Path) -> str:
     study = read_study(folder.path)
     with folder.lock(), interruptible():
         folder.views()  # what is damaged is told before anything is sent
-        with background(make_tracker(study, folder), folder=folder, resend=resend_command(folder)) as tracker:
+        with background(make_tracker(study, folder), folder=folder) as tracker:
             if (folder.path / "train").is_dir():
                 _send_trained(tracker, folder)
+            elif folder.path.parent.name == "scale":
+                send_scaled(tracker, folder)
             else:
-                _send_study(tracker, study, folder)
+                _send_tuned(tracker, study, folder)
     return tracker.how_to_open
 
 
@@ -38,7 +41,7 @@ def _send_trained(tracker: BackgroundTracker, folder: StudyFolder) -> None:
             log_model(tracker, FoundRun(folder, record), None)
 
 
-def _send_study(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -> None:
+def _send_tuned(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -> None:
     is_open = tracker.attach_study()
     tracker.log_files(dict(_files(folder)))
     view = StudyView.read(study, folder)
@@ -46,7 +49,7 @@ def _send_study(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -
     best = best_run(study, view.plan, view.runs)
     log_models(tracker, folder, None if best is None else best.record.key)
     if is_open:
-        status: Status = "interrupted" if best is None and not (folder.path / "scaling.html").exists() else "complete"
+        status: Status = "interrupted" if best is None else "complete"
         tracker.close_study(status)
 
 
