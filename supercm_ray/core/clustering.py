@@ -64,7 +64,7 @@ def clustering_loss(
     """Computes the soft k-means distortion `(1/BD) sum_ik g_ik ||x_i - mu_k||^2` plus the optional balance prior.
 
     The distortion equals the sum E1 + E2 + E3 of Boubekki et al. 2021 (reconstruction, sparsity and overlap) and is
-    computed in fp32 (fp64 for fp64 input) from differences, since the sum of the three terms cancels badly in
+    computed in fp32 (fp64 for fp64 input) from squared distances, since the sum of the three terms cancels badly in
     half precision. The prior is E4, `sum_k (1 - alpha_k) log(mean_i g_ik)`: a Dirichlet prior on the mean
     assignment that favours balanced clusters for alpha > 1 and is absent at alpha = 1.
 
@@ -85,14 +85,16 @@ def clustering_loss(
         ValueError: if the shapes do not fit together.
 
     Note:
-        The work and the memory are those of one (B, K, D) tensor, which `torch.compile` fuses away.
+        The work is that of two matrix products, one forward and one backward, and no tensor is larger than features,
+        assignments or centroids. A squared distance r^2 has a relative error of about eps R^2 / r^2, with R the
+        distances of sample and centroid from the mean centroid; that to a sample's nearest centroid is computed from
+        differences and has one of eps. Where products may be rounded to TF32, eps is that of TF32.
     """
     _check_shapes(features, assignments, centroids, {"balance_alpha": balance_alpha, "seen": seen})
     dtype = _at_least_fp32(features)
     x_BD, g_BK, mu_KD = features.to(dtype), assignments.to(dtype), centroids.to(dtype)
-    distance_BK = (x_BD.unsqueeze(1) - mu_KD.unsqueeze(0)).square().sum(dim=2)
     weight_BK = g_BK if seen is None else _share_among_seen(g_BK, seen)
-    distortion = (weight_BK * distance_BK).sum() / features.numel()
+    distortion = (weight_BK * _squared_distances(x_BD, mu_KD, seen)).sum() / features.numel()
     if isinstance(balance_alpha, float | int) and balance_alpha == 1.0:
         return distortion
     return distortion + balance_prior(g_BK, balance_alpha)
@@ -110,6 +112,23 @@ def balance_prior(assignments: Tensor, alpha: float | Tensor) -> Tensor:
     """
     mean_K = (all_reduce_sum(assignments.mean(dim=0)) / world_size()).clamp_min(torch.finfo(assignments.dtype).tiny)
     return ((1.0 - alpha) * mean_K.log()).sum()
+
+
+def _squared_distances(x_BD: Tensor, mu_KD: Tensor, seen_K: Tensor | None) -> Tensor:
+    """Computes squared distances (B, K) by a matrix product of vectors from the mean of the seen centroids, so that a
+    common offset does not cancel. The nearest centroid's distance, which may be far less than both vectors, is computed
+    from differences. Distances to unseen classes are meaningless but finite.
+    """
+    seen_K1 = torch.ones_like(mu_KD[:, :1]) if seen_K is None else seen_K.to(mu_KD.dtype).unsqueeze(1)
+    center_D = (seen_K1 * mu_KD).detach().sum(dim=0) / seen_K1.sum().clamp_min(1.0)
+    from_BD, to_KD = x_BD - center_D, seen_K1 * (mu_KD - center_D)
+    with torch.autocast(x_BD.device.type, enabled=False):
+        product_BK = from_BD @ to_KD.T
+    distance_BK = from_BD.square().sum(dim=1, keepdim=True) + to_KD.square().sum(dim=1) - 2.0 * product_BK
+    nearest_B = distance_BK.detach().argmin(dim=1)
+    is_nearest_BK = nearest_B.unsqueeze(1) == torch.arange(len(mu_KD), device=mu_KD.device)
+    exact_B = (x_BD - mu_KD[nearest_B]).square().sum(dim=1)
+    return torch.where(is_nearest_BK, exact_B.unsqueeze(1), distance_BK)
 
 
 def _share_among_seen(assignments_BK: Tensor, seen_K: Tensor) -> Tensor:
