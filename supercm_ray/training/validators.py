@@ -71,7 +71,7 @@ def _neighbourhood_density(outputs: Outputs, centroids: Tensor, seen: Tensor) ->
 @VALIDATORS.register("target/distortion", requires={"target"}, direction="minimize")
 def _distortion(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
     """Computes the clustering loss without its prior; less is tighter."""
-    return clustering_loss(outputs.features, outputs.assignments, centroids, seen=seen)
+    return clustering_loss(outputs.features, outputs.logits, centroids, seen=seen)
 
 
 def _entropy(p_NK: Tensor) -> Tensor:

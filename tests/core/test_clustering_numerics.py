@@ -19,19 +19,19 @@ from supercm_ray.core import clustering_loss
 B, K, D = 96, 40, 128
 
 
-def by_differences(x: Tensor, g: Tensor, mu: Tensor) -> Tensor:
+def by_differences(x: Tensor, logits: Tensor, mu: Tensor) -> Tensor:
     """The distortion from one (B, K, D) tensor."""
-    return (g * (x.unsqueeze(1) - mu).square().sum(dim=2)).sum() / x.numel()
+    return (logits.softmax(dim=1) * (x.unsqueeze(1) - mu).square().sum(dim=2)).sum() / x.numel()
 
 
 def problem(offset: float, spread: float, noise: float, certainty: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Features around centroids of a spread, assignments and centroids in fp32, all moved by an offset."""
+    """Features around centroids of a spread, logits and centroids in fp32, all but logits moved by an offset."""
     generator = torch.Generator().manual_seed(0)
     mu, labels = spread * torch.randn(K, D, generator=generator), torch.arange(B) % K
     x = mu[labels] + noise * torch.randn(B, D, generator=generator)
     logits = torch.randn(B, K, generator=generator)
     logits[range(B), labels] += certainty
-    return x + offset, logits.softmax(dim=1), mu + offset
+    return x + offset, logits, mu + offset
 
 
 def relative_error(found: Tensor, exact: Tensor) -> float:
@@ -50,11 +50,10 @@ def test_fp32_keeps_its_precision(offset: float, spread: float, noise: float, ce
 
 
 def test_an_unseen_centroid_does_not_move_the_center() -> None:
-    x, g, mu = problem(1000.0, 1.0, 1.0, 0.0)
+    x, logits, mu = problem(1000.0, 1.0, 1.0, 0.0)
     mu[0], seen = 0.0, torch.arange(K) > 0
-    shares = g[:, 1:].double() / g[:, 1:].double().sum(dim=1, keepdim=True)
-    exact = by_differences(x.double(), shares, mu[1:].double())
-    assert clustering_loss(x, g, mu, seen=seen).item() == pytest.approx(exact.item(), rel=1e-6)
+    exact = by_differences(x.double(), logits[:, 1:].double(), mu[1:].double())
+    assert clustering_loss(x, logits, mu, seen=seen).item() == pytest.approx(exact.item(), rel=1e-6)
 
 
 class Largest(TorchDispatchMode):
@@ -71,9 +70,9 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("all_seen", [True, False])
 def test_no_tensor_exceeds_the_matrices(all_seen: bool) -> None:
-    x, g, mu = (tensor.requires_grad_() for tensor in problem(0.0, 1.0, 1.0, 0.0))
+    x, logits, mu = (tensor.requires_grad_() for tensor in problem(0.0, 1.0, 1.0, 0.0))
     with Largest() as largest:
-        clustering_loss(x, g, mu, balance_alpha=1.5, seen=None if all_seen else torch.arange(K) > 0).backward()
+        clustering_loss(x, logits, mu, balance_alpha=1.5, seen=None if all_seen else torch.arange(K) > 0).backward()
     assert 0 < largest.size <= max(B * D, B * K, K * D)
 
 

@@ -37,8 +37,8 @@ CASES: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
         {"training.learning_rate": 1e-3},
     ),
     "the weighted sum in training": (
-        {"algorithm.clustering_weight": 1e20, "training.learning_rate": 1e3},
-        r"their weighted sum is not; lower algorithm\.clustering_weight=1e\+20 or training\.learning_rate=1000$",
+        {"algorithm.clustering_weight": 1e20, "training.learning_rate": 1e2, "training.steps_per_epoch": 9},
+        r"their weighted sum is not; lower algorithm\.clustering_weight=1e\+20 or training\.learning_rate=100$",
         {"algorithm.clustering_weight": 1.0, "training.learning_rate": 1e-3},
     ),
     "the weighted sum": (
