@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from supercm_ray.core import ClusteringModule, balance_prior, clustering_loss
+from supercm_ray.core import distributed as workers
 
 
 def four_terms(x: Tensor, g: Tensor, mu: Tensor, alpha: float = 1.0) -> Tensor:
@@ -219,6 +220,23 @@ def test_the_balance_prior_brings_an_empty_class_back() -> None:
         balance_prior(logits, 2.0).backward()
         optimizer.step()
     assert_close(logits.softmax(dim=1).mean(dim=0), torch.full((3,), 1 / 3), rtol=0.05, atol=0.0)
+
+
+def test_two_workers_share_an_empty_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other worker's samples arrive through the sum, in which each worker fills a row of its own."""
+    logits = torch.tensor([[0.0, 1.0, -500.0], [1.0, 0.0, -400.0], [0.0, 0.0, -450.0], [3.0, 0.0, -399.0]])
+    whole = logits.clone().requires_grad_()
+    balance_prior(whole, 1.5).backward()
+    own, other = logits[:2].clone().requires_grad_(), logits[2:]
+    theirs = other.log_softmax(dim=1).logsumexp(dim=0)
+    monkeypatch.setattr(workers, "world_size", lambda: 2)
+    monkeypatch.setattr("supercm_ray.core.clustering.world_size", lambda: 2)
+    monkeypatch.setattr(workers, "all_reduce_sum", lambda rows: rows + torch.stack([torch.zeros(3), theirs]))
+    shared = balance_prior(own, 1.5)
+    monkeypatch.undo()
+    assert_close(shared, balance_prior(logits, 1.5))
+    shared.backward()
+    assert_close(own.grad, whole.grad[:2])
 
 
 def test_the_balance_prior_of_half_precision_logits_is_computed_in_fp32() -> None:
