@@ -14,6 +14,11 @@ from supercm_ray.scaling.speedup_models import MEANINGS
 from supercm_ray.scaling.time_to_target import target_sentence
 
 SIMULATED_NOTE = "Simulated, not measured"
+NOISE_NOTE = (
+    "The noise scale is that of samples drawn independently, as the profiled steps draw them. The shuffled passes of "
+    "training have less noise where a batch is not small compared with the labeled, or the unlabeled, samples: with as "
+    "many as there are, only that of augmentation."
+)
 SEARCH_NOTE = "Trials an hour count every trial that ended, and the start of trial processes is part of their time."
 
 
@@ -91,6 +96,7 @@ def _noise(found: Analysis) -> Iterator[str]:
         )
     if any(noise.samples is not None for noise in found.noise.values()):
         yield "Batches far above the noise scale save few steps (arXiv 1812.06162); it grows as training goes on."
+        yield NOISE_NOTE
 
 
 def _targets(found: Analysis) -> Iterator[str]:
