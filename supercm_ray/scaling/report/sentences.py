@@ -81,10 +81,23 @@ def _baseline(found: Analysis) -> Iterator[str]:
 def _models(found: Analysis) -> Iterator[str]:
     if found.fits:
         yield model_sentence(found.leading)
+        yield _offsets(found.leading)
     elif len(found.points) >= MIN_SETTINGS:
         yield "No speedup model is named: too few repetitions to tell them apart, and nothing is predicted."
     elif found.points:
         yield f"No speedup model is fitted to fewer than {MIN_SETTINGS} numbers of workers, and nothing is predicted."
+
+
+def _offsets(fits: Sequence[Fit]) -> str:
+    """States whether the intervals allow for offsets that all repetitions of a number of workers share."""
+    exact = [fit.model for fit in fits if not fit.covers_offsets]
+    text = "A number of workers may be faster or slower by an offset of its own, which all its repetitions share: "
+    if not exact:
+        return f"{text}the intervals allow for it, the choice of the model does not."
+    return (
+        f"{text}neither the choice of the model nor the intervals of {_listed(exact)}, with as many parameters as "
+        "there are numbers of workers, allow for it."
+    )
 
 
 def _noise(found: Analysis) -> Iterator[str]:
