@@ -21,7 +21,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         features = self.body(x)
-        return features, *self.head(features)
+        return features, self.head(features)[0]
 
 
 def train_loop(config):
@@ -38,10 +38,10 @@ def train_loop(config):
         for _ in range(20):
             batch = labeled[torch.randperm(len(labeled), generator=generator)][rank::num_workers]
             others = torch.randint(500, (40,), generator=generator)[rank::num_workers]  # unlabeled samples
-            features, logits, assignments = model(torch.cat([x[batch], x[others]]))
+            features, logits = model(torch.cat([x[batch], x[others]]))
             centroids.update(features[: len(batch)], y[batch])
             loss = functional.cross_entropy(logits[: len(batch)], y[batch])
-            loss = loss + 1.0 * clustering_loss(features, assignments, centroids.value, seen=centroids.seen)
+            loss = loss + 1.0 * clustering_loss(features, logits, centroids.value, seen=centroids.seen)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

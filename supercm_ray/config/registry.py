@@ -79,6 +79,8 @@ class Entry(Generic[T]):
         options: the model of its options.
         requires: what it requires of a configuration, such as `target`.
         direction: for a metric, whether a larger value is better, `maximize`, or a smaller one.
+        moved_by: for a metric, dotted paths that move it whether or not predictions become better; where one of them is
+            searched, the metric must not select.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Entry(Generic[T]):
     options: type[OptionsModel]
     requires: frozenset[str]
     direction: Direction = "maximize"
+    moved_by: frozenset[str] = frozenset()
 
 
 class Registry(Generic[T]):
@@ -112,11 +115,19 @@ class Registry(Generic[T]):
         options: type[OptionsModel] = OptionsModel,
         requires: Collection[str] = (),
         direction: Direction = "maximize",
+        moved_by: Collection[str] = (),
     ) -> Callable[[F], F]:
         """Returns a decorator that registers a function or class under this name, replacing an earlier one."""
 
         def keep(made: F) -> F:
-            self.add(name, made, options=options, requires=requires, direction=direction)  # type: ignore[arg-type]
+            self.add(
+                name,
+                made,  # type: ignore[arg-type]
+                options=options,
+                requires=requires,
+                direction=direction,
+                moved_by=moved_by,
+            )
             return made
 
         return keep
@@ -129,9 +140,10 @@ class Registry(Generic[T]):
         options: type[OptionsModel] = OptionsModel,
         requires: Collection[str] = (),
         direction: Direction = "maximize",
+        moved_by: Collection[str] = (),
     ) -> None:
         """Registers `made` under this name, replacing an earlier entry."""
-        self._entries[name] = Entry(name, made, options, frozenset(requires), direction)
+        self._entries[name] = Entry(name, made, options, frozenset(requires), direction, frozenset(moved_by))
 
     def remove(self, name: str) -> None:
         """Removes a name, such as one that a test has registered. No-op if it is not registered."""

@@ -296,6 +296,10 @@ class Study(Frozen):
         if "target" in validators.find(metric).requires and self.base.data.target is None:
             remedy = "give base.data.target, or select by `val/accuracy`"
             raise rule_error("a metric of the target needs a target", repr(metric), path=place, remedy=remedy)
+        for path in sorted(validators.find(metric).moved_by & self.space.keys()):
+            rule = "a metric that selects is not moved by what is searched, whether or not predictions are better,"
+            remedy = f"select by another metric, or take `{path}` out of the space"
+            raise rule_error(rule, f"{metric!r} with space.{path}", path=place, remedy=remedy)
 
     @property
     def metrics(self) -> tuple[Objective, ...]:

@@ -1,9 +1,9 @@
 """The SuperCM method in plain PyTorch, for use in any training loop. It imports no other part of this package.
 
-logits, assignments = clustering_module(features)
+logits, _ = clustering_module(features)
 centroids.update(features[:num_labeled].detach(), labels)
 loss = supervised_loss(logits[:num_labeled], labels)
-loss = loss + clustering_weight * clustering_loss(features, assignments, centroids.value, seen=centroids.seen)
+loss = loss + clustering_weight * clustering_loss(features, logits, centroids.value, seen=centroids.seen)
 """
 
 from supercm_ray.core.centroids import CentroidRule, LearnedCentroids, RunningCentroids, class_sums
@@ -11,6 +11,7 @@ from supercm_ray.core.clustering import ClusteringModule, balance_prior, cluster
 from supercm_ray.core.distributed import (
     all_gather,
     all_gather_object,
+    all_reduce_logsumexp,
     all_reduce_sum,
     broadcast_object,
     local_shard,
@@ -29,6 +30,7 @@ __all__ = [
     "RunningCentroids",
     "all_gather",
     "all_gather_object",
+    "all_reduce_logsumexp",
     "all_reduce_sum",
     "balance_prior",
     "broadcast_object",

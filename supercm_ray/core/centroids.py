@@ -25,11 +25,13 @@ class RunningCentroids(nn.Module):
     - `class_count`: gain 1/n_k with n_k the number of updates in which class k was present.
     - `ema`: gain (1 - d) / (1 - d^n_k), the bias-corrected exponential moving average with decay d.
 
-    A class absent from a batch keeps its centroid; a class never seen is false in `seen`, which
-    `clustering_loss(seen=...)` leaves out. All state is in buffers, so it is saved with the model.
+    A class absent from a batch keeps its centroid. One that has had no labeled sample yet is false in `seen`, and its
+    centroid stays at the origin; `clustering_loss(seen=...)` leaves it out of the distortion, though not out of the
+    balance prior. All state is in buffers, so it is saved with the model.
 
     Note:
-        The published code lets a class never seen attract samples to its zero centroid; here it attracts nothing.
+        In the published code a class never seen attracts samples to its zero centroid. Here it does so only for those
+        who do not pass `seen` to `clustering_loss`.
     """
 
     value: Tensor

@@ -8,10 +8,12 @@ Source: Boubekki et al. 2021, "Joint optimization of an autoencoder for clusteri
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from supercm_ray.core.distributed import all_reduce_sum, world_size
+from supercm_ray.core.distributed import all_reduce_logsumexp, world_size
 
 
 class ClusteringModule(nn.Module):
@@ -55,28 +57,30 @@ class ClusteringModule(nn.Module):
 
 def clustering_loss(
     features: Tensor,
-    assignments: Tensor,
+    logits: Tensor,
     centroids: Tensor,
     *,
     balance_alpha: float | Tensor = 1.0,
     seen: Tensor | None = None,
 ) -> Tensor:
-    """Computes the soft k-means distortion `(1/BD) sum_ik g_ik ||x_i - mu_k||^2` plus the optional balance prior.
+    """Computes the soft k-means distortion `(1/BD) sum_ik g_ik ||x_i - mu_k||^2` for the assignments `g =
+    softmax(logits)`, plus the optional balance prior.
 
     The distortion equals the sum E1 + E2 + E3 of Boubekki et al. 2021 (reconstruction, sparsity and overlap) and is
-    computed in fp32 (fp64 for fp64 input) from differences, since the sum of the three terms cancels badly in
-    half precision. The prior is E4, `sum_k (1 - alpha_k) log(mean_i g_ik)`: a Dirichlet prior on the mean
-    assignment that favours balanced clusters for alpha > 1 and is absent at alpha = 1.
+    computed in fp32 (fp64 for fp64 input) from squared distances, since the sum of the three terms cancels badly in
+    half precision. The prior is E4, see `balance_prior`; it is absent at alpha = 1.
 
-    Gradients flow to `features` and `assignments`; centroids are data, so detach what is not meant to learn.
+    Gradients flow to `features` and `logits`; centroids are data, so detach what is not meant to learn.
 
     Args:
         features: (B, D), any float type.
-        assignments: (B, K), samples that sum to one.
+        logits: (B, K), any float type; log-probabilities are logits too.
         centroids: (K, D).
         balance_alpha: the Dirichlet parameter, a positive number or a tensor (K,).
-        seen: (K,) booleans, false for a class that has no centroid yet. Such a class neither attracts a sample nor
-            gives it shelter: assignments are renormalised over the seen classes. None means that all are seen.
+        seen: (K,) booleans, false for a class that has no centroid yet. None means that all are seen. The distortion is
+            that of the assignments among the seen classes, `softmax(logits[:, seen])`: an unseen class neither attracts
+            a sample nor gives it shelter, and its logit gets no gradient. The balance prior counts all classes, so that
+            an alpha above 1 draws samples to an unseen class too.
 
     Returns:
         A scalar in fp32 or better. Without a seen class the distortion is 0.
@@ -85,36 +89,57 @@ def clustering_loss(
         ValueError: if the shapes do not fit together.
 
     Note:
-        The work and the memory are those of one (B, K, D) tensor, which `torch.compile` fuses away.
+        The work is that of two matrix products, one forward and one backward, and no tensor is larger than features,
+        logits or centroids. A squared distance r^2 has a relative error of about eps R^2 / r^2, with R the distances of
+        sample and centroid from the mean centroid; that to a sample's nearest centroid is computed from differences and
+        has one of eps. Where products may be rounded to TF32, eps is that of TF32.
     """
-    _check_shapes(features, assignments, centroids, {"balance_alpha": balance_alpha, "seen": seen})
+    _check_shapes(features, logits, centroids, {"balance_alpha": balance_alpha, "seen": seen})
     dtype = _at_least_fp32(features)
-    x_BD, g_BK, mu_KD = features.to(dtype), assignments.to(dtype), centroids.to(dtype)
-    distance_BK = (x_BD.unsqueeze(1) - mu_KD.unsqueeze(0)).square().sum(dim=2)
-    weight_BK = g_BK if seen is None else _share_among_seen(g_BK, seen)
-    distortion = (weight_BK * distance_BK).sum() / features.numel()
+    x_BD, logits_BK, mu_KD = features.to(dtype), logits.to(dtype), centroids.to(dtype)
+    weight_BK = _assignments(logits_BK, seen)
+    distortion = (weight_BK * _squared_distances(x_BD, mu_KD, seen)).sum() / features.numel()
     if isinstance(balance_alpha, float | int) and balance_alpha == 1.0:
         return distortion
-    return distortion + balance_prior(g_BK, balance_alpha)
+    return distortion + balance_prior(logits_BK, balance_alpha)
 
 
-def balance_prior(assignments: Tensor, alpha: float | Tensor) -> Tensor:
-    """Computes the balance prior, E4 of Boubekki et al. 2021: `sum_k (1 - alpha_k) log(mean_i g_ik)` for assignments
-    (B, K), a scalar.
+def balance_prior(logits: Tensor, alpha: float | Tensor) -> Tensor:
+    """Computes the balance prior, E4 of Boubekki et al. 2021, a scalar in fp32 or better: `sum_k (1 - alpha_k)
+    log(mean_i g_ik)` for the assignments `g = softmax(logits)`, logits (B, K).
 
-    On several workers the mean is over the samples of all, who hold equally many and must all call this.
-
-    Note:
-        A mean that underflows to 0 counts as the smallest normal number: the value stays finite and nothing else
-        changes, where an added epsilon would shift every value.
+    It is a Dirichlet prior on the mean assignment, which favours balanced clusters for alpha > 1. On several workers
+    the mean is over the samples of all, who hold equally many and must all call this. The means stay logarithms
+    throughout, so that one that is too small for a float has its value, and the gradient that brings it back.
     """
-    mean_K = (all_reduce_sum(assignments.mean(dim=0)) / world_size()).clamp_min(torch.finfo(assignments.dtype).tiny)
-    return ((1.0 - alpha) * mean_K.log()).sum()
+    log_BK = logits.to(_at_least_fp32(logits)).log_softmax(dim=1)
+    log_mean_K = all_reduce_logsumexp(log_BK.logsumexp(dim=0)) - math.log(len(logits) * world_size())
+    return ((1.0 - alpha) * log_mean_K).sum()
 
 
-def _share_among_seen(assignments_BK: Tensor, seen_K: Tensor) -> Tensor:
-    masked_BK = assignments_BK * seen_K.to(assignments_BK.dtype)
-    return masked_BK / masked_BK.sum(dim=1, keepdim=True).clamp_min(torch.finfo(masked_BK.dtype).eps)
+def _assignments(logits_BK: Tensor, seen_K: Tensor | None) -> Tensor:
+    """Computes the assignments among the seen classes; they are 0 for an unseen one, also if all are unseen."""
+    if seen_K is None:
+        return logits_BK.softmax(dim=1)
+    masked_BK = logits_BK.masked_fill(~seen_K, torch.finfo(logits_BK.dtype).min)
+    return masked_BK.softmax(dim=1) * seen_K
+
+
+def _squared_distances(x_BD: Tensor, mu_KD: Tensor, seen_K: Tensor | None) -> Tensor:
+    """Computes squared distances (B, K) by a matrix product of vectors from the mean of the seen centroids, so that a
+    common offset does not cancel. The nearest centroid's distance, which may be far less than both vectors, is computed
+    from differences. Distances to unseen classes are meaningless but finite.
+    """
+    seen_K1 = torch.ones_like(mu_KD[:, :1]) if seen_K is None else seen_K.to(mu_KD.dtype).unsqueeze(1)
+    center_D = (seen_K1 * mu_KD).detach().sum(dim=0) / seen_K1.sum().clamp_min(1.0)
+    from_BD, to_KD = x_BD - center_D, seen_K1 * (mu_KD - center_D)
+    with torch.autocast(x_BD.device.type, enabled=False):
+        product_BK = from_BD @ to_KD.T
+    distance_BK = from_BD.square().sum(dim=1, keepdim=True) + to_KD.square().sum(dim=1) - 2.0 * product_BK
+    nearest_B = distance_BK.detach().argmin(dim=1)
+    is_nearest_BK = nearest_B.unsqueeze(1) == torch.arange(len(mu_KD), device=mu_KD.device)
+    exact_B = (x_BD - mu_KD[nearest_B]).square().sum(dim=1)
+    return torch.where(is_nearest_BK, exact_B.unsqueeze(1), distance_BK)
 
 
 def _at_least_fp32(tensor: Tensor) -> torch.dtype:
@@ -122,14 +147,14 @@ def _at_least_fp32(tensor: Tensor) -> torch.dtype:
 
 
 def _check_shapes(
-    features: Tensor, assignments: Tensor, centroids: Tensor, vectors: dict[str, float | Tensor | None]
+    features: Tensor, logits: Tensor, centroids: Tensor, vectors: dict[str, float | Tensor | None]
 ) -> None:
-    shapes = (tuple(features.shape), tuple(assignments.shape), tuple(centroids.shape))
+    shapes = (tuple(features.shape), tuple(logits.shape), tuple(centroids.shape))
     if any(len(shape) != 2 for shape in shapes):
-        raise ValueError(f"features (B, D), assignments (B, K) and centroids (K, D) must be matrices, got {shapes}")
+        raise ValueError(f"features (B, D), logits (B, K) and centroids (K, D) must be matrices, got {shapes}")
     (indices, dim), (indices_g, classes), (classes_mu, dim_mu) = shapes
     for name, tensor in vectors.items():
         if isinstance(tensor, Tensor) and tensor.ndim > 0 and tuple(tensor.shape) != (classes,):
             raise ValueError(f"{name} must be (K,) = ({classes},), got {tuple(tensor.shape)}")
     if indices != indices_g or dim != dim_mu or classes != classes_mu:
-        raise ValueError(f"features (B, D), assignments (B, K) and centroids (K, D) must agree, got {shapes}")
+        raise ValueError(f"features (B, D), logits (B, K) and centroids (K, D) must agree, got {shapes}")

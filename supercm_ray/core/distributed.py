@@ -38,6 +38,17 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return result
 
 
+def all_reduce_logsumexp(values: Tensor) -> Tensor:
+    """Computes `log(sum(exp(values)))` over all workers, element by element, without leaving the logarithm. Every
+    worker must call this; the gradient is that of `all_reduce_sum`.
+    """
+    if world_size() == 1:
+        return values
+    by_worker = values.new_zeros(world_size(), *values.shape)
+    by_worker[rank()] = values
+    return all_reduce_sum(by_worker).logsumexp(dim=0)
+
+
 def own_samples(values: Tensor, parts: Sequence[int], dim: int = 0) -> Tensor:
     """Selects this worker's samples along `dim` from values for the samples of all workers.
 

@@ -5,7 +5,7 @@ from supercm_ray.data import image_folder as _image_folder  # noqa: F401 (regist
 from supercm_ray.data import randaugment as _randaugment  # noqa: F401 (registers its operations)
 from supercm_ray.data import vision as _vision  # noqa: F401 (registers its data sets)
 from supercm_ray.data.augment import strong_view, weak_view
-from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices
+from supercm_ray.data.batches import Batch, DeviceData, as_floats, draw_batch, epoch_indices, independent_indices
 from supercm_ray.data.classes import check_classes
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset, channel_statistics
 from supercm_ray.data.draws import SampleDraws
@@ -32,6 +32,7 @@ __all__ = [
     "draw_batch",
     "epoch_indices",
     "fingerprint",
+    "independent_indices",
     "join_domains",
     "load_dataset",
     "make_splits",

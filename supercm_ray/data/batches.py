@@ -88,13 +88,24 @@ def epoch_indices(indices: Tensor, num_steps: int, batch_size: int, generator: t
     """Returns (num_steps, batch_size) sample indices: shuffled passes over `indices`, one after the other, cut at the
     end. On several workers each gets its equal part of every batch.
     """
-    assert batch_size % world_size() == 0
     needed = num_steps * batch_size
     passes = -(-needed // len(indices)) if needed else 0
     order = [indices[torch.randperm(len(indices), generator=generator, device=indices.device)] for _ in range(passes)]
-    return torch.cat([*order, indices[:0]])[:needed].view(num_steps, world_size(), batch_size // world_size())[
-        :, rank()
-    ]
+    return _own_part(torch.cat([*order, indices[:0]])[:needed], num_steps, batch_size)
+
+
+def independent_indices(indices: Tensor, num_steps: int, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Returns (num_steps, batch_size) sample indices, each drawn from all of `indices` with equal probability. On
+    several workers each gets its equal part of every batch.
+    """
+    places = torch.randint(len(indices), (num_steps * batch_size,), generator=generator, device=indices.device)
+    return _own_part(indices[places], num_steps, batch_size)
+
+
+def _own_part(indices: Tensor, num_steps: int, batch_size: int) -> Tensor:
+    """Divides indices (num_steps * batch_size,) into batches and returns this worker's part of each."""
+    assert batch_size % world_size() == 0
+    return indices.view(num_steps, world_size(), batch_size // world_size())[:, rank()]
 
 
 def draw_batch(

@@ -60,7 +60,10 @@ class Fit:
     Attributes:
         parameters: by name; g in samples per second, a and b without unit.
         intervals: 95 % interval of each parameter.
-        aicc: Akaike's information criterion, corrected for few data (Hurvich and Tsai 1989); less is better.
+        covers_offsets: whether the intervals allow each number of workers an offset that all its repetitions share. Not
+            if there are as many parameters as numbers of workers, whose means are then fitted exactly.
+        aicc: Akaike's information criterion, corrected for few data (Hurvich and Tsai 1989); less is better. It takes
+            repetitions for independent.
         max_workers: the largest number of workers measured.
         resampled: parameters (R, P) of the resamples, in the order of PARAMETERS.
     """
@@ -68,6 +71,7 @@ class Fit:
     model: SpeedupModel
     parameters: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    covers_offsets: bool
     aicc: float
     max_workers: int
     resampled: Array
@@ -97,7 +101,7 @@ def fit_models(measured: Mapping[int, Sequence[float]], *, seed: int = 0, resamp
     Args:
         measured: throughputs in samples per second of each repetition, all positive, by number of workers.
         seed: seed of the resampling.
-        resamples: number of times to resample the repetitions, from which the intervals are computed.
+        resamples: number of times to resample the means, from which the intervals are computed.
 
     Returns:
         A fit for each model that has at most as many parameters as there are numbers of workers, and repetitions enough
@@ -130,6 +134,7 @@ def fit_model(
         model,
         dict(zip(names, without_log(parameters).tolist(), strict=True)),
         {name: (float(intervals[0, i]), float(intervals[1, i])) for i, name in enumerate(names)},
+        len(groups) > len(names),
         _aicc(squares, sum(map(len, groups)), len(names) + 1),
         num_workers[-1],
         resampled,

@@ -2,7 +2,9 @@
 
 McCandlish, Kaplan, Amodei et al. 2018, An Empirical Model of Large-Batch Training, arXiv 1812.06162, appendix A.1.
 The expected squared norm of a gradient over B samples is |G|^2 + tr(S) / B, with G the gradient over all data and S the
-covariance of the gradients of single samples. Two batch sizes give both unknowns: a worker's batch, and all of it.
+covariance of the gradients of single samples. Two batch sizes give both unknowns: a worker's batch, and all of it. This
+holds for samples drawn independently, as the profiled steps draw them. In training's shuffled passes over N samples a
+batch of B <= N has (N - B) / (N - 1) of that noise, and whole passes have none but that of augmentation.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class NoiseScale:
 def noise_scale(
     small_squares: Sequence[float], big_squares: Sequence[float], *, small_batch: int, big_batch: int
 ) -> NoiseScale:
-    """Estimates the noise scale from squared norms of gradients at two batch sizes.
+    """Estimates the noise scale from squared norms of gradients at two batch sizes, of samples drawn independently.
 
     Args:
         small_squares: for each step the mean over workers of the squared norm of a worker's own gradient.

@@ -1,4 +1,4 @@
-"""Resamples the repetitions of a scaling study, to estimate the uncertainty of a speedup model's parameters.
+"""Resamples the means of a scaling study's numbers of workers, for the uncertainty of a speedup model's parameters.
 
 Shapes: C numbers of workers, P parameters of a model, the first of which is log g, R resamples.
 """
@@ -27,24 +27,34 @@ def resample(
     generator: np.random.Generator,
     resamples: int,
 ) -> Array:
-    """Parameters (R, P) of resamples, each of as many repetitions as were measured; the first is log g.
+    """Draws parameters (R, P) whose spread is the uncertainty of the estimate; the first is log g.
 
-    The residuals of all numbers of workers are drawn together, for a few repetitions of one say too little of their own
-    spread, and enlarged by sqrt(n / (n - P)), since a fit of P parameters to n repetitions leaves too little by that
-    factor. Only the mean of each number of workers enters the fit. The results are moved away from the estimate by the
-    ratio of Student's t to the normal quantile, for the spread of so few repetitions is itself uncertain.
+    The model is fitted to means drawn about the fit, one for each number of workers. Means are drawn, not repetitions,
+    since a number of workers may have an offset of its own, such as that of its placement, which all its repetitions
+    share.
     """
     expected_C = log_throughputs(model, parameters, num_workers_C)
-    residuals = np.concatenate([group - expected for group, expected in zip(groups, expected_C, strict=True)])
-    freedom = len(residuals) - len(parameters)
-    residuals = (residuals - residuals.mean()) * math.sqrt(len(residuals) / freedom)
-    draws = [generator.integers(len(residuals), size=(resamples, len(group))) for group in groups]
-    means_RC = expected_C + np.stack([residuals[draw].mean(axis=1) for draw in draws], axis=1)
     weights_C = np.array([len(group) for group in groups], dtype=np.float64)
-    found_RP = solve_all(model, num_workers_C, weights_C, means_RC, parameters)
-    factor = stdtrit(freedom, (1 + LEVEL) / 2) / ndtri((1 + LEVEL) / 2)
-    widened: Array = np.clip(parameters + factor * (found_RP - parameters), *bounds(model))
-    return widened
+    sigma = _half_width(groups, expected_C, len(parameters)) / ndtri((1 + LEVEL) / 2)
+    means_RC = expected_C + sigma / np.sqrt(weights_C) * generator.standard_normal((resamples, len(groups)))
+    return solve_all(model, num_workers_C, weights_C, means_RC, parameters)
+
+
+def _half_width(groups: Sequence[Array], expected_C: Array, num_parameters: int) -> float:
+    """Returns half the interval of one repetition of log X: Student's quantile times the standard deviation.
+
+    It is the larger one of two: that from the residuals of means, of C - P degrees of freedom, which include offsets of
+    numbers of workers, and that from repetitions about their means, which is not small by chance if C - P is. If C = P
+    there are no residuals, and offsets are left out.
+    """
+    weights_C = np.array([len(group) for group in groups])
+    means_C = np.array([group.mean() for group in groups])
+    between = float((weights_C * (means_C - expected_C) ** 2).sum())
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    sums = ((between, len(groups) - num_parameters), (within, int(weights_C.sum()) - len(groups)))
+    return max(
+        float(stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(squares / freedom) for squares, freedom in sums if freedom
+    )
 
 
 def solve_all(model: SpeedupModel, num_workers_C: Array, weights_C: Array, logs_RC: Array, start: Array) -> Array:

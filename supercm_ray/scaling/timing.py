@@ -1,11 +1,12 @@
 """Times the training loop's own step on each worker, whole and by part.
 
 First come plain steps, exactly those of training, of which only the whole time is taken, by the slowest worker's clock
-and with the device waited for at the end of each. Then come profiled steps, in which nothing overlaps: data is the time
-until a batch is ready; before each collective (the reduction of DDP's gradients, through a communication hook, and
-torch.distributed's all_reduce and all_gather_into_tensor, through which all other sums of a step go) the workers meet,
-which is straggler wait, and only then is the collective itself timed, which is communication; compute is the rest. The
-time of a meeting of workers who are all there already is subtracted.
+and with the device waited for at the end of each. Then come profiled steps, in which nothing overlaps and samples are
+drawn independently of one another, as the gradient noise scale assumes. Data is the time until a batch is ready; before
+each collective (the reduction of DDP's gradients, through a communication hook, and torch.distributed's all_reduce and
+all_gather_into_tensor, through which all other sums of a step go) the workers meet, which is straggler wait, and only
+then is the collective itself timed, which is communication; compute is the rest. The time of a meeting of workers who
+are all there already is subtracted.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import torch
 
 from supercm_ray.config import Config
 from supercm_ray.core import all_gather_object
-from supercm_ray.data import Batch, Dataset, DeviceData, Splits
+from supercm_ray.data import Batch, Dataset, DeviceData, Splits, epoch_indices, independent_indices
 from supercm_ray.records import Node, StepTimings, TimingMessage, TimingStarted
 from supercm_ray.scaling.node import this_node
 from supercm_ray.scaling.step_profile import StepProfile, profile_steps
 from supercm_ray.scaling.stopwatch import device_time_s
 from supercm_ray.training.job import prepare_process
-from supercm_ray.training.loop import calibrate, epoch_batches, own_random_numbers, train_step
+from supercm_ray.training.loop import Draw, calibrate, epoch_batches, own_random_numbers, train_step
 from supercm_ray.training.state import TrainState
 
 
@@ -83,16 +84,16 @@ def time_job(job: TimingJob) -> Iterator[TimingMessage]:
         _gpu_utilisation(device) if device.type == "cuda" else cpu_share,
         _peak_memory_bytes(device),
         this_node(),
-        profile_steps(state, batches, job.num_steps),
+        profile_steps(state, endless_batches(state, data, independent_indices), job.num_steps),
     )
     yield _combined(all_gather_object(own), state)
 
 
-def endless_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
-    """Yields the batches of one epoch after the other, as training draws them."""
+def endless_batches(state: TrainState, data: DeviceData, draw: Draw = epoch_indices) -> Iterator[Batch]:
+    """Yields the batches of one epoch after the other, by default as training draws them."""
     while True:
         with own_random_numbers(state):
-            yield from epoch_batches(state, data)
+            yield from epoch_batches(state, data, draw)
 
 
 def time_steps(state: TrainState, batches: Iterator[Batch], num_steps: int) -> list[float]:

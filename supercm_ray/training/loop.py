@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supercm_ray.algorithms import Terms
@@ -23,6 +23,9 @@ from supercm_ray.training.optimizers import clip_gradients, set_learning_rate
 from supercm_ray.training.schedules import rate_factor
 from supercm_ray.training.state import TrainState
 from supercm_ray.training.validators import applicable, unlabeled_metrics
+
+Draw = Callable[[Tensor, int, int, torch.Generator], Tensor]
+"""How samples are drawn: a function like `epoch_indices`."""
 
 _UNLABELED_SAMPLES = 2000
 _CALIBRATION_SAMPLES = 256
@@ -141,11 +144,11 @@ def train_epoch(state: TrainState, data: DeviceData) -> dict[str, float]:
     return means
 
 
-def epoch_batches(state: TrainState, data: DeviceData) -> Iterator[Batch]:
-    """Yields the batches of an epoch, each drawn when it is requested."""
+def epoch_batches(state: TrainState, data: DeviceData, draw: Draw = epoch_indices) -> Iterator[Batch]:
+    """Yields the batches of an epoch, each drawn when it is requested, of the samples that `draw` gives."""
     training, generator = state.config.training, state.generator
-    labeled = epoch_indices(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
-    unlabeled = epoch_indices(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
+    labeled = draw(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
+    unlabeled = draw(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
     data.expect(torch.cat([labeled, unlabeled], dim=1))
     for indices, unlabeled_indices in zip(labeled, unlabeled, strict=True):
         yield draw_batch(data, indices, unlabeled_indices, state.config, generator)

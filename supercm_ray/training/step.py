@@ -91,7 +91,7 @@ class StepLoss(nn.Module):
         terms = {name: term * (1 - num_labeled / num_samples if over_all else 1) for name, term in terms.items()}
         clustering = clustering_loss(
             outputs.features,
-            outputs.assignments,
+            outputs.logits,
             self.centroids.value,
             balance_alpha=algorithm.balance_alpha,
             seen=self.centroids.seen,

@@ -68,10 +68,23 @@ def _neighbourhood_density(outputs: Outputs, centroids: Tensor, seen: Tensor) ->
     return _entropy(similarity_NN.softmax(dim=1)).mean()
 
 
-@VALIDATORS.register("target/distortion", requires={"target"}, direction="minimize")
+@VALIDATORS.register(
+    "target/distortion",
+    requires={"target"},
+    direction="minimize",
+    moved_by={"algorithm.clustering_weight", "algorithm.temperature"},
+)
 def _distortion(outputs: Outputs, centroids: Tensor, seen: Tensor) -> Tensor:
-    """Computes the clustering loss without its prior; less is tighter."""
-    return clustering_loss(outputs.features, outputs.assignments, centroids, seen=seen)
+    """Computes the clustering loss without its prior, divided by the variance of the features, so that it does not
+    depend on their scale; less is tighter. It is 1 if features differ by no more than rounding.
+
+    The clustering loss is what a clustering weight trains, and a lower temperature lowers it, whatever the predictions
+    are worth.
+    """
+    x_ND = outputs.features.double()
+    variance = x_ND.var(dim=0, correction=0).mean()
+    ratio = clustering_loss(x_ND, outputs.logits, centroids, seen=seen) / variance
+    return ratio.where(variance > torch.finfo(torch.float32).eps ** 2 * x_ND.square().mean(), 1.0)
 
 
 def _entropy(p_NK: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import flexmatch_plugin
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from supercm_ray.algorithms import Step, build_algorithm, frozen_statistics
 from supercm_ray.algorithms.adversarial import reverse_gradient, warm_start
@@ -82,6 +83,23 @@ def test_mean_teacher_follows_by_its_decay_and_gives_the_target(rampup: bool, pr
     value = term(state, step)
     assert value.item() == pytest.approx(expected.item(), rel=1e-5)
     assert not any(parameter.requires_grad for parameter in state.algorithm.parameters())
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_young_teacher_is_the_mean_network(resumed: bool) -> None:
+    """While its decay rises, the teacher is the mean of the first network and those after each step, resumed or not."""
+    state, step = make_step("mean_teacher", options__decay=0.999)
+    networks = []
+    for number in range(6):
+        if resumed and number == 3:
+            saved = copy.deepcopy(state.state_dict())
+            state, _ = make_step("mean_teacher", options__decay=0.999)
+            state.load_state_dict({**saved, "history": [{"epoch": 1}]})
+        networks.append([parameter.detach().double() for parameter in state.model.parameters()])
+        train_step(state, step.batch)
+    assert (networks[5][0] - networks[0][0]).abs().max() > 1e-3
+    for teacher, *others in zip(state.algorithm.teacher.parameters(), *networks, strict=True):
+        assert_close(teacher.double(), torch.stack(others).mean(dim=0), rtol=1e-5, atol=1e-6)
 
 
 def test_vat_finds_a_direction_of_the_right_length_that_changes_more_than_chance() -> None:

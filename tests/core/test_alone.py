@@ -25,10 +25,10 @@ inputs[range(30), labels] += 2.0
 losses = []
 for _ in range(30):
     features = backbone(inputs)
-    logits, assignments = module(features)
+    logits, _ = module(features)
     centroids.update(features[:30].detach(), labels)
     loss = supervised_loss(logits[:30], labels)
-    loss = loss + 0.5 * clustering_loss(features, assignments, centroids.value, seen=centroids.seen)
+    loss = loss + 0.5 * clustering_loss(features, logits, centroids.value, seen=centroids.seen)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -94,6 +94,31 @@ def test_intervals_hold_the_truth_in_nine_of_ten_draws(model: SpeedupModel) -> N
     assert min(held.values()) >= 0.9 * NUM_DRAWS, held
 
 
+@pytest.mark.parametrize("counts", [COUNTS, COUNTS[:4]])
+@pytest.mark.parametrize("model", TRUTHS)
+def test_intervals_hold_the_truth_under_offsets(model: SpeedupModel, counts: tuple[int, ...]) -> None:
+    """Each number of workers is off by about 3 % in all its repetitions, which differ by 1 %."""
+    held, ahead = dict.fromkeys(PARAMETERS[model], 0), 2 * counts[-1]
+    predicted = 0
+    for seed in range(NUM_DRAWS):
+        generator = np.random.default_rng(seed)
+        errors = {n: 0.03 * generator.standard_normal() + 0.01 * generator.standard_normal(5) for n in counts}
+        found = fit_model(model, {n: (exact(model, n) * np.exp(errors[n])).tolist() for n in counts}, resamples=200)
+        assert found.covers_offsets
+        for name, truth in zip(PARAMETERS[model], TRUTHS[model], strict=True):
+            low, high = found.intervals[name]
+            held[name] += low <= truth <= high
+        there = found.predict(ahead)
+        predicted += there.low <= exact(model, ahead) <= there.high
+    assert min(*held.values(), predicted) >= 0.9 * NUM_DRAWS, (held, predicted)
+
+
+def test_as_many_parameters_as_counts_leave_offsets_out() -> None:
+    data = {count: values for count, values in draw("universal", 0).items() if count <= 4}
+    fits = {one.model: one.covers_offsets for one in fit_models(data)}
+    assert fits == {"amdahl": True, "gustafson": True, "universal": False}
+
+
 @pytest.mark.parametrize("model", TRUTHS)
 def test_the_model_that_made_the_data_is_named(model: SpeedupModel) -> None:
     named = [fit_models(draw(model, seed), resamples=2)[0].model for seed in range(NUM_DRAWS)]

@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
-from supercm_ray.scaling.noise_scale import noise_scale
+from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
+from supercm_ray.data import Batch, load_dataset, make_splits
+from supercm_ray.scaling import timing
+from supercm_ray.scaling.noise_scale import NoiseScale, noise_scale
+from supercm_ray.scaling.step_profile import StepProfile
+from supercm_ray.scaling.timing import TimingJob, time_job
+
+NUM_DRAWS = 4000
+
+
+def profiled_samples(monkeypatch: pytest.MonkeyPatch, labels_per_class: int) -> np.ndarray:
+    """The labeled samples (steps, batch) that the profiled steps of a timing are given."""
+    drawn: list[np.ndarray] = []
+
+    def profile(state: Any, batches: Iterator[Batch], num_steps: int) -> StepProfile:
+        drawn.extend(next(batches).labeled_indices.numpy() for _ in range(NUM_DRAWS))
+        return StepProfile(0.0, 0.0, 0.0, 0.0, 0, 0, (), ())
+
+    monkeypatch.setattr(timing, "profile_steps", profile)
+    config = Config(
+        data=DataConfig(labels_per_class=labels_per_class, shift_pixels=0),
+        model=ModelConfig(options={"channels": (4,)}),
+        training=TrainingConfig(labeled_batch_size=20, unlabeled_batch_size=2, steps_per_epoch=500, device="cpu"),
+    )
+    dataset = load_dataset(config.data)
+    list(time_job(TimingJob(config, dataset, make_splits(dataset.labels, config.data, config.seed), 1, 1)))
+    return np.stack(drawn)
+
+
+def found_by_two_workers(samples: np.ndarray, gradients: np.ndarray) -> NoiseScale:
+    """The estimate from batches (steps, batch) of samples whose gradients (N, parameters) are known."""
+    own = gradients[samples].reshape(len(samples), 2, -1, gradients.shape[1]).mean(axis=2)
+    small, big = (own**2).sum(axis=2).mean(axis=1), (own.mean(axis=1) ** 2).sum(axis=1)
+    half = samples.shape[1] // 2
+    return noise_scale(small.tolist(), big.tolist(), small_batch=half, big_batch=2 * half)
+
+
+@pytest.mark.parametrize("labels_per_class", [1, 5])
+def test_few_labeled_samples_give_their_noise(monkeypatch: pytest.MonkeyPatch, labels_per_class: int) -> None:
+    num_samples = 10 * labels_per_class
+    noise = np.random.default_rng(0).standard_normal((num_samples, 50))
+    gradients = np.full(50, 0.4) + (noise - noise.mean(axis=0))  # |G|^2 = 8
+    truth = ((gradients - gradients.mean(axis=0)) ** 2).sum(axis=1).mean() / (gradients.mean(axis=0) ** 2).sum()
+    assert 4 < truth < 8
+    samples = profiled_samples(monkeypatch, labels_per_class)
+    assert set(samples.flatten()) == set(range(num_samples))
+    assert found_by_two_workers(samples, gradients).samples == pytest.approx(truth, rel=0.15)
 
 
 def test_the_noise_of_synthetic_gradients_is_found() -> None:

@@ -96,6 +96,15 @@ def test_what_is_simulated_or_beyond_is_said_to_be(folder: Path) -> None:
     assert "b: cost of keeping the workers in step" in page
 
 
+def test_what_intervals_leave_out_is_said(tmp_path: Path) -> None:
+    """Three numbers of workers are fitted exactly by the universal model, and so say nothing of their offsets."""
+    text = build_scaling_report(written(tmp_path / "four", measurements()), plots=False).text
+    assert "the intervals allow for it, the choice of the model does not." in text
+    three = measurements(num_workers=(1, 2, 4), repetitions=9)
+    text = build_scaling_report(written(tmp_path / "three", three), plots=False).text
+    assert "neither the choice of the model nor the intervals of universal, with as many parameters" in text
+
+
 def test_a_study_of_one_count_or_none_has_a_page(tmp_path: Path) -> None:
     one = build_scaling_report(written(tmp_path / "one", measurements(num_workers=(1,), simulation=None)))
     assert "Take 1 worker: " in one.text

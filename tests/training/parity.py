@@ -7,6 +7,7 @@ compute what they would come to with each of several mistakes in the code.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 from contextlib import ExitStack
@@ -177,7 +178,7 @@ MUTATIONS: dict[str, tuple[tuple[str, ...], tuple[Mistake, ...]]] = {
     ),
     "own_prior": (
         ("supervised",),
-        ((supercm_ray.core.clustering, "all_reduce_sum", lambda values: values * world_size()),),
+        ((supercm_ray.core.clustering, "all_reduce_logsumexp", lambda values: values + math.log(world_size())),),
     ),
     "own_batch_norm": (("supervised",), ((state, "synchronise_batch_norm", lambda model: None),)),
     "own_record": (("flexmatch",), ((flexmatch, "all_gather", lambda values, num_samples: values),)),

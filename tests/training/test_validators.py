@@ -53,7 +53,30 @@ def test_figures_equal_slow_loops() -> None:
     assert figures["target/entropy"] == pytest.approx(entropy, rel=1e-5)
     assert figures["target/information_maximisation"] == pytest.approx(diversity - entropy, rel=1e-4)
     assert figures["target/snd"] == pytest.approx(density, rel=1e-4)
-    assert figures["target/distortion"] == pytest.approx(distortion / 24, rel=1e-5)
+    variance = sum((features[i, d] - features[:, d].mean()).square().item() for i in range(6) for d in range(4))
+    assert figures["target/distortion"] == pytest.approx(distortion / variance, rel=1e-5)
+
+
+def test_the_distortion_is_free_of_scale_and_place() -> None:
+    torch.manual_seed(0)
+    features, logits, centroids, seen = torch.randn(9, 4), torch.randn(9, 3), torch.randn(3, 4), torch.ones(3) > 0
+    plain, moved = (
+        unlabeled_metrics(
+            Outputs(scale * features + place, logits, logits.softmax(1)),
+            scale * centroids + place,
+            seen,
+            has_target=True,
+        )["target/distortion"]
+        for scale, place in ((1.0, 0.0), (64.0, 512.0))
+    )
+    assert moved == pytest.approx(plain, rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e3])
+def test_equal_features_explain_nothing(value: float) -> None:
+    outputs = Outputs(torch.full((7, 4), value), torch.zeros(7, 3), torch.full((7, 3), 1 / 3))
+    found = unlabeled_metrics(outputs, torch.full((3, 4), value), torch.ones(3) > 0, has_target=True)
+    assert found["target/distortion"] == 1.0
 
 
 def history(dataset: Dataset) -> list[dict[str, float]]:
@@ -104,7 +127,7 @@ def distortion(state: TrainState, data: DeviceData, centroids: torch.Tensor) -> 
         features, _, p = state.ema_model(data.pixels(data.unlabeled))
     assert len(data.unlabeled) < 2000
     distance = torch.stack([(features - centroid).square().sum(dim=1) for centroid in centroids], dim=1)
-    return ((p * distance).sum() / features.numel()).item()
+    return ((p * distance).sum() / (features - features.mean(dim=0)).square().sum()).item()
 
 
 def test_the_distortion_judges_the_moving_average_alone() -> None:
@@ -222,6 +245,24 @@ def test_a_metric_that_cannot_be_measured_is_refused(
     with pytest.raises(StudyError, match=rf"{rule} must hold for objective\[0\]\.metric") as caught:
         load_study(path)
     assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["algorithm.clustering_weight", "algorithm.temperature", "training.learning_rate"])
+def test_what_moves_a_metric_is_not_searched_beside_it(tmp_path: Path, path: str) -> None:
+    text = STUDY.replace("labels_per_class: 5", "target: {name: digits_odd_blurred}").replace(
+        "name: digits,", "name: digits_even,"
+    )
+    file = tmp_path / "study.yaml"
+    space = f"space: {{{path}: {{type: float, low: 0.1, high: 1.0}}}}\n"
+    file.write_text(text.replace("direction: maximize", "direction: minimize") % "target/distortion" + space)
+    if path == "training.learning_rate":
+        assert load_study(file).primary.metric == "target/distortion"
+        return
+    with pytest.raises(StudyError) as caught:
+        load_study(file)
+    message = str(caught.value)
+    assert "must hold for objective[0].metric" in message
+    assert f"got 'target/distortion' with space.{path}; select by another metric, or take `{path}` out" in message
 
 
 def test_a_metric_of_one_s_own_sees_the_target(plug_ins: list) -> None:

@@ -14,6 +14,11 @@ from supercm_ray.scaling.speedup_models import MEANINGS
 from supercm_ray.scaling.time_to_target import target_sentence
 
 SIMULATED_NOTE = "Simulated, not measured"
+NOISE_NOTE = (
+    "The noise scale is that of samples drawn independently, as the profiled steps draw them. The shuffled passes of "
+    "training have less noise where a batch is not small compared with the labeled, or the unlabeled, samples: with as "
+    "many as there are, only that of augmentation."
+)
 SEARCH_NOTE = "Trials an hour count every trial that ended, and the start of trial processes is part of their time."
 
 
@@ -76,10 +81,23 @@ def _baseline(found: Analysis) -> Iterator[str]:
 def _models(found: Analysis) -> Iterator[str]:
     if found.fits:
         yield model_sentence(found.leading)
+        yield _offsets(found.leading)
     elif len(found.points) >= MIN_SETTINGS:
         yield "No speedup model is named: too few repetitions to tell them apart, and nothing is predicted."
     elif found.points:
         yield f"No speedup model is fitted to fewer than {MIN_SETTINGS} numbers of workers, and nothing is predicted."
+
+
+def _offsets(fits: Sequence[Fit]) -> str:
+    """States whether the intervals allow for offsets that all repetitions of a number of workers share."""
+    exact = [fit.model for fit in fits if not fit.covers_offsets]
+    text = "A number of workers may be faster or slower by an offset of its own, which all its repetitions share: "
+    if not exact:
+        return f"{text}the intervals allow for it, the choice of the model does not."
+    return (
+        f"{text}neither the choice of the model nor the intervals of {_listed(exact)}, with as many parameters as "
+        "there are numbers of workers, allow for it."
+    )
 
 
 def _noise(found: Analysis) -> Iterator[str]:
@@ -91,6 +109,7 @@ def _noise(found: Analysis) -> Iterator[str]:
         )
     if any(noise.samples is not None for noise in found.noise.values()):
         yield "Batches far above the noise scale save few steps (arXiv 1812.06162); it grows as training goes on."
+        yield NOISE_NOTE
 
 
 def _targets(found: Analysis) -> Iterator[str]:

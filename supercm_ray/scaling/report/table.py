@@ -68,6 +68,7 @@ def table_tree(found: Analysis) -> dict[str, object]:
                 "model": fit.model,
                 "parameters": fit.parameters,
                 "intervals": fit.intervals,
+                "covers_offsets": fit.covers_offsets,
                 "aicc": fit.aicc,
                 "best": [fit] == found.leading,
             }

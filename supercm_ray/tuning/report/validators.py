@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from supercm_ray.config import VAL_METRICS
 from supercm_ray.records import RunView
 from supercm_ray.training import VALIDATORS
 
+LEVEL = 0.95
+"""Confidence level of the intervals."""
+
 _FEWEST = 4
 
 
-def rank_correlations(trials: Sequence[RunView]) -> dict[str, float]:
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation of two metrics.
+
+    Attributes:
+        value: from -1 to 1.
+        low, high: the ends of its 95 % interval.
+        num_trials: number of trials it is computed from.
+    """
+
+    value: float
+    low: float
+    high: float
+    num_trials: int
+
+
+def rank_correlations(trials: Sequence[RunView]) -> dict[str, RankCorrelation]:
     """Computes Spearman's rank correlation of each metric that may select trials with the oracle's accuracy, with a
     sign such that more is better.
 
@@ -31,5 +51,23 @@ def rank_correlations(trials: Sequence[RunView]) -> dict[str, float]:
             continue
         values = [metrics[name] if direction == "maximize" else -metrics[name] for metrics in ended]
         if len(set(values)) > 1:
-            found[name] = float(spearmanr(values, oracle).statistic)
-    return dict(sorted(((name, value) for name, value in found.items() if math.isfinite(value)), key=lambda p: -p[1]))
+            found[name] = rank_correlation(values, oracle)
+    finite = [(name, one) for name, one in found.items() if math.isfinite(one.value)]
+    return dict(sorted(finite, key=lambda pair: -pair[1].value))
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
+    """Computes Spearman's rank correlation of at least four pairs of values, with an interval that takes the pairs for
+    independent draws.
+
+    The interval is that of Fisher's z with the variance (1 + rho^2 / 2) / (n - 3). For two equal orders, which have no
+    finite z, it begins where that of orders with one pair of neighbours exchanged does.
+
+    Source: Bonett and Wright 2000, "Sample size requirements for estimating Pearson, Kendall and Spearman
+    correlations", Psychometrika 65.
+    """
+    value, n = float(spearmanr(first, second).statistic), len(first)
+    inner = math.copysign(min(abs(value), 1 - 12 / (n * (n**2 - 1))), value)
+    half = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt((1 + inner**2 / 2) / (n - 3))
+    low, high = (math.tanh(math.atanh(inner) + side * half) for side in (-1, 1))
+    return RankCorrelation(value, min(low, value), max(high, value), n)
