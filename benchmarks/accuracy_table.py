@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from accuracy_rows import WITH, WITHOUT
 
 from supercm_ray.records import write_atomically
+from supercm_ray.reporting.significance import Difference, corrected_all, difference
+from supercm_ray.reporting.tables import points
 
 BEGIN = "<!-- accuracy: made by benchmarks/accuracy.py -->"
 END = "<!-- /accuracy -->"
@@ -21,13 +24,18 @@ _HEAD = (
 
 
 def table(tree: Mapping[str, Any]) -> str:
-    """Returns a sentence that counts clear gains and losses, and the table in Markdown, a line for each row of the
-    JSON.
+    """Returns a sentence that counts the gains and losses that are shown, and the table in Markdown, a line for each
+    row of the JSON.
     """
     rows = list(tree["rows"].values())
-    helped, hurt = (sum(is_clear(row) and sign * gain(row) > 0 for row in rows) for sign in (1, -1))
-    counted = f"Of {len(rows)} rows the module helps clearly in {helped} and hurts clearly in {hurt}."
-    return "\n".join([counted, "", *_HEAD, *map(_line, rows)])
+    tested = corrected_all([difference(*(by_seed(row[arm]) for arm in (WITHOUT, WITH))) for row in rows])
+    verdicts = Counter(one.verdict for one in tested)
+    counted = (
+        f"Of {len(rows)} rows the module helps in {verdicts['above']} and hurts in {verdicts['below']}; in "
+        f"{verdicts['not shown']} neither is shown."
+    )
+    lines = [_line(row, one) for row, one in zip(rows, tested, strict=True)]
+    return "\n".join([counted, "", *_HEAD, *lines])
 
 
 def put_into(path: Path, text: str) -> None:
@@ -44,27 +52,14 @@ def between_markers(text: str) -> str:
     return text.partition(BEGIN)[2].partition(END)[0].strip()
 
 
-def gain(row: Mapping[str, Any]) -> float:
-    """Returns mean accuracy with the module minus that without."""
-    return statistics.mean(row[WITH]["test_accuracy"].values()) - statistics.mean(
-        row[WITHOUT]["test_accuracy"].values()
-    )
+def by_seed(arm: Mapping[str, Any]) -> dict[int, float]:
+    """Returns the test accuracy of an arm by seed."""
+    return {int(seed): accuracy for seed, accuracy in arm["test_accuracy"].items()}
 
 
-def is_clear(row: Mapping[str, Any]) -> bool:
-    """Returns whether the arms differ by more than twice the standard error of the difference of their means over
-    seeds.
-    """
-    arms = [list(row[arm]["test_accuracy"].values()) for arm in (WITHOUT, WITH)]
-    if min(map(len, arms)) < 2:
-        return False
-    error = sum(statistics.variance(arm) / len(arm) for arm in arms) ** 0.5
-    return bool(abs(gain(row)) > 2 * error)
-
-
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, Any], tested: Difference) -> str:
     arms = (row[WITHOUT], row[WITH])
-    gained = f"{100 * gain(row):+.1f}"
+    gained = points(tested.mean)
     is_adapted = row["labels_per_class"] is None
     cells = [
         row["suite"],
@@ -72,7 +67,7 @@ def _line(row: Mapping[str, Any]) -> str:
         "all" if is_adapted else str(row["labels_per_class"]),
         str(row[WITH]["labels"]),
         *(_percent(arm["test_accuracy"].values()) for arm in arms),
-        f"**{gained}**" if is_clear(row) else gained,
+        f"**{gained}**" if tested.is_shown else gained,
         f"2 × {row['search']['num_trials']}",
         _clock(sum(arm["seconds"] for arm in arms)),
     ]

@@ -42,6 +42,7 @@ def accuracy(path: Path, home: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_loop_runs_on_two_workers_and_gains(tmp_path: Path) -> None:

@@ -56,9 +56,14 @@ class Difference:
     corrected: float | None = None
 
     @property
+    def is_shown(self) -> bool:
+        """Whether the means are shown to differ."""
+        return self.corrected is not None and self.corrected < 1 - LEVEL
+
+    @property
     def verdict(self) -> Verdict:
         """Whether the second mean is shown to lie above or below the first."""
-        if self.corrected is None or self.corrected >= 1 - LEVEL:
+        if not self.is_shown:
             return "not shown"
         return "above" if self.mean > 0 else "below"
 
@@ -80,17 +85,15 @@ def difference(
         raise ValueError("each side must have an accuracy, got none")
     shared = sorted(first.keys() & second.keys())
     if shared:
-        gains = [second[seed] - first[seed] for seed in shared]
-        parts = [_error(gains)]
-    else:
-        gains = [statistics.mean(second.values()) - statistics.mean(first.values())]
-        parts = [_error(list(first.values())), _error(list(second.values()))]
-    num_seeds = len(shared) or min(len(first), len(second))
-    found = Difference(statistics.mean(gains), num_seeds, bool(shared))
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
-        return found
-    return _tested(found, [*known, *([of_samples] if of_samples else [])])
+        return paired([second[seed] - first[seed] for seed in shared], of_samples=of_samples)
+    mean = statistics.mean(second.values()) - statistics.mean(first.values())
+    found = Difference(mean, min(len(first), len(second)), is_paired=False)
+    return _tested(found, [_error(list(first.values())), _error(list(second.values()))], of_samples)
+
+
+def paired(gains: Sequence[float], *, of_samples: SquaredError | None = None) -> Difference:
+    """Tests the mean of differences, one for each seed, from -1 to 1; at least one."""
+    return _tested(Difference(statistics.mean(gains), len(gains), is_paired=True), [_error(gains)], of_samples)
 
 
 def mean_interval(values: Sequence[float], *, num_samples: int | None = None) -> tuple[float, float] | None:
@@ -126,10 +129,13 @@ def _error(values: Sequence[float]) -> SquaredError | None:
     return SquaredError(statistics.variance(values) / len(values), len(values) - 1)
 
 
-def _tested(found: Difference, parts: Sequence[SquaredError]) -> Difference:
-    """Returns the difference with interval and p-value; without them if nothing is known to vary, as where each of two
-    seeds gains one sample.
+def _tested(found: Difference, of_seeds: Sequence[SquaredError | None], of_samples: SquaredError | None) -> Difference:
+    """Returns the difference with interval and p-value; without them for a single seed, and if nothing is known to
+    vary, as where each of two seeds gains one sample.
     """
+    parts = [part for part in (*of_seeds, of_samples) if part is not None]
+    if None in of_seeds:
+        return found
     error, half = math.sqrt(sum(part.value for part in parts)), _half_width(parts)
     if not error:
         return found

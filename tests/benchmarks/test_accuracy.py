@@ -12,7 +12,7 @@ from typing import Any
 import accuracy
 import pytest
 from accuracy_rows import ARMS, WITH, WITHOUT, Row, Suite, rows
-from accuracy_table import BEGIN, END, between_markers, is_clear, put_into, table
+from accuracy_table import BEGIN, END, between_markers, put_into, table
 
 ROOT = Path(__file__).parents[2]
 ROWS = list(rows())
@@ -64,13 +64,15 @@ def entry(without: list[float], with_module: list[float]) -> dict[str, Any]:
     return {"suite": "digits", "algorithm": "vat", "labels_per_class": 1, "search": {"num_trials": 6}, **arms}
 
 
-def test_a_row_shows_both_arms_and_stresses_what_is_clear() -> None:
+def test_a_row_shows_both_arms_and_stresses_what_is_shown() -> None:
     tree = {"rows": {"a": entry([0.8, 0.9], [0.9, 0.9]), "b": entry([0.9, 0.9], [0.5, 0.51])}}
     lines = table(tree).splitlines()
-    assert lines[0] == "Of 2 rows the module helps clearly in 0 and hurts clearly in 1."
+    assert lines[0] == "Of 2 rows the module helps in 0 and hurts in 1; in 1 neither is shown."
     assert lines[-2] == "| digits | vat | 1 | 190 | 85.0 ± 7.1 | 90.0 ± 0.0 | +5.0 | 2 × 6 | 1:02 |"
-    assert lines[-1] == "| digits | vat | 1 | 190 | 90.0 ± 0.0 | 50.5 ± 0.7 | **-39.5** | 2 × 6 | 1:02 |"
-    assert not is_clear(entry([0.1], [0.9]))
+    assert lines[-1] == "| digits | vat | 1 | 190 | 90.0 ± 0.0 | 50.5 ± 0.7 | **−39.5** | 2 × 6 | 1:02 |"
+    single = table({"rows": {"a": entry([0.1], [0.9])}}).splitlines()
+    assert single[0] == "Of 1 rows the module helps in 0 and hurts in 0; in 1 neither is shown."
+    assert "| +80.0 |" in single[-1]
 
 
 def test_the_table_is_put_between_the_markers_alone(tmp_path: Path) -> None:

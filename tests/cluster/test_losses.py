@@ -38,6 +38,7 @@ def test_cut_host_ends_its_work(bench: Bench) -> None:
     wait_until(lambda: not works(bench.nodes[2]), "an end of the work on a host that was cut")
 
 
+@pytest.mark.nightly
 def test_worker_groups_survive_host_lost(bench: Bench) -> None:
     """With two workers a trial on three hosts of which one goes, and then another, and both come back."""
     bench.new_study(base=LONGER, budget=IN_PAIRS)

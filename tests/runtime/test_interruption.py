@@ -92,6 +92,7 @@ def test_a_measurement_that_is_preempted_is_made_again(place: Place) -> None:
     assert (status.progress.phase, status.progress.done, status.progress.total) == ("repetitions", 1, 1)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_kill_of_the_whole_group_loses_nothing(place: Place) -> None:
     process = place.start("tune", "tiny.yaml", "num_seeds=1")
@@ -109,6 +110,7 @@ def test_kill_of_the_whole_group_loses_nothing(place: Place) -> None:
         assert place.folder.run(key).record() == record
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_kill_among_the_finalists_loses_nothing(place: Place) -> None:
     process = place.start("tune", "tiny.yaml")

@@ -135,6 +135,7 @@ def test_a_killed_study_goes_on_and_measures_nothing_twice(place: Place) -> None
     assert StudyFolder.existing(folder(place)).runs("scale")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_counts_without_room_are_refused_or_skipped_by_name(place: Place) -> None:
     words = ("scale", "tiny.yaml", "--num-workers", "1,50", *SHORT)

@@ -24,7 +24,7 @@ def test_headline_names_labels_accuracy_and_gain(study: Study) -> None:
     text = headline(study, [row()], {(0.01,): 11})
     assert text == (
         "With 11 training labels, tuned SuperCM reaches 88.3 ± 2.1 % on the test split, "
-        "20.1 points above its baseline (± 0.9 over 3 seeds)."
+        "20.1 points above its baseline (+18.0 to +22.2 over 3 seeds)."
     )
 
 
@@ -35,9 +35,11 @@ def test_headline_counts_all_labels_where_those_for_training_are_not_known(study
 @pytest.mark.parametrize(
     ("gains", "words"),
     [
-        ((-0.05, -0.03), "4.0 points below its baseline (± 1.4 over 2 seeds)"),
-        ((0.0002, -0.0002), "on a par with its baseline"),
-        ((0.05,), "5.0 points above its baseline (one seed)"),
+        ((-0.05, -0.04, -0.045), "4.5 points below its baseline (−5.7 to −3.3 over 3 seeds)"),
+        ((-0.05, -0.03), "a difference from its baseline is not shown (−16.7 to +8.7 points over 2 seeds)"),
+        ((0.0002, -0.0002), "a difference from its baseline is not shown (−0.3 to +0.3 points over 2 seeds)"),
+        ((0.05,), "5.0 points above its baseline, which one seed cannot show"),
+        ((0.25, 0.25), "25.0 points above its baseline, which 2 seeds with the same difference cannot show"),
         ((), "no baseline run has finished there"),
     ],
 )
@@ -49,7 +51,19 @@ def test_headline_stands_at_the_fewest_labels_and_gives_the_range(study: Study) 
     more = row(group=(0.1,), label_budget=297, gains=(-0.01, -0.03))
     text = headline(study, [more, row()], {(0.01,): 11, (0.1,): 117})
     assert text.startswith("With 11 training labels")
-    assert "over the 2 groups compared the gain ranges from −2.0 to +20.1 points" in text
+    assert "over the 2 groups compared the gain ranges from −2.0 to +20.1 points and is shown in 1" in text
+
+
+def test_gain_that_is_shown_is_marked(study: Study) -> None:
+    """The second p-value, 0.042, is small enough alone, and not among those of six gains."""
+    weak = {(ratio,): row(group=(ratio,), gains=(0.03, 0.0155, 0.034)) for ratio in (0.1, 0.2, 0.3)}
+    alone = table_text(study, [weak[0.1,]])
+    assert alone.count(" *\n") == 1
+    assert "paired t-test" in alone
+    unsure = row(group=(0.4,), gains=(0.1, -0.1, 0.02))
+    lines = table_text(study, [row(), *weak.values(), unsure, replace(unsure, group=(0.5,))]).splitlines()
+    assert [line.endswith(" *") for line in lines[2:8]] == [True, False, False, False, False, False]
+    assert "paired t-test" not in table_text(study, [unsure])
 
 
 def test_headline_says_when_clustering_is_off_or_added_to_an_algorithm(study: Study) -> None:

@@ -15,7 +15,7 @@ from supercm_ray.reporting.tables import value_text
 from supercm_ray.search.finalists import BASELINE, Row
 from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.report.draw import Drawn
-from supercm_ray.tuning.report.text import HEADINGS, gain_text, headline, percent, seeds_text
+from supercm_ray.tuning.report.text import HEADINGS, SHOWN, gain_text, headline, percent, seeds_text, tested_gains
 from supercm_ray.tuning.report.validators import rank_correlations
 from supercm_ray.tuning.report.view import ReportData
 
@@ -37,6 +37,7 @@ def render(data: ReportData, plots: Sequence[Drawn]) -> str:
         study=study,
         headline=headline(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
         headings=(*study.group_paths, *HEADINGS[:3], "params", *HEADINGS[3:]),
+        shown=SHOWN if any(one.is_shown for one in tested_gains(data.rows).values()) else "",
         num_group_paths=len(study.group_paths),
         rows=[_row(data, row) for row in data.rows],
         sentences=about_data(study, data.data, has_result=data.best is not None),
@@ -68,7 +69,7 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "test": "–" if row.test_accuracy is None else percent(row.test_accuracy),
         "metrics": {name: percent(value) for name, value in row.metrics.items()},
         "seeds": seeds_text(row),
-        "gain": "" if row.arm == BASELINE else gain_text(row),
+        "gain": "" if row.arm == BASELINE else gain_text(row, tested_gains(data.rows)),
     }
 
 

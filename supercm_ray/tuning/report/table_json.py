@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 
+from supercm_ray.reporting.significance import Difference
+from supercm_ray.search import Group
 from supercm_ray.search.finalists import Row
 from supercm_ray.tuning.report.about_data import about_data
-from supercm_ray.tuning.report.text import gain, headline
+from supercm_ray.tuning.report.text import gain, headline, tested_gains
 from supercm_ray.tuning.report.view import ReportData
 
 
@@ -28,11 +31,11 @@ def table_tree(data: ReportData) -> dict[str, object]:
         },
         "val_majority": asdict(data.majority) if data.majority else None,
         "classes_of_best_run": [asdict(one) for one in data.recalls],
-        "rows": [_row(data, row) for row in data.rows],
+        "rows": [_row(data, row, tested_gains(data.rows)) for row in data.rows],
     }
 
 
-def _row(data: ReportData, row: Row) -> dict[str, object]:
+def _row(data: ReportData, row: Row, tested: Mapping[Group, Difference]) -> dict[str, object]:
     return {
         "group": dict(zip(data.study.group_paths, row.group, strict=True)),
         "arm": row.arm,
@@ -47,6 +50,7 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "metrics": {name: _value(value) for name, value in row.metrics.items()},
         "gains": list(row.gains),
         "gain": _value(gain(row)),
+        "gain_test": asdict(tested[row.group]) if row.gains else None,
     }
 
 

@@ -10,10 +10,8 @@ from scipy.stats import norm, spearmanr
 
 from supercm_ray.config import VAL_METRICS
 from supercm_ray.records import RunView
+from supercm_ray.reporting.significance import LEVEL
 from supercm_ray.training import VALIDATORS
-
-LEVEL = 0.95
-"""Confidence level of the intervals."""
 
 _FEWEST = 4
 
