@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import recall_score
 
 from supercm_ray.config import Study
@@ -77,13 +78,24 @@ def spread(values: list[float]) -> str:
     return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
 
+def gains_of(folder: StudyFolder, group: float) -> list[float]:
+    arms = [[one.summary["test/accuracy"] for one in groups(folder)[group, arm]] for arm in ("tuned", "baseline")]
+    return [tuned - baseline for tuned, baseline in zip(*arms, strict=True)]
+
+
+def is_shown(folder: StudyFolder, group: float) -> bool:
+    """Whether the gain of a group is significant among those of all groups."""
+    every = list(dict.fromkeys(found for found, _ in groups(folder)))
+    ps = [stats.ttest_1samp(gains_of(folder, one), 0).pvalue for one in every]
+    return bool(stats.false_discovery_control(ps)[every.index(group)] < 0.05)
+
+
 def expected_row(folder: StudyFolder, group: float, arm: str) -> dict[str, str]:
     """A row of the table, computed from the records alone."""
     records = groups(folder)[group, arm]
-    baseline = groups(folder)[group, "baseline"]
     test = [record.summary["test/accuracy"] for record in records]
-    gains = [a - b.summary["test/accuracy"] for a, b in zip(test, baseline, strict=True)]
-    gain = f"{'+' if statistics.mean(gains) > 0 else ''}{spread(gains)}".replace("-", "−")
+    gains = gains_of(folder, group)
+    gain = f"{'+' if statistics.mean(gains) > 0 else ''}{spread(gains)}{' *' if is_shown(folder, group) else ''}"
     labels = len(np.load(folder.run(records[0].key).splits)["labeled"])
     return {
         "data.label_ratio": f"{group:g}",
@@ -93,7 +105,7 @@ def expected_row(folder: StudyFolder, group: float, arm: str) -> dict[str, str]:
         "val %": spread([folder.run(record.key).history()[-1]["val/accuracy"] for record in records]),
         "test %": spread(test),
         "seeds": "3",
-        "gain, points": gain if arm == "tuned" else "",
+        "gain, points": gain.replace("-", "−") if arm == "tuned" else "",
     }
 
 
