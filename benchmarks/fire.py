@@ -25,6 +25,7 @@ import platform
 import random
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -292,6 +293,8 @@ def folder_of(arguments: argparse.Namespace) -> Iterator[Path]:
 def main() -> None:
     """Drills, prints and writes the results."""
     arguments = parse()
+    for sig in (signal.SIGINT, signal.SIGTERM):  # also in the background of a shell, which ignores SIGINT there
+        signal.signal(sig, signal.default_int_handler)
     if arguments.list:
         print("\n".join(NAMES))
         return
