@@ -38,11 +38,10 @@ from pathlib import Path
 from typing import Any
 
 from fire_backends import Server
-from fire_checks import Reference, broken
+from fire_checks import Reference, broken, left_open
 from fire_commands import COMMANDS, ROOT, Done, Place, wrong_end
-from fire_faults import NAMES, Arsenal, Fault, FullDisk, Moment, deck, draw_command
+from fire_faults import NAMES, Arsenal, Fault, FullDisk, Moment, Signal, deck, draw_command
 from fire_proxy import Proxy
-from mlflow import MlflowClient
 
 _LIMIT_S = 300.0
 _EXPERIMENT = "supercm_ray"
@@ -94,7 +93,7 @@ class Drill:
         rng = random.Random(f"{self._seed} {number}")
         command = draw_command(rng, name, self._commands)
         fault = Arsenal(self.server, self.proxy, rng).make(name)
-        moment = Moment(0.0) if fault.needs_proxy and rng.random() < 0.5 else Moment.draw(rng, command)
+        moment = Moment(0.0) if fault.needs_proxy and rng.random() < 0.3 else Moment.draw(rng, command)
         is_served = name != "locked mlflow.db" and (fault.needs_server or rng.random() < 0.5)
         backend = ("proxy, " if fault.needs_proxy else "") + self.server.name if is_served else "SQLite"
         made = Round(number, command, backend, name, str(moment))
@@ -112,6 +111,8 @@ class Drill:
         made.broken += [f"first: {one}" for one in wrong_end(first, fault.allowed, self.server.passwords)]
         if first.status == 0:
             made.broken += self._after_success(made, place, first)
+        elif isinstance(fault, Signal) and fault.is_closed(first.status):
+            made.broken += [f"first: {one}" for one in left_open(*self._tracker(made, place))]
         second = place.run(*COMMANDS[made.command], limit_s=_LIMIT_S)
         made.second = second.status
         made.broken += [f"then: {one}" for one in wrong_end(second, frozenset({0}), self.server.passwords)]
@@ -150,9 +151,12 @@ class Drill:
     def _check(self, made: Round, place: Place) -> list[str]:
         verb = made.command.split()[0]
         reference = None if verb == "scale" else self.reference("tune" if verb == "report" else verb)
+        return broken(place.path / "results", made.command, *self._tracker(made, place), reference)
+
+    def _tracker(self, made: Round, place: Place) -> tuple[str, str]:
+        """Returns the address of the tracker, past the proxy, and the name of the experiment there."""
         uri = self.server.uri if made.backend != "SQLite" else f"sqlite:///{place.path}/mlflow.db"
-        experiment = place.variables.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT)
-        return broken(place.path / "results", made.command, MlflowClient(uri), experiment, reference)
+        return uri, place.variables.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT)
 
     @contextmanager
     def _place(self, number: int, fault: Fault, is_served: bool) -> Iterator[Place]:
@@ -221,6 +225,7 @@ def drill(arguments: argparse.Namespace, folder: Path) -> list[Round]:
         for number in range(arguments.first, arguments.first + arguments.rounds):
             rounds.append(made.round(number, faults[number]))
             print(rounds[-1].line(), flush=True)
+            write(rounds, arguments)
     return rounds
 
 
@@ -236,6 +241,15 @@ def summary(rounds: list[Round], arguments: argparse.Namespace) -> dict[str, Any
         "seeds": [arguments.seed],
         **provenance(),
     }
+
+
+def write(rounds: list[Round], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Writes the results so far, if they are asked for, and returns them."""
+    result = summary(rounds, arguments)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    return result
 
 
 def provenance() -> dict[str, Any]:
@@ -299,10 +313,7 @@ def main() -> None:
         print("\n".join(NAMES))
         return
     with folder_of(arguments) as folder:
-        result = summary(drill(arguments, folder), arguments)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+        result = write(drill(arguments, folder), arguments)
     print(json.dumps({name: result[name] for name in ("rounds", "ok", "broken")}))
 
 

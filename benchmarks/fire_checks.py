@@ -16,6 +16,7 @@ from mlflow.entities import Run, ViewType
 from supercm_ray.records import RunView, StudyFolder
 
 _STATUSES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "interrupted": "KILLED"}
+_SQLITE = "sqlite:///"
 _OF_TIME = {"timestamp_ms", "epoch_seconds", "digest"}
 _WEIGHT = "algorithm.clustering_weight"
 EXPECTED = {
@@ -57,9 +58,7 @@ def winner(views: Mapping[str, RunView]) -> object:
     return next((view.record.overrides[_WEIGHT] for view in views.values() if view.record.kind == "finalist"), None)
 
 
-def broken(
-    results: Path, command: str, client: MlflowClient, experiment: str, reference: Reference | None
-) -> list[str]:
+def broken(results: Path, command: str, uri: str, experiment: str, reference: Reference | None) -> list[str]:
     """Returns what does not stand, in words that are the same for the same kind."""
     path = next(results.glob(FOLDERS[command]), None)
     if path is None:
@@ -68,7 +67,17 @@ def broken(
     found = [*_of_records(views, command, reference)]
     if command.startswith("tune"):
         found += _of_optuna(path, views, reference)
-    return [*found, *_of_mlflow(views, command, client, experiment, path, reference)]
+    return [*found, *_of_mlflow(views, command, MlflowClient(uri), experiment, reference)]
+
+
+def left_open(uri: str, experiment: str) -> list[str]:
+    """Returns whether MLflow has an open run, in the words of `broken`. A database that is not there is not made."""
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
+        return []
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id]) if found else []
+    return ["MLflow: a run is RUNNING"] if any(run.info.status == "RUNNING" for run in runs) else []
 
 
 def _of_records(views: Mapping[str, RunView], command: str, reference: Reference | None) -> Iterator[str]:
@@ -118,7 +127,6 @@ def _of_mlflow(
     command: str,
     client: MlflowClient,
     experiment: str,
-    path: Path,
     reference: Reference | None,
 ) -> Iterator[str]:
     found = client.get_experiment_by_name(experiment)

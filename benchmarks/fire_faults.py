@@ -95,6 +95,10 @@ class Signal(Fault):
         super().__init__({-sig} if sig == signal.SIGKILL else {-sig, 128 + sig})
         self._sig = sig
 
+    def is_closed(self, status: int | None) -> bool:
+        """Returns whether a command that ended with this status has taken the signal, and closed what was open."""
+        return status == 128 + self._sig
+
     def begin(self, process: Process, command: str) -> None:
         """Sends the signal."""
         process.send(self._sig, to_group=self._sig != signal.SIGTERM)
@@ -219,7 +223,7 @@ NAMES = (
     *SERVER_FAULTS,
     *(f"proxy {kind}" for kind in (*PROXY_FAULTS, "mixed")),
 )
-_COMMANDS = {"tune": 10, "tune ray": 2, "train": 3, "scale": 2, "report": 3}
+_COMMANDS = {"tune": 10, "tune ray": 1, "train": 2, "scale": 1, "report": 2}
 WEIGHTS = {"kill -9": 4, "SIGTERM": 2, "Ctrl-C": 2}
 """How often a fault comes where the others come once."""
 
@@ -242,7 +246,7 @@ class Arsenal:
             return Lock(LOCKS[name], self.rng.uniform(1, 25))
         if name in SERVER_FAULTS:
             return self._of_server(name)
-        return ProxyFault(name.removeprefix("proxy "), self.rng.choice((0.05, 0.2, 0.5, 1.0)), self.proxy)
+        return ProxyFault(name.removeprefix("proxy "), self.rng.choice((0.05, 0.1, 0.2, 0.5, 1.0)), self.proxy)
 
     def _of_server(self, name: str) -> Fault:
         server, seconds = self.server, self.rng.uniform(1, 25)
