@@ -84,6 +84,7 @@ class Drill:
         self.folder, self._seed, self._commands = folder, seed, commands
         self.server = Server(folder / "server")
         held.callback(self.server.close)
+        self.server.make()
         self.proxy = Proxy(self.server.uri, seed)
         held.callback(self.proxy.stop)
         self._references: dict[str, Reference] = {}

@@ -41,10 +41,14 @@ class Postgres:
     """A PostgreSQL cluster of its own, with a database `mlflow`."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
-        """Makes the cluster and starts it."""
+        """Stores where it is to be."""
         self._folder, self._programs, self.port = folder, programs, free_port()
         self._as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         self.password = secrets.token_hex(16)
+
+    def make(self) -> None:
+        """Makes the cluster and starts it."""
+        folder = self._folder
         folder.mkdir(parents=True)
         (folder / "password").write_text(self.password)
         (folder / "password").chmod(0o600)
@@ -53,7 +57,7 @@ class Postgres:
                 shutil.chown(path, "postgres", "postgres")
         self._run("initdb", "-A", "scram-sha-256", "-U", "mlflow", f"--pwfile={folder}/password")
         self.start()
-        create = [str(programs / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "mlflow", "mlflow"]
+        create = [str(self._programs / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "mlflow", "mlflow"]
         subprocess.run(create, check=True, env={**os.environ, "PGPASSWORD": self.password})
 
     @property
@@ -81,8 +85,7 @@ class Server:
     """`mlflow server` with basic auth, over PostgreSQL, or over SQLite where there is none."""
 
     def __init__(self, folder: Path) -> None:
-        """Starts it, and waits until it answers."""
-        folder.mkdir(parents=True)
+        """Stores where it is to be."""
         programs = postgres_programs()
         self.postgres = Postgres(folder / "postgres", programs) if programs else None
         self.name = "server, PostgreSQL" if self.postgres else "server, SQLite"
@@ -90,11 +93,18 @@ class Server:
         self.uri = f"http://127.0.0.1:{self._port}"
         self._store = self.postgres.uri if self.postgres else f"sqlite:///{folder}/mlflow.db"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> None:
+        """Makes its database and starts it."""
+        self.folder.mkdir(parents=True)
+        if self.postgres:
+            self.postgres.make()
         lines = [f"database_uri = {self._store}", "default_permission = EDIT", "admin_username = admin"]
         lines += [f"admin_password = {self.password}", "auth_cache_ttl_seconds = 60"]
         lines += ["authorization_function = mlflow.server.auth:authenticate_request_basic_auth"]
-        (folder / "basic_auth.ini").write_text("\n".join(["[mlflow]", *lines, ""]))
-        (folder / "basic_auth.ini").chmod(0o600)
+        file = self.folder / "basic_auth.ini"
+        file.write_text("\n".join(["[mlflow]", *lines, ""]))
+        file.chmod(0o600)
         self.start()
 
     @property
