@@ -109,14 +109,14 @@ class Drill:
             shutil.copytree(self._finished("tune") / "results", place.path / "results", dirs_exist_ok=True)
         first = self._first(made, place, fault, moment)
         made.first, made.last_line = first.status, first.last_line
-        made.broken += [f"first: {one}" for one in wrong_end(first, fault.allowed, self.server.passwords)]
+        made.broken += [f"first: {one}" for one in self._wrong(first, fault.allowed, not fault.is_of_tracker)]
         if first.status == 0:
             made.broken += self._after_success(made, place, first)
         elif isinstance(fault, Signal) and fault.is_closed(first.status):
             made.broken += [f"first: {one}" for one in left_open(*self._tracker(made, place))]
         second = place.run(*COMMANDS[made.command], limit_s=_LIMIT_S)
         made.second = second.status
-        made.broken += [f"then: {one}" for one in wrong_end(second, frozenset({0}), self.server.passwords)]
+        made.broken += [f"then: {one}" for one in self._wrong(second)]
         made.broken += [f"then: {one}" for one in self._check(made, place)]
         _keep(place, "then", second)
 
@@ -144,10 +144,13 @@ class Drill:
             when, study = "after sync", place.study(made.command)
             synced = place.run("sync", str(study), limit_s=_LIMIT_S)
             _keep(place, "sync", synced)
-            wrong = wrong_end(synced, frozenset({0}), self.server.passwords)
+            wrong = self._wrong(synced)
             if wrong:
                 return [f"sync: {one}" for one in wrong]
         return [f"{when}: {one}" for one in self._check(made, place)]
+
+    def _wrong(self, done: Done, allowed: frozenset[int] = frozenset({0}), has_tracker: bool = True) -> list[str]:
+        return wrong_end(done, allowed, self.server.passwords, has_tracker=has_tracker)
 
     def _check(self, made: Round, place: Place) -> list[str]:
         verb = made.command.split()[0]

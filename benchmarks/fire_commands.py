@@ -43,6 +43,7 @@ FOLDERS = {"tune": "tiny", "tune ray": "tiny", "report": "tiny", "train": "train
 SECONDS = {"tune": 13, "tune ray": 35, "train": 35, "scale": 30, "report": 9}
 """About how long each takes when nothing disturbs it, for moments in the midst of it."""
 LAST_LINES = ("the same command resumes it", "give the same command again", "goes on from there")
+WARNED = "the tracker does not take"
 LACKS = "lacks a part of this study"
 _GONE_S = 20.0
 _MARK = "FIRE_DRILL_FOLDER"
@@ -80,7 +81,11 @@ class Place:
 
     def run(self, *words: str, limit_s: float = 300) -> Done:
         """Gives a command and waits for its end."""
-        return self.start(*words).finish(limit_s)
+        process = self.start(*words)
+        try:
+            return process.finish(limit_s)
+        finally:
+            process.kill()
 
     def sweep(self, patience_s: float = _GONE_S) -> list[int]:
         """Waits until no process that a command started is left, kills those that stay, and returns their ids."""
@@ -177,11 +182,22 @@ class Process:
         self._process.wait()
 
 
-def wrong_end(done: Done, allowed: frozenset[int], passwords: tuple[str, ...]) -> list[str]:
-    """Returns what is not as documented about the end of a command: exit status, last line, and what it shows."""
+def wrong_end(done: Done, allowed: frozenset[int], passwords: tuple[str, ...], *, has_tracker: bool) -> list[str]:
+    """Returns what is not as documented about the end of a command: exit status, last line, and what it shows.
+
+    Args:
+        done: the command.
+        allowed: the exit statuses it may have.
+        passwords: what it must not show.
+        has_tracker: whether its tracker worked all the time, so that it must not warn of that.
+    """
     wrong = []
     if done.status is None:
         return ["no end"]
+    if _is_of_python(done):
+        return []
+    if has_tracker and (WARNED in done.stderr or LACKS in done.stderr):
+        wrong.append("a warning of the tracker without a cause")
     if done.status not in allowed:
         wrong.append(f"exit status {done.status}")
     if "Traceback" in done.stderr + done.stdout and done.status != -signal.SIGKILL:
@@ -191,6 +207,11 @@ def wrong_end(done: Done, allowed: frozenset[int], passwords: tuple[str, ...]) -
     if not _is_right_last_line(done):
         wrong.append("last line")
     return wrong
+
+
+def _is_of_python(done: Done) -> bool:
+    """Returns whether Ctrl-C came while Python itself started, before anything of this package."""
+    return "KeyboardInterrupt" in done.stderr and "supercm_ray" not in done.stderr and not done.stdout
 
 
 def _is_right_last_line(done: Done) -> bool:

@@ -51,7 +51,9 @@ class Moment:
         if kind < 0.6 or not marks:
             return cls(rng.uniform(0, SECONDS[command]))
         mark = rng.choice(marks)
-        return cls(rng.choice((0.0, 0.05, 0.3)) * rng.random(), mark, rng.choice((1, 2, 3)) if "trials" in mark else 1)
+        return cls(
+            rng.choice((0.0, 0.05, 0.3, 3.0)) * rng.random(), mark, rng.choice((1, 2, 3)) if "trials" in mark else 1
+        )
 
     def wait(self, process: Process, command: str) -> None:
         """Waits for the moment, or the end of the process."""
@@ -76,6 +78,11 @@ class Fault:
     def __init__(self, allowed: set[int], hold_s: float | None = None) -> None:
         """Stores the exit statuses that a command may end with, and how long it lasts; None for until its end."""
         self.allowed, self.hold_s = frozenset({0, *allowed}), hold_s
+
+    @property
+    def is_of_tracker(self) -> bool:
+        """Whether it keeps the tracker from working."""
+        return self.needs_server
 
     def prepare(self, folder: Path) -> None:
         """Prepares the folder before the command is given."""
@@ -112,6 +119,11 @@ class FullDisk(Fault):
         super().__init__({1, 2})
         self._name, self._disk, self._is_mounted = name, Path(), False
 
+    @property
+    def is_of_tracker(self) -> bool:
+        """Whether the tracker's files lie there too, or what it is to be sent."""
+        return True
+
     def prepare(self, folder: Path) -> None:
         """Mounts the disk."""
         self._disk = folder / "results" if self._name == "full results" else folder
@@ -145,6 +157,11 @@ class Lock(Fault):
         super().__init__({2} if name == "mlflow.db" else set(), seconds)
         self._name = name
         self._connection: sqlite3.Connection | None = None
+
+    @property
+    def is_of_tracker(self) -> bool:
+        """Whether it is the tracker's database."""
+        return self._name == "mlflow.db"
 
     def begin(self, process: Process, command: str) -> None:
         """Takes the lock."""
