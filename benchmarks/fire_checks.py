@@ -136,19 +136,25 @@ def _of_mlflow(
     runs = list(client.search_runs([found.experiment_id], run_view_type=ViewType.ACTIVE_ONLY, max_results=1000))
     parents = [run for run in runs if run.data.tags.get("supercm.kind") == "study"]
     children = {run.data.tags.get("supercm.run", ""): run for run in runs if run not in parents}
-    if any(run.info.status in ("RUNNING", "SCHEDULED") for run in runs):
-        yield "MLflow: a run is RUNNING"
-    if len(parents) != (command != "train"):
-        yield f"MLflow: {len(parents)} parents"
-    if len(children) + len(parents) != len(runs):
-        yield "MLflow: a run twice"
-    if children.keys() != views.keys():
-        yield f"MLflow: {len(children)} of {len(views)} runs"
+    yield from _of_runs(runs, len(parents), len(children), views, command)
     for key in children.keys() & views.keys():
         yield from _of_run(client, children[key], views[key], parents)
     for parent in parents:
         yield from _of_parent(client, parent, children, command, reference)
     yield from _of_models(client, found.experiment_id, children, command)
+
+
+def _of_runs(
+    runs: list[Run], num_parents: int, num_children: int, views: Mapping[str, RunView], command: str
+) -> Iterator[str]:
+    if any(run.info.status in ("RUNNING", "SCHEDULED") for run in runs):
+        yield "MLflow: a run is RUNNING"
+    if num_parents != (command != "train"):
+        yield f"MLflow: {num_parents} parents"
+    if num_children + num_parents != len(runs):
+        yield "MLflow: a run twice"
+    if {run.data.tags.get("supercm.run") for run in runs} - {None} != views.keys():
+        yield f"MLflow: {num_children} of {len(views)} runs"
 
 
 def _of_run(client: MlflowClient, run: Run, view: RunView, parents: list[Run]) -> Iterator[str]:
