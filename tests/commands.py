@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ def supercm_ray(folder: Path, *words: str, **variables: str) -> Done:
     """Gives a command in a folder, with no variables of this package's but these. What it sets is set back."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS) or name in KEPT}
     stdout, stderr, num_threads = io.StringIO(), io.StringIO(), torch.get_num_threads()
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
     with pytest.MonkeyPatch.context() as monkeypatch, patch.dict(os.environ, {**kept, **variables}, clear=True):
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "argv", ["supercm-ray", *words])
@@ -41,6 +44,8 @@ def supercm_ray(folder: Path, *words: str, **variables: str) -> Done:
             warnings.simplefilter("ignore")  # of libraries, which a command does not turn into errors
             code = _exit_code()
     torch.set_num_threads(num_threads)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, on_ctrl_c)
     return Done(code, stdout.getvalue(), stderr.getvalue())
 
 

@@ -1,6 +1,6 @@
 """Runs the command line: `python -m supercm_ray.cli`."""
 
-from supercm_ray.cli.entry import main
+from supercm_ray.cli import main
 
 if __name__ == "__main__":
     main()

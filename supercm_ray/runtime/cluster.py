@@ -15,6 +15,7 @@ import ray
 from supercm_ray.credentials import has_credentials
 from supercm_ray.errors import ClusterError, SuperCMError
 from supercm_ray.execution.allotment import cores_allotted, gpus_allotted
+from supercm_ray.execution.environment import withheld
 from supercm_ray.execution.interruption import interruptible
 from supercm_ray.runtime.joining import address_to_join
 from supercm_ray.runtime.ray_version import check_ray_version
@@ -60,7 +61,7 @@ def ray_session(code: Sequence[str] = ()) -> Iterator[None]:
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = address_to_join()
-    with _without_trackers_variables():
+    with withheld(_is_for_trackers):
         _start() if address is None else _join(address, code)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
@@ -127,16 +128,6 @@ def _working_directory_last(directory: str) -> Callable[[], None]:
         sys.path = _Path(sys.path)
 
     return set_up
-
-
-@contextmanager
-def _without_trackers_variables() -> Iterator[None]:
-    names = [name for name, value in os.environ.items() if _is_for_trackers(name, value)]
-    kept = {name: os.environ.pop(name) for name in names}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 def _is_for_trackers(name: str, value: str) -> bool:

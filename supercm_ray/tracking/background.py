@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import SuperCMError, TrackingError
+from supercm_ray.execution.environment import complete_environment
 from supercm_ray.execution.interruption import seconds_to_close
 from supercm_ray.records import Status, StudyFolder
 from supercm_ray.tracking.messages import reason_of
@@ -250,6 +251,10 @@ class BackgroundTracker:
         if self._given_up:
             self._note_failure(call, lacking)
             return default
+        with complete_environment():  # with what trackers sign in with, also while Ray is started without it
+            return self._attempt_now(call, default, lacking)
+
+    def _attempt_now(self, call: Callable[[Tracker], T], default: T, lacking: str) -> T:
         began = time.monotonic()
         try:
             answer = call(self._tracker)

@@ -102,6 +102,28 @@ def test_a_signal_before_the_study_has_the_same_status(place: Place) -> None:
         assert "Traceback" not in done.stderr
 
 
+WHILE_IMPORTED = """
+import os, signal, sys
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == "supercm_ray.cli.entry":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+"""
+ONCE_ENDED = """
+import atexit, os, signal
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("moment", [WHILE_IMPORTED, ONCE_ENDED], ids=["while imported", "once ended"])
+def test_ctrl_c_outside_the_command_leaves_no_traceback(moment: str) -> None:
+    words = [sys.executable, "-c", f"{moment}\nfrom supercm_ray.cli import main\nmain()", "schema"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    assert done.stdout.startswith("{") == (moment == ONCE_ENDED)
+
+
 TAKEN = """
 import os, signal, sys
 from supercm_ray.execution.interruption import check_interrupt, interruptible

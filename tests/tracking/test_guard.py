@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ import supercm_ray
 from supercm_ray import api
 from supercm_ray.config import Study, load_study
 from supercm_ray.errors import StudyError, TrackingError
+from supercm_ray.execution import environment
+from supercm_ray.execution.environment import withheld
 from supercm_ray.execution.recorder import NullCallback
 from supercm_ray.records import Status, StudyFolder
 from supercm_ray.testing.tracker import KEY, small_model, write_run
@@ -365,3 +368,41 @@ def test_a_run_is_written_only_by_the_thread(study: Study, folder: StudyFolder) 
         tracker.sync(KEY)
         tracker.run_id(KEY)
     assert seen == ["tracker", "tracker"]
+
+
+def test_no_call_lacks_variables_that_are_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while Ray is started, whose processes must not inherit a tracker's password."""
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a password")
+
+    class Signing(NullTracker):
+        used: list[str | None] = []
+
+        def sync(self, key: str) -> None:
+            self.used.append(os.environ.get("MLFLOW_TRACKING_PASSWORD"))
+
+    with background(Signing()) as tracker:
+        with withheld(lambda name, value: value == "a password"):
+            assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+            tracker.sync(KEY)
+            time.sleep(0.1)
+        tracker.flush()
+    assert Signing.used == ["a password"]
+
+
+def test_a_call_that_hangs_holds_nothing_up_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_PATIENCE_S", 0.1)
+    monkeypatch.setenv("SECRET_OF_A_TRACKER", "topsecret")
+    is_hanging, goes_on = threading.Event(), threading.Event()
+
+    class Hanging(NullTracker):
+        def sync(self, key: str) -> None:
+            is_hanging.set()
+            goes_on.wait()
+
+    with background(Hanging()) as tracker:
+        tracker.sync(KEY)
+        is_hanging.wait()
+        with withheld(lambda name, value: value == "topsecret"):
+            assert "SECRET_OF_A_TRACKER" not in os.environ
+        assert "SECRET_OF_A_TRACKER" in os.environ
+        goes_on.set()

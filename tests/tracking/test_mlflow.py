@@ -246,6 +246,17 @@ def test_a_model_is_kept_once_under_its_run_with_the_runs_parameters(study: Stud
     assert epochs("finalists/b") == [(1, 0.01), (2, 0.02), (3, 0.03)]
 
 
+def test_a_model_is_stored_though_its_run_was_not_sent(study: Study, folder: StudyFolder) -> None:
+    """As of a study that was complete before MLflow was there."""
+    tracker = MlflowTracker(study, folder)
+    tracker.open_study()
+    write_run(folder, study, status="complete")
+    uri = tracker.log_model(small_model())
+    kept = client().get_logged_model(uri.removeprefix("models:/"))
+    assert kept.source_run_id == runs()["trials/0000"].info.run_id
+    assert epochs("trials/0000") == [(1, 0.01), (2, 0.02), (3, 0.03)]
+
+
 def test_models_are_ranked_by_the_metric_on_a_dataset(study: Study, folder: StudyFolder) -> None:
     tracker = MlflowTracker(study, folder)
     tracker.open_study()

@@ -148,6 +148,8 @@ class MlflowTracker:
 
     def log_model(self, model: TrackedModel, *, is_best: bool = False) -> str:
         """Stores a model as a torch.export program under its run, and its address as a tag."""
+        if not self.run_id(model.run):
+            self.sync(model.run)
         run_id = self.run_id(model.run)
         tags, run = self._runs.tags(run_id), self._folder.run(model.run).view()
         uri = tags.get(MODEL_URI, "")
