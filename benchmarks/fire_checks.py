@@ -50,7 +50,11 @@ def views_of(path: Path) -> dict[str, RunView]:
 
 def without_times(view: RunView) -> list[dict[str, float]]:
     """Returns the metrics of each epoch without those that are different each time."""
-    return [{name: value for name, value in epoch.items() if name not in _OF_TIME} for epoch in view.history]
+    return [{name: epoch[name] for name in epoch if not _differs(name)} for epoch in view.history]
+
+
+def _differs(name: str) -> bool:
+    return name in _OF_TIME or name.startswith("system/")
 
 
 def winner(views: Mapping[str, RunView]) -> object:
