@@ -65,6 +65,25 @@ def test_plots_begin_with_objective_and_not_epoch(study: Study, folder: StudyFol
     assert (names[0], names.index("epoch")) == (study.primary.metric, len(names) - 1)
 
 
+def test_no_run_is_made_without_its_parent(study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the answer to the parent's creation is lost and a command goes on."""
+    create = MlflowRuns.create
+
+    def lose_answer(self: MlflowRuns, *args: object, **kwargs: object) -> str:
+        monkeypatch.setattr(MlflowRuns, "create", create)
+        create(self, *args, **kwargs)  # type: ignore[arg-type]
+        raise ConnectionError("reset")
+
+    monkeypatch.setattr(MlflowRuns, "create", lose_answer)
+    write_run(folder, study)
+    tracker = MlflowTracker(study, folder)
+    with pytest.raises(ConnectionError):
+        tracker.attach_study()
+    tracker.sync("trials/0000")
+    assert runs()["trials/0000"].data.tags["mlflow.parentRunId"] == runs()["study"].info.run_id
+    assert len(runs()) == 2
+
+
 def test_a_lost_database_is_made_again_from_the_records(study: Study, folder: StudyFolder, tmp_path: Path) -> None:
     tracker = MlflowTracker(study, folder)
     tracker.open_study()
@@ -124,16 +143,18 @@ def test_a_run_that_was_made_but_not_described_is_described_later(
         raise MlflowException("cut off")
 
     write_run(folder, study, "trials/0000", 2)
+    tracker = MlflowTracker(study, folder)
+    tracker.attach_study()
     with monkeypatch.context() as patched:
         patched.setattr(MlflowRuns, "log_params", interrupted)
         with pytest.raises(MlflowException):
-            MlflowTracker(study, folder).sync_all()
+            tracker.sync_all()
     assert not runs()["trials/0000"].data.params
     MlflowTracker(study, folder).sync_all()
     run = runs()["trials/0000"]
     assert run.data.params["algorithm.clustering_weight"] == "1.0"
     assert [item.path for item in client().list_artifacts(run.info.run_id)] == ["splits.npz"]
-    assert len(runs()) == 1
+    assert set(runs()) == {"study", "trials/0000"}
 
 
 def test_nothing_secret_goes_in(study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +179,7 @@ def test_a_first_question_that_fails_makes_no_run_twice(
         with pytest.raises(MlflowException):
             other.sync("trials/0000")
     other.sync("trials/0000")
-    assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 1
+    assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 2
 
 
 def test_a_lost_answer_makes_no_second_run(study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +211,7 @@ def test_a_run_that_was_created_twice_is_kept_once(study: Study, folder: StudyFo
         tracker._children = {}
         tracker.sync("trials/0000")
     MlflowTracker(study, folder).sync_all()
-    assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 1
+    assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 2
     assert epochs("trials/0000") == [(1, 0.01), (2, 0.02)]
 
 
