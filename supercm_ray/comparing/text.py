@@ -89,7 +89,11 @@ def notes(entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[str]:
     if lines:
         splits = {line.split for line in lines}
         where = (
-            "the test split" if splits == {"test"} else "the validation split" if splits == {"val"} else "their split"
+            "the test split"
+            if splits == {"test"}
+            else "the validation split"
+            if splits == {"val"}
+            else "test or validation"
         )
         found.append(f"Accuracy: mean ± standard deviation over seeds on {where}, interval of {LEVEL:.0%}.")
     found += [
