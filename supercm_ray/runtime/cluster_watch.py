@@ -9,16 +9,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from supercm_ray.execution.interruption import preemption, request
+from supercm_ray.execution.interruption import preemption, request, seconds_to_close
 from supercm_ray.records import SessionNode
 from supercm_ray.runtime.nodes import Node
 
 logger = logging.getLogger(__name__)
 
+Check = Callable[[Sequence[Node], threading.Event], Mapping[str, str]]
+
 LOST_S = 25.0
 """Seconds without an answer after which a cluster's head counts as lost. Ray ends the process itself after 60."""
 _INTERVAL_S = 1.0
-_END_TIMEOUT_S = 5.0  # a head that is lost may not answer for longer
+_SILENT_S, _END_TIMEOUT_S = 5.0, 60.0  # a head that is lost may not answer for longer
 
 
 class ClusterWatch:
@@ -32,7 +34,7 @@ class ClusterWatch:
         self,
         read_nodes: Callable[[], Sequence[Node]],
         read_draining: Callable[[], Collection[str]],
-        check: Callable[[Sequence[Node]], Mapping[str, str]],
+        check: Check,
         on_nodes: Callable[[tuple[SessionNode, ...]], None],
         *,
         unfit: Mapping[str, str],
@@ -44,7 +46,8 @@ class ClusterWatch:
         Args:
             read_nodes: asks the cluster for its nodes that are alive.
             read_draining: asks for the ids of those that will be taken away.
-            check: returns the reason for each of these nodes that is not to be used, by its id.
+            check: returns the reason for each of these nodes that is not to be used, by its id; it comes to its end
+                once the event is set.
             on_nodes: called with all nodes ever seen whenever one comes, goes, or has been checked.
             unfit: the reason for each node that is known not to be fit, by its id.
             own_node: id of the node of this process.
@@ -57,21 +60,33 @@ class ClusterWatch:
         self._alive = {node.id: node for node in read_nodes()}
         self._seen, self._checked = dict(self._alive), set(self._alive)
         self._answered_at, self._ended = time.monotonic(), threading.Event()
+        self._threads: list[threading.Thread] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Reads the nodes again and again within the block, and no more after it, when Ray may be gone: asked then, it
         ends the process.
         """
-        threads = [threading.Thread(target=work, name="cluster", daemon=True) for work in (self._follow, self._listen)]
-        for thread in threads:
-            thread.start()
+        self._start(self._listen)
+        self._start(self._follow)
         try:
             yield
         finally:
             self._ended.set()
-            for thread in threads:
-                thread.join(_END_TIMEOUT_S)
+            self._wait_for_threads()
+
+    def _start(self, work: Callable[..., None], *args: object) -> None:
+        self._threads.append(threading.Thread(target=work, args=args, name="cluster", daemon=True))
+        self._threads[-1].start()
+
+    def _wait_for_threads(self) -> None:
+        """Waits for the end of all threads, those that check newcomers too, but not long for a head that is silent, nor
+        after an interruption.
+        """
+        is_silent = time.monotonic() - self._answered_at > _SILENT_S
+        until = time.monotonic() + min(_SILENT_S if is_silent else _END_TIMEOUT_S, seconds_to_close())
+        for thread in self._threads:  # to which one that is ending may still add
+            thread.join(max(0.0, until - time.monotonic()))
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -115,12 +130,12 @@ class ClusterWatch:
             logger.warning("node %s is gone", self._seen[node].name)
         self._alive, self._seen = alive, {**self._seen, **alive}
         if come:  # which may take as long as a node may take to answer
-            threading.Thread(target=self._take_in, args=(come,), name="newcomers", daemon=True).start()
+            self._start(self._take_in, come)
         self._on_nodes(self.described())
 
     def _take_in(self, come: Sequence[Node]) -> None:
         try:
-            self._unfit |= self._check(come)
+            self._unfit |= self._check(come, self._ended)
         except Exception as error:  # it is tried no more, and the study goes on without them
             self._unfit |= {node.id: f"it could not be checked: {error}" for node in come}
         self._checked |= {node.id for node in come}

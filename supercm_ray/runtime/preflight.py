@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import secrets
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ from supercm_ray.runtime import probe
 from supercm_ray.runtime.node_report import Asked, NodeFacts, NodeReport, judge
 from supercm_ray.runtime.nodes import Node, alive_nodes, is_this_machine_alone
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S, _INTERVAL_S = 60.0, 0.5
 _NUM_SAMPLES = 16
 
 
@@ -48,7 +49,12 @@ class Question:
 
 
 def unfit_nodes(
-    question: Question, options: ClusterOptions, say: Callable[[str], None], nodes: Sequence[Node] | None = None
+    question: Question,
+    options: ClusterOptions,
+    say: Callable[[str], None],
+    nodes: Sequence[Node] | None = None,
+    *,
+    is_over: threading.Event | None = None,
 ) -> dict[str, str]:
     """Asks nodes, and returns the reason for each one that is to be left out, by its id. Ray that this command has
     started on this machine has none to ask.
@@ -58,13 +64,14 @@ def unfit_nodes(
         options: whether any unfit node is refused.
         say: called with a line for each node that is left out, and for each warning.
         nodes: the nodes; by default all that are alive.
+        is_over: once it is set, answers are waited for no more.
 
     Raises:
         ClusterError: if no node remains that has CPUs, or, under `strict`, if any is unfit.
     """
     if is_this_machine_alone():
         return {}
-    reports = ask_nodes(question, nodes)
+    reports = ask_nodes(question, nodes, is_over=is_over)
     unfit = {report.node.id: report.faults[0] for report in reports if report.faults}
     listed = "; ".join(f"{report.node.name}: {report.faults[0]}" for report in reports if report.faults)
     if unfit and options.strict:
@@ -80,7 +87,11 @@ def unfit_nodes(
 
 
 def ask_nodes(
-    question: Question, nodes: Sequence[Node] | None = None, *, timeout_s: float = _TIMEOUT_S
+    question: Question,
+    nodes: Sequence[Node] | None = None,
+    *,
+    timeout_s: float = _TIMEOUT_S,
+    is_over: threading.Event | None = None,
 ) -> list[NodeReport]:
     """Asks nodes, all at once, and returns a report on each.
 
@@ -88,6 +99,7 @@ def ask_nodes(
         question: what to ask.
         nodes: the nodes; by default all that are alive.
         timeout_s: seconds within which a node must answer.
+        is_over: once it is set, answers are waited for no more.
 
     Raises:
         StorageError: if this process cannot write checkpoints.
@@ -96,7 +108,7 @@ def ask_nodes(
     images = pickle.dumps(list(_few_images(question.images)))
     with _marked(question.storage, [node.id for node in nodes]) as (marker, come_back):
         began = time.time()
-        answers = _ask(nodes, question, images, marker, timeout_s)
+        answers = _ask(nodes, question, images, marker, timeout_s, is_over or threading.Event())
         ended, seen = time.time(), come_back()
         here = _facts(probe.look(_asked(replace(question, storage="", plugins=(), gpus=False), "", ""), b""))
     asked = Asked(here, began, ended, question.storage, come_back=False, num_nodes=len(nodes))
@@ -121,7 +133,7 @@ def ask_this_machine(question: Question) -> NodeReport:
 
 
 def _ask(
-    nodes: Sequence[Node], question: Question, images: bytes, marker: str, timeout_s: float
+    nodes: Sequence[Node], question: Question, images: bytes, marker: str, timeout_s: float, is_over: threading.Event
 ) -> list[NodeFacts | str]:
     """Returns what each node has found, or why it has not answered."""
     with _by_value():
@@ -132,7 +144,9 @@ def _ask(
             )
             for node in nodes
         ]
-    ray.wait(asked, num_returns=len(asked), timeout=timeout_s)
+    until, waiting = time.monotonic() + timeout_s, asked
+    while waiting and not is_over.is_set() and time.monotonic() < until:
+        _, waiting = ray.wait(asked, num_returns=len(asked), timeout=_INTERVAL_S)
     return [_answer(one, timeout_s) for one in asked]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from supercm_ray.execution.executor import Phase, RunQueue
 from supercm_ray.execution.place import Needs, Place
 from supercm_ray.records import Message
 from supercm_ray.runtime.cluster import ray_session
-from supercm_ray.runtime.cluster_watch import ClusterWatch
+from supercm_ray.runtime.cluster_watch import Check, ClusterWatch
 from supercm_ray.runtime.nodes import Node, alive_nodes, where
 from supercm_ray.runtime.preflight import Question, unfit_nodes
 from supercm_ray.runtime.room import processes_that_fit, wait_for_room
@@ -53,8 +53,8 @@ class RayExecutor:
         with ray_session(code_to_ship(needs.plugins, ship_code=needs.cluster.ship_code)):
             question = Question(needs.plugins, needs.images, needs.storage)
 
-            def check(nodes: Sequence[Node]) -> Mapping[str, str]:
-                return unfit_nodes(question, needs.cluster, logger.warning, nodes)
+            def check(nodes: Sequence[Node], ended: threading.Event) -> Mapping[str, str]:
+                return unfit_nodes(question, needs.cluster, logger.warning, nodes, is_over=ended)
 
             self._watch = watch = _watch(check, needs)
             try:
@@ -135,12 +135,12 @@ class RayExecutor:
         return self._watch.nodes if self._watch else alive_nodes(self._left_out)
 
 
-def _watch(check: Callable[[Sequence[Node]], Mapping[str, str]], needs: Needs) -> ClusterWatch:
+def _watch(check: Check, needs: Needs) -> ClusterWatch:
     """Returns the watch over the cluster that this process is connected to, whose nodes it checks first."""
     from supercm_ray.runtime.train_internals.draining import draining_nodes  # once the version is known to fit
 
     here = ray.get_runtime_context().get_node_id()
-    unfit = check(alive_nodes())
+    unfit = check(alive_nodes(), threading.Event())
     return ClusterWatch(alive_nodes, draining_nodes, check, needs.on_nodes, unfit=unfit, own_node=here)
 
 

@@ -21,6 +21,7 @@ class Cluster:
 
     def __init__(self, *nodes: Node) -> None:
         self.nodes, self.told, self.may_check = list(nodes), threading.Condition(), threading.Event()
+        self.is_checking = threading.Event()
         self.states: list[dict[str, str]] = []
         self.draining: list[str] = []
         self.may_check.set()
@@ -30,8 +31,11 @@ class Cluster:
             raise ConnectionError
         return list(self.nodes)
 
-    def check(self, nodes: Sequence[Node]) -> Mapping[str, str]:
-        self.may_check.wait()
+    def check(self, nodes: Sequence[Node], ended: threading.Event) -> Mapping[str, str]:
+        self.is_checking.set()
+        while not self.may_check.wait(0.05) and not ended.is_set():
+            pass
+        self.is_checking.clear()
         return {node.id: "no package there" for node in nodes if node is C}
 
     def on_nodes(self, nodes: tuple[SessionNode, ...]) -> None:
@@ -60,6 +64,16 @@ def test_nodes_that_come_and_go_are_noticed() -> None:
         cluster.wait_for({"a": "gone", "b": "in use"})
         assert watch.nodes == [B]
         assert watch.left_out == frozenset()
+
+
+def test_no_check_outlives_the_watch() -> None:
+    """Which would ask Ray when it is gone."""
+    cluster = Cluster(A)
+    cluster.may_check.clear()
+    with cluster.watched().watching():
+        cluster.nodes.append(B)
+        assert cluster.is_checking.wait(60)
+    assert not cluster.is_checking.is_set()
 
 
 def test_a_node_is_used_once_it_was_checked() -> None:
@@ -92,7 +106,7 @@ def test_a_node_that_is_not_fit_stays_out() -> None:
 def test_a_node_that_cannot_be_checked_stays_out() -> None:
     cluster = Cluster(A)
 
-    def fails(nodes: Sequence[Node]) -> Mapping[str, str]:
+    def fails(nodes: Sequence[Node], ended: threading.Event) -> Mapping[str, str]:
         raise ConnectionError("no answer")
 
     watch = ClusterWatch(cluster.read, list, fails, cluster.on_nodes, unfit={})
