@@ -173,8 +173,6 @@ class MlflowTracker:
         """Returns the MLflow run of a record; creates it if there is none, and completes it if a kill left it without a
         description.
         """
-        if record.kind != "train" and not self._parent_id:  # whose answer was lost, or which was never reached
-            self.attach_study()
         key, children = record.key, self._known_children()
         if key not in children:
             try:
