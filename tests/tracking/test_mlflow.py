@@ -311,6 +311,37 @@ def test_a_model_is_kept_once_under_its_run_with_the_runs_parameters(study: Stud
     assert epochs("finalists/b") == [(1, 0.01), (2, 0.02), (3, 0.03)]
 
 
+@pytest.mark.parametrize("call", ["log_outputs", "log_batch", "finalize_logged_model", "set_tags"])
+@pytest.mark.parametrize("is_done", [True, False], ids=["answer lost", "refused"])
+def test_model_is_kept_once_whatever_call_fails(
+    study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch, call: str, is_done: bool
+) -> None:
+    tracker = MlflowTracker(study, folder)
+    tracker.open_study()
+    write_run(folder, study, status="complete")
+    tracker.sync("trials/0000")
+    owner = tracker._runs if call == "set_tags" else tracker._runs.client
+    right = getattr(owner, call)
+
+    def fails(*args: object, **named: object) -> None:
+        if is_done:
+            right(*args, **named)
+        raise ConnectionError("reset")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, call, fails)
+        with pytest.raises(ConnectionError):
+            tracker.log_model(small_model())
+    uri = tracker.log_model(small_model())
+    (model,) = client().search_logged_models([tracker._runs.experiment_id])
+    assert model.status.name == "READY"
+    assert uri == f"models:/{model.model_id}"
+    run = runs()["trials/0000"]
+    assert [one.model_id for one in run.outputs.model_outputs] == [model.model_id]
+    assert {one.key for one in model.metrics} >= {"val/accuracy"}
+    assert epochs("trials/0000") == [(1, 0.01), (2, 0.02), (3, 0.03)]
+
+
 def test_a_model_is_stored_though_its_run_was_not_sent(study: Study, folder: StudyFolder) -> None:
     """As of a study that was complete before MLflow was there."""
     tracker = MlflowTracker(study, folder)

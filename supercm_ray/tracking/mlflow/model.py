@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import Dataset, LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 
@@ -45,9 +45,12 @@ def log_model(
     """
     name = re.sub(r"[^A-Za-z0-9_-]", "-", model.name)  # MLflow takes no dots in it
     client = runs.client
-    params = client.get_run(run_id).data.params
-    made = _pending(runs, run_id, name) or client.create_logged_model(
-        runs.experiment_id, name=name, source_run_id=run_id, params=params, model_type="pytorch"
+    trained = client.get_run(run_id)
+    begun = _begun(runs, run_id, name)
+    if begun is not None and begun.status == LoggedModelStatus.READY:  # as where the last answer was lost
+        return f"models:/{begun.model_id}"
+    made = begun or client.create_logged_model(
+        runs.experiment_id, name=name, source_run_id=run_id, params=trained.data.params, model_type="pytorch"
     )
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -61,17 +64,24 @@ def log_model(
         with suppress(Exception):  # of a server that is away, of which the first error tells
             client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
         raise
-    client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    if made.model_id not in _outputs(trained):  # which MLflow takes once
+        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
     if run is not None:
         _link_metrics(client, run_id, made.model_id, run, used)
+    client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)  # the last, so that one that is ready is whole
     return f"models:/{made.model_id}"
 
 
-def _pending(runs: MlflowRuns, run_id: str, name: str) -> LoggedModel | None:
-    """Returns a model of this name that was created under the run and not completed, if there is one."""
+def _outputs(run: Run) -> list[str]:
+    """Returns the ids of the models that a run has as its outputs."""
+    return [one.model_id for one in run.outputs.model_outputs] if run.outputs else []
+
+
+def _begun(runs: MlflowRuns, run_id: str, name: str) -> LoggedModel | None:
+    """Returns a model of this name that was created under the run and has not failed, a whole one if there is one."""
     found = runs.client.search_logged_models([runs.experiment_id], filter_string=f"source_run_id = '{run_id}'")
-    return next((one for one in found if one.name == name and one.status == LoggedModelStatus.PENDING), None)
+    ours = {one.status: one for one in found if one.name == name}
+    return ours.get(LoggedModelStatus.READY) or ours.get(LoggedModelStatus.PENDING)
 
 
 def _save(model: TrackedModel, path: Path, description: Model) -> None:
