@@ -89,8 +89,8 @@ class BackgroundTracker:
         return run_id
 
     def attach_study(self) -> bool:
-        """Finds the parent run and returns whether it is open."""
-        is_open = self._ask(lambda tracker: tracker.attach_study(), False, "the study's run")
+        """Finds the parent run and returns whether it is open; if that fails it may be, once it is there."""
+        is_open = self._ask(lambda tracker: tracker.attach_study(), True, "the study's run")
         self._ask_how_to_open()
         return is_open
 

@@ -184,6 +184,37 @@ def test_a_run_that_was_created_twice_is_kept_once(study: Study, folder: StudyFo
     assert epochs("trials/0000") == [(1, 0.01), (2, 0.02)]
 
 
+def test_a_parent_that_could_not_be_asked_for_is_there_in_the_end(
+    study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `report`, while a server answers a part of what it is asked."""
+    write_run(folder, study, num_epochs=2, status="complete")
+
+    def refused(*args: object) -> None:
+        raise MlflowException("the server is away")
+
+    with background(MlflowTracker(study, folder), folder=folder) as guarded:
+        with monkeypatch.context() as patched:
+            patched.setattr(MlflowRuns, "search", refused)
+            is_open = guarded.attach_study()
+        guarded.sync("trials/0000")
+        if is_open:
+            guarded.close_study("complete")
+    found = runs()
+    assert found["trials/0000"].data.tags["mlflow.parentRunId"] == found["study"].info.run_id
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+
+
+def test_a_run_without_its_parent_is_given_it(study: Study, folder: StudyFolder) -> None:
+    write_run(folder, study, num_epochs=2, status="complete")
+    MlflowTracker(study, folder).sync_all()
+    assert "mlflow.parentRunId" not in runs()["trials/0000"].data.tags
+    tracker = MlflowTracker(study, folder)
+    tracker.attach_study()
+    tracker.sync_all()
+    assert runs()["trials/0000"].data.tags["mlflow.parentRunId"] == tracker.run_id()
+
+
 def test_metrics_are_written_where_artifacts_cannot_be(
     study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from supercm_ray.tracking.mlflow.place import connect, tracking_uri
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
 from supercm_ray.tracking.tracker import TrackedModel
 
+_PARENT = "mlflow.parentRunId"
 _DESCRIBED = "supercm.described"  # the tag of a run whose parameters and splits are all there
 MODEL_URI, _MODEL_RUN = "supercm.model_uri", "supercm.best_run"  # the model under a run, and the run it comes from
 
@@ -44,7 +45,7 @@ class MlflowTracker:
         self.uri = tracking_uri()
         self._study, self._folder = study, folder
         self._runs = MlflowRuns(*connect(self.uri))
-        self._parent_id = ""
+        self._parent_id, self._has_parent = "", False  # a run that is trained alone has none
         self._children: dict[str, str] | None = None
         self._described: set[str] = set()
         self._written: dict[str, int] = {}
@@ -75,7 +76,7 @@ class MlflowTracker:
 
     def attach_study(self) -> bool:
         """Finds or creates the parent run and returns whether it is open."""
-        study, folder = self._study, self._folder
+        study, folder, self._has_parent = self._study, self._folder, True
         tags = {
             **self._study_tags(),
             "supercm.kind": "study",
@@ -102,6 +103,12 @@ class MlflowTracker:
             self._runs.set_tags(self._parent_id, {_DESCRIBED: "1"})
         return not found or found[0].info.status == "RUNNING"
 
+    def _parent(self) -> str:
+        """Returns the id of the parent run, empty if there is to be none. Attaches it if that has failed before."""
+        if self._has_parent and not self._parent_id:
+            self.attach_study()
+        return self._parent_id
+
     def sync(self, key: str) -> None:
         """Writes what MLflow lacks of the run with this key, its epochs in one call, and its status."""
         run = self._folder.run(key).view()
@@ -125,7 +132,7 @@ class MlflowTracker:
 
     def close_study(self, status: Status) -> None:
         """Closes the parent run, if there is one."""
-        if self._parent_id:
+        if self._parent():
             preempted = status == "interrupted" and self._folder.session_file.was_preempted()
             self._runs.set_tags(self._parent_id, {"supercm.status": status, PREEMPTED: _yes_or_no(preempted)})
             self._runs.set_status(self._parent_id, status, now_ms())
@@ -133,22 +140,22 @@ class MlflowTracker:
     def log_files(self, files: Mapping[Path, str]) -> None:
         """Stores files as artifacts of the parent run."""
         for path, folder in files.items():
-            self._runs.client.log_artifact(self._parent_id, str(path), folder or None)
+            self._runs.client.log_artifact(self._parent(), str(path), folder or None)
 
     def log_note(self, text: str) -> None:
         """Replaces the description of the parent run, Markdown, to which the address of the page is added."""
-        page = f"#/experiments/{self._runs.experiment_id}/runs/{self._parent_id}/artifacts/report.html"
+        page = f"#/experiments/{self._runs.experiment_id}/runs/{self._parent()}/artifacts/report.html"
         self._runs.set_tags(self._parent_id, {"mlflow.note.content": f"{text}\n\nThe page: [report.html]({page})"})
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Logs metrics of the parent run, those that have changed."""
-        unread = metrics.keys() - self._curves.keys()
+        parent, unread = self._parent(), metrics.keys() - self._curves.keys()
         if unread:
-            known = self._runs.client.get_run(self._parent_id).data.metrics
+            known = self._runs.client.get_run(parent).data.metrics
             for name in unread:
-                self._curves[name] = self._runs.curve(self._parent_id, name) if name in known else {}
+                self._curves[name] = self._runs.curve(parent, name) if name in known else {}
         changed = {name: value for name, value in metrics.items() if self._curves[name].get(step) != value}
-        self._runs.log_metrics(self._parent_id, changed, now_ms(), step)
+        self._runs.log_metrics(parent, changed, now_ms(), step)
         for name, value in changed.items():
             self._curves[name][step] = value
 
@@ -163,7 +170,7 @@ class MlflowTracker:
             used = {} if run is None else datasets(self._folder, run.record)
             uri = log_model(self._runs, run_id, model, run, {use: one.dataset for use, one in used.items()})
             self._runs.set_tags(run_id, {MODEL_URI: uri})
-        if is_best and self._parent_id:
+        if is_best and self._parent():
             self._runs.set_tags(self._parent_id, {MODEL_URI: uri, _MODEL_RUN: model.run})
         return uri
 
@@ -219,11 +226,18 @@ class MlflowTracker:
                     self._runs.client.delete_run(run.info.run_id)
                 elif key:
                     children[key] = str(run.info.run_id)
+                    self._adopt(run)
                     self._written[key] = int(run.data.metrics.get("epoch", 0))
                     if _DESCRIBED in run.data.tags:
                         self._described.add(key)
             self._children = children
         return self._children
+
+    def _adopt(self, run: Run) -> None:
+        """Makes a run a child of the parent run, if it was created while that could not be."""
+        parent = self._parent()
+        if parent and run.data.tags.get(_PARENT) != parent:
+            self._runs.set_tags(run.info.run_id, {_PARENT: parent})
 
     def _log_record(self, run_id: str, run: RunView) -> None:
         record = run.record
@@ -244,7 +258,7 @@ class MlflowTracker:
     def _child_tags(self, record: RunRecord) -> dict[str, str]:
         return {
             **self._study_tags(),
-            **({"mlflow.parentRunId": self._parent_id} if self._parent_id else {}),
+            **({_PARENT: parent} if (parent := self._parent()) else {}),
             "supercm.kind": record.kind,
             "supercm.run": record.key,
             "supercm.label_budget": str(record.label_budget),
