@@ -17,9 +17,11 @@ from supercm_ray.execution.recorder import Callback
 from supercm_ray.inference import Embedded, Model, Predictions, PredictResult
 from supercm_ray.inference import embed as _embed
 from supercm_ray.inference import predict_files as _predict_files
-from supercm_ray.records import StudyFolder, read_study
+from supercm_ray.records import StudyFolder, find_study, read_study
 from supercm_ray.scaling.scale import ScaleResult
 from supercm_ray.scaling.scale import scale as _scale
+from supercm_ray.scaling.sync import is_scaling
+from supercm_ray.scaling.sync import sync as _sync_scaling
 from supercm_ray.training import choose_device
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.model import load_model as _load_model
@@ -198,7 +200,8 @@ def sync(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
         StudyError: if there is no such study, there are several, or another process is running it.
         TrackingError: if the tracker cannot be used.
     """
-    return _sync(study, results)
+    folder = StudyFolder.existing(find_study(study, results, to="sync"))
+    return _sync_scaling(folder) if is_scaling(folder) else _sync(folder)
 
 
 def scale(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,14 +10,14 @@ from supercm_ray.execution.lifecycle import closing_on_error, driving
 from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import StudyFolder, write_study
-from supercm_ray.scaling.analysis import analyse
 from supercm_ray.scaling.measure import ScalingRun
 from supercm_ray.scaling.measurements import FILE_NAME, Measurements, Provenance
 from supercm_ray.scaling.measurements_file import MeasurementsFile
 from supercm_ray.scaling.plan import identity
 from supercm_ray.scaling.report import ScalingReport, build_scaling_report
+from supercm_ray.scaling.sync import log_scaling, tracked
 from supercm_ray.scaling.workers import cluster_session
-from supercm_ray.tracking import BackgroundTracker, background, make_tracker, provenance
+from supercm_ray.tracking import provenance
 from supercm_ray.training.preflight import load_checked
 
 
@@ -74,8 +73,7 @@ def scale(
     folder = StudyFolder.open(results / "scale", f"{study.name}-{scaling.mode}-{key[:8]}", key)
     with driving(folder):
         write_study(folder.path, study)
-        named = study.model_copy(update={"name": f"{study.name}-{scaling.mode}-scaling"})
-        with background(make_tracker(named, folder), folder=folder) as tracker:
+        with tracked(study, scaling.mode, folder) as tracker:
             recorder = Recorder(study, folder, dataset, callback or NullCallback(), tracker.sync)
             with closing_on_error(recorder, tracker.close_study):
                 run_id = tracker.open_study()
@@ -88,7 +86,8 @@ def scale(
                         run.run(executor)
                 report = build_scaling_report(file.path, plots=plots)
                 recorder.show(report.text)
-                _log(tracker, report, file.content)
+                files = (report.measurements, report.html, report.table_json, folder.path / "study.yaml")
+                log_scaling(tracker, {**dict.fromkeys(files, ""), **dict.fromkeys(report.plots, "plots")}, file.content)
                 tracker.close_study("complete")
     return ScaleResult(file.content, report, folder, tracker.uri, run_id, tracker.how_to_open)
 
@@ -104,21 +103,3 @@ def _provenance(study: Study, command: str) -> Provenance:
         commit=made_by.commit,
         versions=made_by.versions,
     )
-
-
-def _log(tracker: BackgroundTracker, report: ScalingReport, measured: Measurements) -> None:
-    files = (report.measurements, report.html, report.table_json, report.measurements.with_name("study.yaml"))
-    tracker.log_files({**dict.fromkeys(files, ""), **dict.fromkeys(report.plots, "plots")})
-    tracker.log_metrics(dict(_metrics(measured)))
-
-
-def _metrics(measured: Measurements) -> Iterator[tuple[str, float]]:
-    """Returns metrics of the whole study by name, such as `efficiency/4` at 4 workers."""
-    found = analyse(measured)
-    for point, cost in zip(found.points, found.costs, strict=True):
-        yield f"step_s/{point.num_workers}", point.step_s[1]
-        yield f"samples_per_s/{point.num_workers}", cost.throughput
-        yield f"speedup/{point.num_workers}", cost.speedup
-        yield f"efficiency/{point.num_workers}", cost.efficiency
-    for one in found.tuning:
-        yield f"trials_per_hour/{one.trials_at_once}/{one.gpus_per_trial:g}", one.trials_per_hour

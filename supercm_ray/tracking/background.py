@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -306,6 +307,11 @@ def background(
         yield guarded
     finally:
         guarded.close(catch_up=catch_up)
+
+
+def resend_command(folder: StudyFolder) -> str:
+    """Returns the command that sends what a tracker lacks of a study."""
+    return shlex.join(["supercm-ray", "sync", str(folder.path)])
 
 
 def _sync(key: str, tracker: Tracker) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,7 +30,7 @@ from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import CheckpointStore, StudyFolder, this_machine, write_study
 from supercm_ray.search import Row, StudyView, load_plan, save_plan
-from supercm_ray.tracking import BackgroundTracker, background, make_tracker
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker, resend_command
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.model import tracked_model
@@ -145,11 +144,6 @@ def report(study: Study, folder: StudyFolder) -> Report:
         if is_open and alone:
             guarded.close_study("interrupted" if made.best_run is None else "complete")
     return made
-
-
-def resend_command(folder: StudyFolder) -> str:
-    """Returns the command that sends what a tracker lacks of a study."""
-    return shlex.join(["supercm-ray", "sync", str(folder.path)])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The command `sync`: sends what a tracker lacks of a study."""
+"""The command `sync` for a study that was tuned and for a run that was trained."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from pathlib import Path
 
 from supercm_ray.config import Study
 from supercm_ray.execution.interruption import interruptible
-from supercm_ray.records import Status, StudyFolder, find_study, read_study
+from supercm_ray.records import StudyFolder, read_study
 from supercm_ray.search import StudyView
-from supercm_ray.tracking import BackgroundTracker, background, make_tracker
+from supercm_ray.tracking import BackgroundTracker, background, make_tracker, resend_command
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.report.view import best_run
-from supercm_ray.tuning.study import log_model, log_models, log_table, resend_command
+from supercm_ray.tuning.study import log_model, log_models, log_table
 
-_FILES = ("report.html", "table.json", "study.yaml", "scaling.html", "measurements.json")
+_FILES = ("report.html", "table.json", "study.yaml")
 
 
-def sync(named: str | Path, results: Path) -> str:
+def sync(folder: StudyFolder) -> str:
     """Sends what the tracker lacks of a study, and returns how to open it there (see `supercm_ray.sync`)."""
-    folder = StudyFolder.existing(find_study(named, results, to="sync"))
     study = read_study(folder.path)
     with folder.lock(), interruptible():
         folder.views()  # what is damaged is told before anything is sent
@@ -46,8 +45,7 @@ def _send_study(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -
     best = best_run(study, view.plan, view.runs)
     log_models(tracker, folder, None if best is None else best.record.key)
     if is_open:
-        status: Status = "interrupted" if best is None and not (folder.path / "scaling.html").exists() else "complete"
-        tracker.close_study(status)
+        tracker.close_study("interrupted" if best is None else "complete")
 
 
 def _files(folder: StudyFolder) -> Iterator[tuple[Path, str]]:

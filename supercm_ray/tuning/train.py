@@ -18,11 +18,11 @@ from supercm_ray.execution.phases import describe_data
 from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import LAST, RunFailed, RunRecord, Status, StudyFolder, write_study
-from supercm_ray.tracking import background, make_tracker
+from supercm_ray.tracking import background, make_tracker, resend_command
 from supercm_ray.training.preflight import load_checked
 from supercm_ray.tuning.continued import Continuation
 from supercm_ray.tuning.found_run import FoundRun, find_run
-from supercm_ray.tuning.study import check_storage, log_model, resend_command
+from supercm_ray.tuning.study import check_storage, log_model
 
 logger = logging.getLogger(__name__)
 
