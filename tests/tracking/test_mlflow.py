@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -232,6 +234,19 @@ def test_metrics_are_written_where_artifacts_cannot_be(
 
 def _away(self: MlflowRuns, condition: str) -> None:
     raise MlflowException("the server is away")
+
+
+def test_an_error_of_the_database_is_one_line(
+    study: Study, folder: StudyFolder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """MLflow writes the traceback of each error of its database to the terminal, as of a full disk."""
+    write_run(folder, study, num_epochs=2, status="complete")
+    with background(MlflowTracker(study, folder), folder=folder) as guarded:
+        guarded.open_study()
+        with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+            database.execute("DROP TABLE tags")
+        guarded.close_study("complete")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_deleted_experiment_is_refused_with_the_way_back(study: Study, folder: StudyFolder) -> None:

@@ -49,6 +49,7 @@ def connect(uri: str) -> tuple[MlflowClient, str]:
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):  # which announce each table of a new database
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # the traceback of each error that it raises
     try:
         return with_database(uri, lambda: _connect(uri))
     except TrackingError:
