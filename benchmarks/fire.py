@@ -316,8 +316,11 @@ def main() -> None:
     if arguments.list:
         print("\n".join(NAMES))
         return
-    with folder_of(arguments) as folder:
-        result = write(drill(arguments, folder), arguments)
+    try:
+        with folder_of(arguments) as folder:
+            result = write(drill(arguments, folder), arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
     print(json.dumps({name: result[name] for name in ("rounds", "ok", "broken")}))
 
 
