@@ -211,7 +211,7 @@ def wrong_end(done: Done, allowed: frozenset[int], passwords: tuple[str, ...], *
 
 def _is_of_python(done: Done) -> bool:
     """Returns whether Ctrl-C came while Python itself started, before anything of this package."""
-    return "KeyboardInterrupt" in done.stderr and "supercm_ray" not in done.stderr and not done.stdout
+    return "KeyboardInterrupt" in done.stderr and "<frozen runpy>" not in done.stderr and not done.stdout
 
 
 def _is_right_last_line(done: Done) -> bool:
