@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -19,6 +21,7 @@ CLOSING_S = 15.0
 
 _STUCK_S = 8.0  # likewise, after which what its main thread has not begun to close is closed by another
 _GONE_S = 19.0  # from a signal of a cluster, after which a command that has not ended is ended
+_AGAIN_S = 0.05
 _ONE_PRESS_S = 1.0  # within which a second Ctrl-C is the first one, as it comes from a terminal and from a launcher
 
 
@@ -125,16 +128,19 @@ def interruptible(*, outlive_terminal: bool = True) -> Iterator[None]:
 @contextmanager
 def own_process(say: Callable[[str], None]) -> Iterator[None]:
     """Declares, for the duration of the block, that this process exists for the command alone: then a second Ctrl-C
-    ends it at once, and so does a signal of a cluster whose end takes longer than a cluster waits.
+    ends it at once, and so does a signal of a cluster whose end takes longer than a cluster waits; and a signal that
+    comes within a finalizer, where its exception is lost, raises again.
 
     Args:
         say: shows a line; called within a signal handler.
     """
     former, _state.say = _state.say, say
+    hook = sys.unraisablehook
+    sys.unraisablehook = partial(_raise_again, hook)
     try:
         yield
     finally:
-        _state.say = former
+        _state.say, sys.unraisablehook = former, hook
 
 
 @contextmanager
@@ -154,8 +160,10 @@ def closed_by(closer: Callable[[Cause], str]) -> Iterator[None]:
 
 def begin_closing() -> None:
     """Notes that the calling thread closes what is open, if a signal came. Never returns if another one does so."""
-    if _state.cause is not None and not _is_closer():
-        threading.Event().wait()
+    if _state.cause is not None:
+        _state.is_raised = True
+        if not _is_closer():
+            threading.Event().wait()
 
 
 def _is_closer() -> bool:
@@ -198,6 +206,7 @@ def check_interrupt() -> None:
     signals back that a library has taken since, as Ray Tune takes SIGUSR1, after which it ends as if it were done.
     """
     if _state.cause is not None:
+        _state.is_raised = True
         raise KeyboardInterrupt
     if _state.is_held and threading.current_thread() is threading.main_thread():
         for sig in _CAUSES:
@@ -229,6 +238,11 @@ def request(cause: Cause) -> None:
     `check_interrupt`.
     """
     _note(cause)
+    _signal_main_thread()
+
+
+def _signal_main_thread() -> None:
+    """Has the main thread raise KeyboardInterrupt where `interruptible` holds there, unless it has for this cause."""
     main = threading.main_thread().ident
     if main is not None and is_handling_signals():
         signal.pthread_kill(main, signal.SIGTERM)
@@ -246,6 +260,17 @@ def _note(cause: Cause) -> None:
             last_resort = threading.Timer(seconds, act, (_state.say, what))
             last_resort.daemon = True
             last_resort.start()
+
+
+def _raise_again(show: Callable[[sys.UnraisableHookArgs], object], lost: sys.UnraisableHookArgs) -> None:
+    """Raises an interruption again, soon, that came within a finalizer. Shows all else that is lost in one."""
+    if lost.exc_type is not KeyboardInterrupt or _state.cause is None:
+        show(lost)
+        return
+    _state.is_raised = False
+    again = threading.Timer(_AGAIN_S, _signal_main_thread)
+    again.daemon = True
+    again.start()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

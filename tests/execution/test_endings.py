@@ -143,6 +143,32 @@ def test_signals_that_a_library_takes_are_taken_back() -> None:
     assert (done.returncode, done.stdout) == (75, ""), done.stderr
 
 
+WITHIN_A_FINALIZER = """
+import os, signal, sys, time
+from supercm_ray.cli.entry import say_aside
+from supercm_ray.errors import InterruptedStudyError
+from supercm_ray.execution.interruption import interruptible, own_process
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+try:
+    with own_process(say_aside), interruptible():
+        Finalized()
+        time.sleep(60)
+except InterruptedStudyError as error:
+    sys.exit(error.exit_code)
+"""
+
+
+def test_a_signal_within_a_finalizer_is_not_lost() -> None:
+    """As within the collection of garbage, where Python shows an exception and goes on."""
+    words = [sys.executable, "-c", WITHIN_A_FINALIZER]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.count("\n") == 1, "that it is ending"
+
+
 CLOSES_SLOWLY = """
 import sys, time
 from supercm_ray.cli.entry import say_aside
