@@ -16,6 +16,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from supercm_ray.config import Leaf, Study
@@ -392,6 +393,32 @@ def test_a_model_that_cannot_be_loaded_leaves_no_ready_one(study: Study, folder:
         tracker.log_model(dataclasses.replace(small_model(), load=load))
     experiment_id = client().get_experiment_by_name("supercm_ray").experiment_id
     assert {str(model.status) for model in client().search_logged_models([experiment_id])} <= {"FAILED"}
+
+
+@pytest.mark.parametrize("lost", ["create_logged_model", "finalize_logged_model", "log_outputs"])
+def test_a_lost_answer_makes_no_second_model(
+    study: Study, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    request = getattr(MlflowClient, lost)
+
+    def losing(self: MlflowClient, *args: object, **named: object) -> None:
+        request(self, *args, **named)
+        raise MlflowException("the answer was lost")
+
+    tracker = MlflowTracker(study, folder)
+    tracker.open_study()
+    write_run(folder, study, status="complete")
+    tracker.sync_all()
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, lost, losing)
+        with pytest.raises(MlflowException, match="lost"):
+            tracker.log_model(small_model())
+    uri = tracker.log_model(small_model())
+    experiment_id = client().get_experiment_by_name("supercm_ray").experiment_id
+    (kept,) = client().search_logged_models([experiment_id])
+    assert (f"models:/{kept.model_id}", kept.status) == (uri, "READY")
+    (output,) = runs()["trials/0000"].outputs.model_outputs
+    assert output.model_id == kept.model_id
 
 
 BEGIN = """

@@ -45,33 +45,45 @@ def log_model(
     """
     name = re.sub(r"[^A-Za-z0-9_-]", "-", model.name)  # MLflow takes no dots in it
     client = runs.client
-    params = client.get_run(run_id).data.params
-    made = _pending(runs, run_id, name) or client.create_logged_model(
-        runs.experiment_id, name=name, source_run_id=run_id, params=params, model_type="pytorch"
+    owner = client.get_run(run_id)
+    made = _begun(runs, run_id, name) or client.create_logged_model(
+        runs.experiment_id, name=name, source_run_id=run_id, params=owner.data.params, model_type="pytorch"
     )
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model"
-            metadata = {"class_names": list(model.class_names), "supercm_ray": WHOLE_MODEL}
-            ids = {"model_id": made.model_id, "model_uuid": made.model_id}
-            _save(model, path, Model(run_id=run_id, metadata=metadata, **ids))
-            model.save(path / WHOLE_MODEL)
-            client.log_model_artifacts(made.model_id, str(path))
-    except BaseException:
-        with suppress(Exception):  # of a server that is away, of which the first error tells
-            client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
-        raise
-    client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    if made.status != LoggedModelStatus.READY:
+        _upload(client, run_id, made.model_id, model)
+        client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+    if made.model_id not in [one.model_id for one in owner.outputs.model_outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
     if run is not None:
         _link_metrics(client, run_id, made.model_id, run, used)
     return f"models:/{made.model_id}"
 
 
-def _pending(runs: MlflowRuns, run_id: str, name: str) -> LoggedModel | None:
-    """Returns a model of this name that was created under the run and not completed, if there is one."""
+def _begun(runs: MlflowRuns, run_id: str, name: str) -> LoggedModel | None:
+    """Returns a model of this name that was created under the run and has not failed: a whole one, if the answer to
+    one of the requests after it was lost, or else one that was not completed; None if there is none.
+    """
     found = runs.client.search_logged_models([runs.experiment_id], filter_string=f"source_run_id = '{run_id}'")
-    return next((one for one in found if one.name == name and one.status == LoggedModelStatus.PENDING), None)
+    for status in (LoggedModelStatus.READY, LoggedModelStatus.PENDING):
+        for one in found:
+            if one.name == name and one.status == status:
+                return one
+    return None
+
+
+def _upload(client: MlflowClient, run_id: str, model_id: str, model: TrackedModel) -> None:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            metadata = {"class_names": list(model.class_names), "supercm_ray": WHOLE_MODEL}
+            ids = {"model_id": model_id, "model_uuid": model_id}
+            _save(model, path, Model(run_id=run_id, metadata=metadata, **ids))
+            model.save(path / WHOLE_MODEL)
+            client.log_model_artifacts(model_id, str(path))
+    except BaseException:
+        with suppress(Exception):  # of a server that is away, of which the first error tells
+            client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
+        raise
 
 
 def _save(model: TrackedModel, path: Path, description: Model) -> None:
