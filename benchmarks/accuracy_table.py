@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from accuracy_rows import WITH, WITHOUT
 
 from supercm_ray.records import write_atomically
 from supercm_ray.reporting.significance import Difference, corrected_all, difference
-from supercm_ray.reporting.tables import points
+from supercm_ray.reporting.tables import mean_std, points
 
 BEGIN = "<!-- accuracy: made by benchmarks/accuracy.py -->"
 END = "<!-- /accuracy -->"
@@ -66,18 +65,12 @@ def _line(row: Mapping[str, Any], tested: Difference) -> str:
         "source only" if is_adapted and row["algorithm"] == "supervised" else row["algorithm"],
         "all" if is_adapted else str(row["labels_per_class"]),
         str(row[WITH]["labels"]),
-        *(_percent(arm["test_accuracy"].values()) for arm in arms),
+        *(mean_std(list(arm["test_accuracy"].values())) for arm in arms),
         f"**{gained}**" if tested.is_shown else gained,
         f"2 × {row['search']['num_trials']}",
         _clock(sum(arm["seconds"] for arm in arms)),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _percent(values: Any) -> str:
-    percents = [100 * value for value in values]
-    std = f" ± {statistics.stdev(percents):.1f}" if len(percents) > 1 else ""
-    return f"{statistics.mean(percents):.1f}{std}"
 
 
 def _clock(seconds: float) -> str:

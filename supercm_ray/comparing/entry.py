@@ -121,7 +121,7 @@ class Entry:
             lines=_numbered(list(_lines(letter, source))),
             trials=tuple(source.trials),
             varied=source.varied,
-            settings=common_settings([run.record.params for run in runs], leave_out={"seed", *source.varied}),
+            settings=_common([run.record.params for run in runs], leave_out={"seed", *source.varied}),
             cost=_cost(source),
         )
 
@@ -139,16 +139,15 @@ def _with_tuples(source: Source) -> Source:
     return replace(source, finished=finished, trials=trials)
 
 
-def common_settings(params: Sequence[Mapping[str, Leaf]], *, leave_out: Iterable[str] = ()) -> dict[str, Leaf]:
-    """Returns the parameters that are the same in all of several runs."""
+def _common(params: Sequence[Mapping[str, Leaf]], *, leave_out: set[str]) -> dict[str, Leaf]:
+    """Returns the parameters that are the same in all of several runs, those left out aside."""
     if not params:
         return {}
     first, rest = params[0], params[1:]
-    left_out = set(leave_out)
     return {
         path: value
         for path, value in first.items()
-        if path not in left_out and all(one.get(path) == value for one in rest)
+        if path not in leave_out and all(one.get(path) == value for one in rest)
     }
 
 

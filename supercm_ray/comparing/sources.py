@@ -55,7 +55,7 @@ def _tuned(folder: StudyFolder) -> Source:
         title=f"{study.name}, study {folder.study_id}",
         finished=_complete(view.finalists),
         trials=view.trials,
-        varied=tuple(dict.fromkeys((*study.space, *study.baseline))),
+        varied=study.varied_paths,
         group_paths=tuple(study.group_paths),
         digests=lambda run: split_digests(folder, run.record),
         predictions=lambda run: folder.run(run.record.key).test_predictions,

@@ -15,6 +15,7 @@ PAIR_HEADINGS = ("", "arm", "all labels", "points", "interval", "seeds", "p", "c
 _BRIEF_HEADINGS = (*PAIR_HEADINGS[:-3], "p", "shown")
 COST_HEADINGS = ("", "trials", "runs compared", "training", "worker hours", "GPU hours")
 _HOUR_S = 3600.0
+_SPLITS = {"test": "the test split", "val": "the validation split"}
 
 
 def comparison_text(entries: Sequence[Entry], pairs: Sequence[Pair], obstacles: Sequence[str]) -> str:
@@ -88,19 +89,11 @@ def notes(entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[str]:
     found = []
     if lines:
         splits = {line.split for line in lines}
-        where = (
-            "the test split"
-            if splits == {"test"}
-            else "the validation split"
-            if splits == {"val"}
-            else "test or validation"
-        )
+        where = _SPLITS[splits.pop()] if len(splits) == 1 else "test or validation"
         found.append(f"Accuracy: mean ± standard deviation over seeds on {where}, interval of {LEVEL:.0%}.")
-    found += [
-        f"{letters}: accuracies are of the validation split, which chose the parameters."
-        for letters in [", ".join(dict.fromkeys(line.entry for line in lines if line.split == "val"))]
-        if letters
-    ]
+    validated = ", ".join(dict.fromkeys(line.entry for line in lines if line.split == "val"))
+    if validated:
+        found.append(f"{validated}: accuracies are of the validation split, which chose the parameters.")
     if pairs:
         found.append(
             "Differences: t-test on shared seeds, Welch's where none is shared; p corrected for the number of tests "

@@ -321,6 +321,11 @@ class Study(Frozen):
         """Searched paths that are objectives themselves; trials are compared only if they agree on all of these."""
         return tuple(objective.metric for objective in self.objective if objective.metric in self.space)
 
+    @property
+    def varied_paths(self) -> tuple[str, ...]:
+        """Paths of the parameters in which the study's runs differ, the seed aside."""
+        return tuple(dict.fromkeys((*self.space, *self.baseline)))
+
     def group(self, overrides: Mapping[str, Leaf]) -> tuple[Leaf, ...]:
         """Returns the group of a trial with these overrides: its values at `group_paths`, the empty tuple if none."""
         return tuple(overrides[path] for path in self.group_paths)

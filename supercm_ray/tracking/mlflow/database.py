@@ -26,6 +26,11 @@ _HELD = ("runs", "registered_models", "logged_models", "traces", "trace_info")
 _SIGNS = ("already exists", "no such table", "no such column", "duplicate column", "out-of-date database schema")
 
 
+def is_absent(uri: str) -> bool:
+    """Returns whether a tracking URI names a plain SQLite file that is not there."""
+    return uri.startswith(SQLITE) and "?" not in uri and not Path(uri.removeprefix(SQLITE)).exists()
+
+
 def with_database(uri: str, connect: Callable[[], T]) -> T:
     """Connects to MLflow. A SQLite database is created first if there is none, and again if MLflow cannot use it and it
     holds no run and no model, as one whose creation was killed.

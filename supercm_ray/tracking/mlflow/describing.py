@@ -101,7 +101,7 @@ def shared_view(study: Study, study_id: str) -> str:
     alone, the best first, with the varied parameters and what was reached.
     """
     better = study.primary.direction == "maximize"
-    searched = [f"params.`{path}`" for path in varied(study)]
+    searched = [f"params.`{path}`" for path in study.varied_paths]
     metrics = [f"metrics.`{name}`" for name in (f"best/{study.primary.metric}", study.primary.metric, "test/accuracy")]
     return json.dumps(
         {
@@ -121,8 +121,3 @@ def shared_view(study: Study, study_id: str) -> str:
             "runListHidden": False,
         }
     )
-
-
-def varied(study: Study) -> tuple[str, ...]:
-    """Returns the paths of the parameters in which a study's runs differ."""
-    return tuple(dict.fromkeys((*study.space, *study.baseline)))

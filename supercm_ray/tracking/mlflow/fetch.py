@@ -12,7 +12,7 @@ from mlflow.artifacts import download_artifacts
 from supercm_ray.credentials import without_credentials
 from supercm_ray.errors import TrackingError
 from supercm_ray.tracking.messages import reason_of
-from supercm_ray.tracking.mlflow.database import SQLITE
+from supercm_ray.tracking.mlflow.database import is_absent
 from supercm_ray.tracking.mlflow.model import WHOLE_MODEL
 from supercm_ray.tracking.mlflow.place import tracking_uri
 from supercm_ray.tracking.mlflow.tracker import MODEL_URI
@@ -30,7 +30,7 @@ def fetch_model(address: str, into: Path) -> Path:
         TrackingError: if MLflow does not have it, or it is not a model of this package.
     """
     uri = tracking_uri()
-    if uri.startswith(SQLITE) and "?" not in uri and not Path(uri.removeprefix(SQLITE)).exists():
+    if is_absent(uri):
         raise TrackingError(
             f"MLflow must be reachable for {address}, got no database at {uri}; set MLFLOW_TRACKING_URI"
         )

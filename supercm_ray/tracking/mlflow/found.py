@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import get_args
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -12,21 +12,14 @@ from supercm_ray.config import Leaf
 from supercm_ray.errors import StudyError, TrackingError
 from supercm_ray.records import RunRecord, RunView, SplitDigest
 from supercm_ray.records.run_folder import Kind, Status
-from supercm_ray.tracking.mlflow.database import SQLITE
+from supercm_ray.tracking.mlflow.database import SQLITE, is_absent
 from supercm_ray.tracking.mlflow.describing import parsed
 from supercm_ray.tracking.mlflow.place import connect, tracking_uri
 from supercm_ray.tracking.mlflow.runs import MlflowRuns
 from supercm_ray.tracking.tracker import TrackedRun
 
 _KINDS: dict[str, Kind] = {"trial": "trial", "finalist": "finalist", "train": "train"}
-_STATUSES: dict[str, Status] = {
-    "running": "running",
-    "complete": "complete",
-    "pruned": "pruned",
-    "failed": "failed",
-    "interrupted": "interrupted",
-}
-_TAGS = "supercm."
+_STATUSES: dict[str, Status] = {one: one for one in get_args(Status)}
 
 
 def connect_to_existing() -> MlflowRuns:
@@ -36,7 +29,7 @@ def connect_to_existing() -> MlflowRuns:
         TrackingError: if there is none, or it cannot be used.
     """
     uri = tracking_uri()
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    if is_absent(uri):
         raise TrackingError(
             f"MLflow must have a database, got none in {uri.removeprefix(SQLITE)}; set MLFLOW_TRACKING_URI, or give "
             "the command where the studies were run"
@@ -80,7 +73,7 @@ def _tracked(run: Run) -> TrackedRun:
 
 
 def _number(tags: dict[str, str], name: str) -> int:
-    return int(tags.get(_TAGS + name, 0))
+    return int(tags.get(f"supercm.{name}", 0))
 
 
 def _digests(run: Run) -> dict[str, SplitDigest]:

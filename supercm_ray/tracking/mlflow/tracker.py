@@ -16,7 +16,6 @@ from supercm_ray.tracking.mlflow.describing import (
     provenance_tags,
     run_name,
     shared_view,
-    varied,
 )
 from supercm_ray.tracking.mlflow.model import log_model, register
 from supercm_ray.tracking.mlflow.place import connect, how_to_open, tracking_uri
@@ -75,7 +74,7 @@ class MlflowTracker:
             "supercm.kind": "study",
             "supercm.num_trials": str(study.budget.num_trials),
             "supercm.num_seeds": str(study.num_seeds),
-            "supercm.varied": ", ".join(varied(study)),
+            "supercm.varied": ", ".join(study.varied_paths),
         }
         found = self._runs.search(f"tags.`supercm.study_id` = '{folder.study_id}' and tags.`supercm.kind` = 'study'")
         if found:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import yaml
 
 from supercm_ray.records import RunView
 from supercm_ray.reporting.html import data_uri, fill
+from supercm_ray.reporting.significance import Difference
 from supercm_ray.reporting.tables import value_text
+from supercm_ray.search import Group
 from supercm_ray.search.finalists import BASELINE, Row
 from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.report.draw import Drawn
@@ -29,7 +31,7 @@ def render(data: ReportData, plots: Sequence[Drawn]) -> str:
         data: the content of the report.
         plots: the plots, in the order of the page.
     """
-    study = data.study
+    study, tested = data.study, tested_gains(data.rows)
     return fill(
         "supercm_ray.tuning.report",
         "page.html",
@@ -37,9 +39,9 @@ def render(data: ReportData, plots: Sequence[Drawn]) -> str:
         study=study,
         headline=headline(study, data.rows, data.training_labels).replace("± ", "±\N{NO-BREAK SPACE}"),
         headings=(*study.group_paths, *HEADINGS[:3], "params", *HEADINGS[3:]),
-        shown=SHOWN if any(one.is_shown for one in tested_gains(data.rows).values()) else "",
+        shown=SHOWN if any(one.is_shown for one in tested.values()) else "",
         num_group_paths=len(study.group_paths),
-        rows=[_row(data, row) for row in data.rows],
+        rows=[_row(data, row, tested) for row in data.rows],
         sentences=about_data(study, data.data, has_result=data.best is not None),
         metrics=_shown(data.rows),
         splits=list(data.recalls[0].recall) if data.recalls else [],
@@ -55,7 +57,7 @@ def render(data: ReportData, plots: Sequence[Drawn]) -> str:
     )
 
 
-def _row(data: ReportData, row: Row) -> dict[str, object]:
+def _row(data: ReportData, row: Row, tested: Mapping[Group, Difference]) -> dict[str, object]:
     study = data.study
     labels = data.training_labels.get(row.group)
     shown = {path: value for path, value in row.overrides.items() if path not in study.group_paths}
@@ -69,7 +71,7 @@ def _row(data: ReportData, row: Row) -> dict[str, object]:
         "test": "–" if row.test_accuracy is None else percent(row.test_accuracy),
         "metrics": {name: percent(value) for name, value in row.metrics.items()},
         "seeds": seeds_text(row),
-        "gain": "" if row.arm == BASELINE else gain_text(row, tested_gains(data.rows)),
+        "gain": "" if row.arm == BASELINE else gain_text(row, tested),
     }
 
 

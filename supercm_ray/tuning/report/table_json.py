@@ -16,6 +16,7 @@ from supercm_ray.tuning.report.view import ReportData
 
 def table_tree(data: ReportData) -> dict[str, object]:
     """Returns every number of the page's table, unrounded; a standard deviation of a single value is null."""
+    tested = tested_gains(data.rows)
     return {
         "study": data.study.name,
         "study_id": data.folder.study_id,
@@ -31,7 +32,7 @@ def table_tree(data: ReportData) -> dict[str, object]:
         },
         "val_majority": asdict(data.majority) if data.majority else None,
         "classes_of_best_run": [asdict(one) for one in data.recalls],
-        "rows": [_row(data, row, tested_gains(data.rows)) for row in data.rows],
+        "rows": [_row(data, row, tested) for row in data.rows],
     }
 
 
