@@ -19,7 +19,7 @@ from supercm_ray.algorithms import ALGORITHMS
 from supercm_ray.algorithms.gaussian_mixture import GaussianMixtureOptions, fit_gaussians
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
 from supercm_ray.data import Dataset, DeviceData, Splits, make_splits
-from supercm_ray.models import build_classifier
+from supercm_ray.models import Predictor, build_classifier
 from supercm_ray.testing.algorithm import toy_dataset
 from supercm_ray.training import TrainState, fit
 from supercm_ray.training.evaluate import predict
@@ -188,6 +188,16 @@ def test_saved_state_predicts_the_same(name: str, digits: Dataset) -> None:
     for model in (resumed.ema_model, network):
         ours, theirs = (predict(one, data, data.test).logits for one in (state.ema_model, model))
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exports_for_any_number_of_samples(name: str, digits: Dataset) -> None:
+    """As the tracker stores it."""
+    state, data = fitted(name, digits)
+    predictor, images = Predictor(state.ema_model), data.images[data.test]
+    sizes = {"inputs": {0: torch.export.Dim("batch", min=1)}}
+    program = torch.export.export(predictor, (images[:4],), dynamic_shapes=sizes).module()
+    assert_allclose(program(images[:300]).numpy(), predictor(images[:300]).numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize(
