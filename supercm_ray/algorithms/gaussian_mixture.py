@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.special import log_softmax, logsumexp
 
 from supercm_ray.algorithms.base import ALGORITHMS
 from supercm_ray.algorithms.closed_form import ClosedForm, Floats, set_gaussians
@@ -86,6 +85,8 @@ def fit_gaussians(
         unlabeled: (U, D).
         options: those of `gaussian_mixture`.
     """
+    from scipy.special import log_softmax, logsumexp  # half a second of imports
+
     classes_P, own_L = np.unique(labels, return_inverse=True)
     labeled_LP = np.eye(len(classes_P))[own_L]
     samples_SD, spread_D = np.concatenate([labeled, unlabeled]), np.concatenate([labeled, unlabeled]).var(axis=0)
