@@ -24,6 +24,7 @@ from supercm_ray.scaling.scale import scale as _scale
 from supercm_ray.syncing import sync as _sync
 from supercm_ray.training import choose_device
 from supercm_ray.training.preflight import load_checked
+from supercm_ray.tuning.exporting import export as _export
 from supercm_ray.tuning.model import load_model as _load_model
 from supercm_ray.tuning.report import Report
 from supercm_ray.tuning.report.about_data import about_data
@@ -50,6 +51,7 @@ __all__ = [
     "describe_data",
     "doctor",
     "embed",
+    "export",
     "load_model",
     "load_study",
     "predict",
@@ -201,6 +203,34 @@ def sync(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
         TrackingError: if the tracker cannot be used.
     """
     return _sync(study, results)
+
+
+def export(
+    study: str | Path,
+    *,
+    output: Path | None = None,
+    form: str = "",
+    epochs: bool = False,
+    results: Path = DEFAULT_RESULTS,
+) -> str:
+    """Writes the runs of a study as a table: trials, finalists or trained runs, with their status, seed, labels, varied
+    parameters and last metrics.
+
+    Args:
+        study: the name or folder of a study, or of a trained run.
+        output: the file; None to return the table as text.
+        form: `csv`, `json` or `parquet`; empty for what the file's name ends with, or csv.
+        epochs: whether every epoch is a row, rather than every run.
+        results: the results folder, for names.
+
+    Returns:
+        The text of the table if there is no `output`; otherwise an empty one.
+
+    Raises:
+        StudyError: if there is no such study, there are several, or the format is unknown.
+        StorageError: if a file cannot be read or written.
+    """
+    return _export(study, results, output, form, epochs=epochs)
 
 
 def scale(

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from supercm_ray.config import ClusterOptions, Config, Study
+from supercm_ray.config import ClusterOptions, Config, Leaf, Study
 from supercm_ray.data import Dataset
 from supercm_ray.errors import StudyError, SuperCMError, TrackingError
 from supercm_ray.execution.executor import Executor
@@ -29,14 +30,18 @@ from supercm_ray.execution.phases import (
 from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import CheckpointStore, StudyFolder, this_machine, write_study
-from supercm_ray.search import Row, StudyView, load_plan, save_plan
+from supercm_ray.search import TUNED, Row, StudyView, load_plan, save_plan
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker, resend_command
 from supercm_ray.training.preflight import load_checked
+from supercm_ray.tuning.exporting import runs_frame
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.own_predictions import write_predictions
 from supercm_ray.tuning.report import Report, build_report
 from supercm_ray.tuning.report.text import markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +77,30 @@ class TuneResult:
     model_uri: str
     how_to_open: str
     model_version: str = ""
+
+    @property
+    def best_row(self) -> Row:
+        """The row of tuned parameters whose mean over the fresh seeds is best by the study's first metric."""
+        metric, sign = self.study.primary.metric, 1 if self.study.primary.direction == "maximize" else -1
+        tuned = [row for row in self.rows if row.arm == TUNED]
+        return max(tuned, key=lambda row: sign * row.metrics[metric][0])
+
+    @property
+    def best_params(self) -> dict[str, Leaf]:
+        """The chosen parameters, by dotted path; of several groups those of `best_row`."""
+        return dict(self.best_row.overrides)
+
+    @property
+    def best_value(self) -> float:
+        """The study's first metric under the chosen parameters, its mean over the fresh seeds."""
+        return self.best_row.metrics[self.study.primary.metric][0]
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """Returns the runs of the study as a table of pandas: the trials of the search, then the finalists, with their
+        status, seed, labels, varied parameters and last metrics.
+        """
+        views = sorted(self.folder.views(), key=lambda view: (view.record.kind != "trial", view.record.key))
+        return runs_frame(self.study, views)
 
 
 def tune(
