@@ -29,7 +29,7 @@ from supercm_ray.records.messages import Arrays
 logger = logging.getLogger(__name__)
 
 Status = Literal["running", "complete", "pruned", "failed", "interrupted"]
-Kind = Literal["trial", "finalist", "train", "scale"]
+Kind = Literal["trial", "candidate", "finalist", "train", "scale"]
 
 _NUM_EPOCHS = "num_epochs"  # of the file alone: how many epochs a run that has ended has
 
