@@ -75,7 +75,7 @@ def tune(
     cluster: ClusterOptions = DEFAULT_CLUSTER,
     register: str = "",
 ) -> TuneResult:
-    """Searches a study's space, runs the finalists, and reports; resumes an interrupted study.
+    """Searches a study's space, runs candidates and finalists, and reports; resumes an interrupted study.
 
     Args:
         study: the result of `load_study`.
@@ -90,7 +90,7 @@ def tune(
     Raises:
         StudyError: for anything wrong with the study or its data, before anything is started.
         StorageError: if checkpoints cannot be written.
-        SuperCMError: if no trial has used its full budget.
+        SuperCMError: if no trial has used its full budget, or no group has a choice among its candidates.
         InterruptedStudyError: after Ctrl-C or a signal, or PreemptedError; the same call resumes.
     """
     check_command(study, "tune", results=results, executor=executor, register=register)

@@ -30,7 +30,7 @@ from supercm_ray.records.messages import Arrays
 logger = logging.getLogger(__name__)
 
 Status = Literal["running", "complete", "pruned", "failed", "interrupted"]
-Kind = Literal["trial", "finalist", "train", "scale"]
+Kind = Literal["trial", "candidate", "finalist", "train", "scale"]
 
 _END_BYTES = 1 << 16  # in which the metrics of the last two epochs surely are
 _NUM_EPOCHS = "num_epochs"  # of the file alone: how many epochs a run that has ended has
