@@ -25,4 +25,5 @@ def export(
     """Write a study's runs as a table: status, seed, labels, varied parameters, metrics."""
     from supercm_ray import api
 
-    sys.stdout.write(api.export(study, output=output, form=form, epochs=epochs, results=results))
+    text = api.export(study, output=output, form=form, epochs=epochs, results=results)
+    sys.stdout.write(text if output is None else f"{output}\n")
