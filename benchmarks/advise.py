@@ -5,9 +5,10 @@
 Each task is a data set and a classifier. Its learning curve is fitted to five numbers of labels, the largest 10 % of
 all, with three seeds each. The targets are the mean test accuracies with all labels and with 31.6 % of them. The truth
 is the number of labels at which the mean test accuracy of other seeds crosses the target: a straight line over the
-logarithm of the number between two that were measured, through means made monotone. It is compared with the interval of
-the answer. The method was chosen on the development tasks, whose data sets no held-out task has. Each task is written to
-the file of results when it is done, and not measured again without `--again`. The last line printed is one JSON object.
+logarithm of the number between two that were measured, through means made monotone. It is compared with the interval
+of the answer. The method was chosen on the development tasks, whose images no held-out task has. Each task is
+written to the file of results when it is done, and not measured again without `--again`. The last line printed is one
+JSON object.
 """
 
 from __future__ import annotations

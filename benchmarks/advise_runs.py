@@ -1,4 +1,4 @@
-"""Learning curves of runs of `supercm_ray.train` for `benchmarks/advise.py`, in this process; all are held out."""
+"""Learning curves of runs of `supercm_ray.train` for `benchmarks/advise.py`, in this process."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from supercm_ray.advising.answers import Answer, answer, default_targets
 from supercm_ray.advising.fit import CurveFit, Estimate, fit_curve
 from supercm_ray.advising.points import Points, points_of
 from supercm_ray.advising.sources import LABEL_PATHS, Source, find_source
+from supercm_ray.config import FREE_TO_CHANGE
 from supercm_ray.errors import StudyError
 
 
@@ -98,5 +99,5 @@ def _differing(sources: Sequence[Source]) -> tuple[str, ...]:
     params = [run.record.params for source in sources for run in source.finished[:1] or source.trials[:1]]
     searched = {path for source in sources for path in source.searched}
     paths = dict.fromkeys(path for one in params for path in one)
-    ignored = {"seed", *LABEL_PATHS, *searched}
+    ignored = {"seed", *LABEL_PATHS, *FREE_TO_CHANGE, *searched}
     return tuple(path for path in paths if path not in ignored and len({str(one.get(path)) for one in params}) > 1)

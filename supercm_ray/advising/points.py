@@ -66,7 +66,7 @@ def points_of(sources: Sequence[Source]) -> Points:
         StudyError: if there are too few numbers of labels, or the runs are of other data.
     """
     finished = [(source, run) for source in sources for run in source.finished]
-    tried = [(source, run) for source in sources for run in source.trials]
+    tried = [(source, run) for source in sources for run in source.trials or source.finished]
     chosen, origin = _best_groups(finished), "finished"
     if len(_counts(chosen)) < MIN_COUNTS <= len(_counts(tried)) <= _MOST_TRIED:
         chosen, origin = _best_trials(tried), "trials"

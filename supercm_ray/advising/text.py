@@ -20,6 +20,7 @@ WIDTH = 80
 POINT_HEADINGS = ("labels", "all labels", "accuracy %", "runs")
 ANSWER_HEADINGS = ("target %", "labels", f"{LEVEL:.0%} interval", "all labels")
 _SPLITS = {"test": "test split", "val": "validation split"}
+_SAID = {"enough": "you have as many", "unknown": ""}
 _ORIGINS = {
     "finished": "runs on fresh seeds",
     "trials": "the best trial of each number of labels, which flatters, since that chose it",
@@ -60,10 +61,8 @@ def sentences(advice: Advice) -> Iterator[str]:
     if advice.num_known is not None:
         yield f"You have {number_text(advice.num_known)} known labels to train on."
     highest = advice.highest
-    yield (
-        f"However many labels: {_percent(highest.value)} % ({_percent(highest.low)} to {_percent(highest.high)}), by "
-        "this curve."
-    )
+    low, middle, high = (f"{100 * one:.1f}" for one in (highest.low, highest.value, highest.high))
+    yield f"With ever more labels the accuracy comes to {middle} % ({low} to {high})."
     origin = _ORIGINS[advice.points.origin]
     yield (
         f"Accuracy: on the {_SPLITS[advice.points.split]}, of {origin}. Labels: those trained on; all labels: with "
@@ -77,10 +76,10 @@ def sentences(advice: Advice) -> Iterator[str]:
 def _verdict(answer: Answer, advice: Advice) -> str:
     target = f"{_percent(answer.target)} %"
     if answer.verdict == "not reached by this curve":
-        at_least = number_text(answer.labels.low)
-        return f"{target}: not reached by this curve; if it is, then with {at_least} labels or more."
+        at_least = f"; with at least {number_text(answer.labels.low)} labels if at all"
+        return f"{target}: not reached by this curve{at_least if math.isfinite(answer.labels.low) else ''}."
     needs = f"{target}: {number_text(answer.labels.value)} labels"
-    has = {"enough": "you have them", "unknown": ""}.get(answer.verdict, answer.verdict)
+    has = _SAID.get(answer.verdict, answer.verdict)
     if answer.measured:
         has = "no more than were measured"
     parts = [needs, has]
