@@ -46,7 +46,7 @@ def default_targets(points: Points) -> tuple[float, ...]:
     """Returns the accuracies with three quarters, half and a quarter of the error at the most labels measured."""
     error = 1 - statistics.mean(points.points[-1].accuracies)
     floor = 1 / points.num_samples if points.num_samples else 1e-3  # nearer to 1 than a split of this size can tell
-    return tuple(dict.fromkeys(1 - max(part * error, floor) for part in _PARTS))
+    return tuple(dict.fromkeys(round(1 - max(part * error, floor), 3 if error > 0.02 else 4) for part in _PARTS))
 
 
 def answer(target: float, fit: CurveFit, points: Points, num_known: int | None) -> Answer:

@@ -3,7 +3,9 @@
 Every curve of the grid is weighted by its prior and its likelihood (Bayesian model averaging), so that what the points
 do not tell is in the intervals. The logarithm of the mean error at a number of labels has three parts: the curve, an
 offset that all runs of that number share, such as that of the parameters chosen for it, and the error from the number
-of seeds. Beyond the largest number measured the curve may fall slower or faster than its formula.
+of seeds. The labels of a seed are among those of its larger numbers, so that lucky seeds raise all points alike; the
+deviation from the curve that every prediction has allows for that. Beyond the largest number measured the curve may
+fall slower or faster than its formula.
 
 The constants of prior and deviations were chosen on the development tasks of `benchmarks/advise.py`.
 

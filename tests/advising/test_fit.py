@@ -13,12 +13,17 @@ from supercm_ray.advising.fit import LEVEL, fit_curve
 COUNTS = (20, 40, 80, 160, 320)
 
 
-def noisy(generator: np.random.Generator, exponent: float, asymptote: float, seeds: int = 3) -> dict[int, list[float]]:
-    """Errors of a power law with an asymptote, relative to 0.3 at the largest number of labels."""
-    found = {}
+def noisy(
+    generator: np.random.Generator, exponent: float, asymptote: float, *, are_shared: bool
+) -> dict[int, list[float]]:
+    """Errors of three seeds on a power law with an asymptote, with an offset of each number of labels; seeds are as
+    lucky with each number, or their luck differs.
+    """
+    found, luck = {}, generator.standard_normal(3)
     for count in COUNTS:
         error = truth(count, exponent, asymptote) * math.exp(0.02 * generator.standard_normal())
-        found[count] = (error * np.exp(0.06 * generator.standard_normal(seeds))).clip(0, 1).tolist()
+        luck = luck if are_shared else generator.standard_normal(3)
+        found[count] = (error * np.exp(0.06 * luck)).clip(0, 1).tolist()
     return found
 
 
@@ -26,13 +31,14 @@ def truth(count: float, exponent: float, asymptote: float) -> float:
     return 0.3 * (asymptote + (1 - asymptote) * (count / COUNTS[-1]) ** -exponent)
 
 
-@pytest.mark.parametrize("factor", [2, 4, 8])
-def test_intervals_cover_the_truth_beyond_the_points(factor: int) -> None:
+@pytest.mark.parametrize("are_shared", [False, True], ids=["own luck", "shared luck"])
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+def test_intervals_cover_the_truth_beyond_the_points(factor: int, are_shared: bool) -> None:
     generator = np.random.default_rng(factor)
     of_error, of_labels = [], []
     for _ in range(60):
         exponent, asymptote = generator.choice([0.25, 0.4, 0.6]), generator.choice([0.0, 0.1, 0.3])
-        fit = fit_curve(noisy(generator, exponent, asymptote))
+        fit = fit_curve(noisy(generator, exponent, asymptote, are_shared=are_shared))
         wanted = truth(factor * COUNTS[-1], exponent, asymptote)
         error, labels = fit.error(factor * COUNTS[-1]), fit.num_labels(wanted)
         of_error.append(error.low <= wanted <= error.high)
