@@ -9,9 +9,11 @@ import numpy as np
 
 from supercm_ray.config import Leaf, Study
 from supercm_ray.records import DataSummary, RunRecord, StudyFolder, write_study
+from supercm_ray.records.run_folder import Kind
 from supercm_ray.search import TUNED, plan_finalists, save_plan
 
 NUM_TRAINING, NUM_VAL = 1000, 60
+KINDS: dict[str, Kind] = {"trials": "trial", "finalists": "finalist", "train": "train"}
 
 
 def error_at(num_labels: float, asymptote: float = 0.02) -> float:
@@ -50,7 +52,7 @@ def leave_run(
     run = folder.run(key)
     record = RunRecord(
         key,
-        "finalist" if "finalists" in key else "trial",
+        KINDS[key.partition("/")[0]],
         overrides,
         study.base.replace(overrides).leaves(),
         num_labeled + NUM_VAL,

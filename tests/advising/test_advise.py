@@ -16,7 +16,7 @@ from advising.synthetic import NUM_TRAINING, NUM_VAL, error_at, leave_run, write
 from supercm_ray import advise, load_study
 from supercm_ray.config import Study
 from supercm_ray.errors import StudyError
-from supercm_ray.records import DataSummary, StudyFolder
+from supercm_ray.records import DataSummary, StudyFolder, write_study
 
 
 @pytest.fixture
@@ -112,6 +112,29 @@ def test_several_studies_are_one_curve(tmp_path: Path, study: Study) -> None:
     assert len(found.titles) == 3
 
 
+def test_trained_runs_join_the_trials_of_a_search(folder: StudyFolder, study: Study, tmp_path: Path) -> None:
+    for view in folder.views():
+        if view.record.kind == "finalist":
+            folder.run(view.record.key).write(dataclasses.replace(view.record, status="running"))
+    for seed in (1, 2):
+        trained = StudyFolder.open(tmp_path / "train", f"small-{seed}", "other")
+        write_study(trained.path, study)
+        leave_run(trained, study, "train/small", 0.2, 0.95, {"seed": seed}, tested=True)
+    found = advise("small", "small-1", "small-2", results=tmp_path)
+    assert [point.num_labeled for point in found.points.points] == [10, 20, 50, 100, 200]
+    assert (found.points.split, found.points.origin) == ("val", "trials")
+    with pytest.raises(StudyError, match=r"got 1 \(200\) in small, trained run"):
+        advise("small-1", "small-2", results=tmp_path)
+
+
+def test_trials_of_any_number_of_labels_are_no_points(tmp_path: Path, study: Study) -> None:
+    folder = write_results(tmp_path, study, ())
+    for i in range(13):
+        leave_run(folder, study, f"trials/{i:04}", 0.01 * (i + 1), 0.9, {}, tested=False)
+    with pytest.raises(StudyError, match="and those of 13 trials, which are of any number"):
+        advise("small", results=tmp_path)
+
+
 def test_runs_on_other_data_are_no_curve(tmp_path: Path, study: Study) -> None:
     write_results(tmp_path, study)
     other = write_results(tmp_path, study.model_copy(update={"name": "other"}))
@@ -153,6 +176,20 @@ def test_bad_input_is_one_line(folder: StudyFolder, tmp_path: Path, words: list[
     done = supercm_ray(tmp_path, "advise", *words, "--results", str(tmp_path))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert expected in done.stderr
+
+
+@pytest.mark.parametrize("name", ["study.json", "study.yaml", "data.json", "finalists.json", "run.json", "splits.npz"])
+def test_a_damaged_file_is_told_or_not_needed(folder: StudyFolder, tmp_path: Path, name: str) -> None:
+    path = next(folder.path.rglob(name))
+    path.write_bytes(b"\x00\xff\xfe{" * 99 + b"\n")
+    done = supercm_ray(tmp_path, "advise", "small", "--results", str(tmp_path))
+    assert "Traceback" not in done.stderr + done.stdout
+    if done.returncode:
+        assert done.returncode in (1, 2)
+        assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+        assert name in done.stderr
+    else:
+        assert "target %" in done.stdout
 
 
 def test_a_study_of_this_process(place: Place) -> None:
