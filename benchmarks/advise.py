@@ -6,9 +6,9 @@ Each task is a data set and a classifier. Its learning curve is fitted to five n
 all, with three seeds each. The targets are the mean test accuracies with all labels and with 31.6 % of them. The truth
 is the number of labels at which the mean test accuracy of other seeds crosses the target: a straight line over the
 logarithm of the number between two that were measured, through means made monotone. It is compared with the interval
-of the answer. The method was chosen on the development tasks, whose images no held-out task has. Each task is
-written to the file of results when it is done, and not measured again without `--again`. The last line printed is one
-JSON object.
+of the answer, and the error that was measured with that of the prediction. The method was chosen on the development
+tasks, whose images no held-out task has. Each task is written to the file of results when it is done, and not measured
+again without `--again`. The last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -114,11 +114,14 @@ def answers(name: str, curve: Curve) -> Iterator[dict[str, Any]]:
             seeds = range(first, first + SEEDS)
             if seeds[0] in curve[counts[0]]:
                 few = {count: [1 - curve[count][seed] for seed in seeds] for count in counts[: len(FEW)]}
-                found = fit_curve(few).num_labels(errors[place])
+                fit = fit_curve(few)
+                found, error = fit.num_labels(errors[place]), fit.error(counts[place])
                 yield {
                     **{"task": name, "target": target, "repetition": first // SEEDS, "error": errors[place]},
                     **{"largest": counts[len(FEW) - 1], "truth": truth, "estimate": found.value},
                     **{"low": found.low, "high": found.high, "covered": found.low <= truth <= found.high},
+                    **{"error_low": error.low, "error_high": error.high},
+                    "error_covered": error.low <= errors[place] <= error.high,
                 }
 
 
@@ -170,6 +173,8 @@ def _coverage(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "coverage_all_repetitions": _mean(one["covered"] for one in every),
             "too_low": _mean(one["high"] < one["truth"] for one in every),
             "too_high": _mean(one["low"] > one["truth"] for one in every),
+            "coverage_of_error": _mean(one["error_covered"] for one in first),
+            "median_width_of_error": statistics.median(one["error_high"] - one["error_low"] for one in first),
             "bounded_above": _mean(math.isfinite(one["high"]) for one in first),
             "median_low_of_truth": statistics.median(one["low"] / one["truth"] for one in first),
             "median_estimate_of_truth": _finite(statistics.median(one["estimate"] / one["truth"] for one in first)),

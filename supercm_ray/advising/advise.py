@@ -23,6 +23,7 @@ class Advice:
         points: its accuracies by number of labels.
         fit: the curves that these allow.
         answers: one for each target.
+        with_all: the accuracy, from 0 to 1, with all known labels; None if their number is not known.
         highest: the accuracy, from 0 to 1, that no number of labels improves on.
         num_known: number of samples with a known label to train on, those labeled already included; None if it is not
             known.
@@ -33,6 +34,7 @@ class Advice:
     points: Points
     fit: CurveFit = field(repr=False)
     answers: tuple[Answer, ...]
+    with_all: Estimate | None
     highest: Estimate
     num_known: int | None
     differing: tuple[str, ...]
@@ -64,16 +66,20 @@ def advise(names: Sequence[str], *, target: float | None = None, results: Path) 
     fit = fit_curve(points.errors, num_samples=points.num_samples)
     num_known = _num_known(sources)
     targets = default_targets(points) if target is None else (target,)
-    error = fit.asymptote
     return Advice(
         titles=tuple(source.title for source in sources),
         points=points,
         fit=fit,
         answers=tuple(answer(one, fit, points, num_known) for one in targets),
-        highest=Estimate(1 - error.value, 1 - error.high, 1 - error.low),
+        with_all=None if num_known is None else _accuracy(fit.error(num_known)),
+        highest=_accuracy(fit.asymptote),
         num_known=num_known,
         differing=_differing(sources),
     )
+
+
+def _accuracy(error: Estimate) -> Estimate:
+    return Estimate(1 - error.value, 1 - error.high, 1 - error.low)
 
 
 def _num_known(sources: Sequence[Source]) -> int | None:

@@ -58,11 +58,10 @@ def answer_cells(answer: Answer) -> tuple[str, ...]:
 def sentences(advice: Advice) -> Iterator[str]:
     """Says what the answers mean, and how they were made."""
     yield from (_verdict(one, advice) for one in advice.answers)
-    if advice.num_known is not None:
-        yield f"You have {number_text(advice.num_known)} known labels to train on."
-    highest = advice.highest
-    low, middle, high = (f"{100 * one:.1f}" for one in (highest.low, highest.value, highest.high))
-    yield f"With ever more labels the accuracy comes to {middle} % ({low} to {high})."
+    if advice.num_known is not None and advice.with_all is not None:
+        known = number_text(advice.num_known)
+        yield f"You have {known} known labels to train on; with all of them the accuracy is {_accuracy(advice.with_all)}."
+    yield f"With ever more labels the accuracy comes to {_accuracy(advice.highest)}."
     origin = _ORIGINS[advice.points.origin]
     yield (
         f"Accuracy: on the {_SPLITS[advice.points.split]}, of {origin}. Labels: those trained on; all labels: with "
@@ -88,6 +87,11 @@ def _verdict(answer: Answer, advice: Advice) -> str:
     if answer.reached < (1 + LEVEL) / 2:
         parts.append(f"{1 - answer.reached:.0%} of the curves do not reach it")
     return "; ".join(filter(None, parts)) + "."
+
+
+def _accuracy(accuracy: Estimate) -> str:
+    low, middle, high = (f"{100 * one:.1f}" for one in (accuracy.low, accuracy.value, accuracy.high))
+    return f"{middle} % ({low} to {high})"
 
 
 def _models(advice: Advice) -> str:

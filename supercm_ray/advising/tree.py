@@ -23,6 +23,7 @@ def advice_tree(advice: Advice) -> dict[str, object]:
         "num_known": advice.num_known,
         "points": [{**asdict(point), "mean": statistics.mean(point.accuracies)} for point in points.points],
         "answers": [asdict(one) for one in advice.answers],
+        "accuracy_with_all": None if advice.with_all is None else asdict(advice.with_all),
         "highest_accuracy": asdict(advice.highest),
         "models": dict(advice.fit.weights),
         "differing_settings": list(advice.differing),

@@ -40,6 +40,8 @@ def test_finalists_on_the_test_split_are_the_points(folder: StudyFolder, tmp_pat
     assert answer.labels.low < 0.9**2 / 0.03**2 < answer.labels.high
     assert answer.all_labels.value == answer.labels.value + NUM_VAL
     assert found.num_known == NUM_TRAINING
+    assert found.with_all is not None
+    assert found.with_all.low < 1 - error_at(NUM_TRAINING) < found.with_all.high
     assert str(folder.path) not in found.text
 
 
@@ -48,7 +50,7 @@ def test_text_fits_and_says_what_it_rests_on(folder: StudyFolder, tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "on the test split, of runs on fresh seeds" in " ".join(done.stdout.split())
-    assert "You have 1,000 known labels to train on." in done.stdout
+    assert "You have 1,000 known labels to train on; with all of them" in done.stdout
     assert "90 % interval" in done.stdout.replace("90%", "90 %")
     plain = supercm_ray(tmp_path, "advise", "small", "--results", str(tmp_path)).stdout
     lines = [line.split() for line in plain.splitlines()]
@@ -62,6 +64,7 @@ def test_json_holds_the_same(folder: StudyFolder, tmp_path: Path) -> None:
     tree, found = json.loads(done.stdout), advise("small", target=0.99, results=tmp_path)
     assert tree["split"] == "test"
     assert tree["num_known"] == NUM_TRAINING
+    assert tree["accuracy_with_all"]["low"] < tree["accuracy_with_all"]["value"] < tree["highest_accuracy"]["high"]
     assert [point["num_labeled"] for point in tree["points"]] == [10, 20, 50, 100]
     (answer,) = tree["answers"]
     assert answer["verdict"] == found.answers[0].verdict
