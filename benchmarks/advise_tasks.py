@@ -121,7 +121,7 @@ DATA: Mapping[str, Callable[[], Samples]] = {
     "surf_caltech10": lambda: _office("surf_caltech10"),
 }
 DEVELOPMENT = ("mnist", "cifar10", "surf_amazon", "googlenet_amazon")
-"""Data sets by which the method was chosen, and the last, which has images of one of them; the others are held out."""
+"""Data sets by which the method was chosen, by the last one after the others; the rest are held out."""
 CLASSIFIERS: Mapping[str, Callable[[int], ClassifierMixin]] = {
     "logistic": lambda seed: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300)),
     "svm": lambda seed: SVC(C=10.0),

@@ -68,7 +68,7 @@ class Curves:
         reached = excess > 0
         with np.errstate(over="ignore"):
             powers = np.where(reached, excess, 1.0) ** (-1 / self.exponent)
-        found: Array = np.where(reached, (self.num_labels + self.shift) * powers - self.shift, np.inf)
+            found: Array = np.where(reached, (self.num_labels + self.shift) * powers - self.shift, np.inf)
         return found
 
     @property

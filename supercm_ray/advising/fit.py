@@ -5,7 +5,7 @@ do not tell is in the intervals. The logarithm of the mean error at a number of 
 offset that all runs of that number share, such as that of the parameters chosen for it, and the error from the number
 of seeds. The labels of a seed are among those of its larger numbers, so that lucky seeds raise all points alike; the
 deviation from the curve that every prediction has allows for that. Beyond the largest number measured the curve may
-fall slower or faster than its formula.
+fall slower or faster than its formula, or come to a plateau.
 
 The constants of prior and deviations were chosen on the development tasks of `benchmarks/advise.py`.
 
@@ -33,6 +33,11 @@ SEED_SPREAD, SEED_DF = 0.05, 4
 SLOWER, BEYOND = 0.9, 0.15
 """Median of the factor by which log error falls slower beyond the points, and standard deviation of its logarithm."""
 
+PLATEAU = 0.2
+"""Probability that beyond the points the curve is on the way to a plateau that they do not show, by a factor that may
+be anything from 0 to 1."""
+
+_MOST_LABELS = 1e9  # more than that are as good as never reached
 _SAMPLES = 4000
 
 
@@ -79,8 +84,8 @@ class CurveFit:
         """Computes the number of labels (S,) at which each curve has this error."""
         wanted = math.log(error) - self.log_level - self.log_offset
         beyond = np.where(wanted < 0, self.slope_factor, 1.0)
-        found: Array = np.maximum(self.curves.num_labels_at(wanted / beyond), 0.0)
-        return found
+        found = np.maximum(self.curves.num_labels_at(wanted / beyond), 0.0)
+        return np.where(found > _MOST_LABELS, np.inf, found)
 
     def reached(self, error: float) -> float:
         """Returns the probability that some number of labels has this mean error."""
@@ -93,12 +98,15 @@ class CurveFit:
             return _estimate(np.exp(self.log_level + self.slope_factor * np.log(self.curves.asymptote)))
 
 
-def fit_curve(errors: Mapping[int, Sequence[float]], *, num_samples: int | None = None, seed: int = 0) -> CurveFit:
+def fit_curve(
+    errors: Mapping[int, Sequence[float]], *, num_samples: int | None = None, plateau: float = PLATEAU, seed: int = 0
+) -> CurveFit:
     """Fits learning curves.
 
     Args:
         errors: errors from 0 to 1 by number of labels, one for each seed; three or more numbers.
         num_samples: number of samples that each error was counted on; None if it is not known.
+        plateau: probability of a plateau that the points do not show.
         seed: seed of the samples of the result.
     """
     num_labels_C = np.array(sorted(errors), dtype=np.float64)
@@ -126,7 +134,9 @@ def fit_curve(errors: Mapping[int, Sequence[float]], *, num_samples: int | None 
         curves=curves.take(of_grid),
         log_level=level_GT[of_grid, of_offset] + normal[0] / np.sqrt(total_T[of_offset]),
         log_offset=normal[1] * np.sqrt(np.square(OFFSETS)[of_offset] + variance / num_seeds),
-        slope_factor=SLOWER * np.exp(BEYOND * normal[2]),
+        slope_factor=np.where(
+            generator.random(_SAMPLES) < plateau, generator.random(_SAMPLES), SLOWER * np.exp(BEYOND * normal[2])
+        ),
     )
 
 

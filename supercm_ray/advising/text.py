@@ -59,8 +59,8 @@ def sentences(advice: Advice) -> Iterator[str]:
     """Says what the answers mean, and how they were made."""
     yield from (_verdict(one, advice) for one in advice.answers)
     if advice.num_known is not None and advice.with_all is not None:
-        known = number_text(advice.num_known)
-        yield f"You have {known} known labels to train on; with all of them the accuracy is {_accuracy(advice.with_all)}."
+        known, accuracy = number_text(advice.num_known), _accuracy(advice.with_all)
+        yield f"You have {known} known labels to train on; with all of them the accuracy is {accuracy}."
     yield f"With ever more labels the accuracy comes to {_accuracy(advice.highest)}."
     origin = _ORIGINS[advice.points.origin]
     yield (
