@@ -27,6 +27,7 @@ class Answer:
         labels: number of labels trained on, infinite where the target is not reached, with its interval.
         all_labels: that number with the labels for validation, likewise.
         reached: probability that the curve reaches the target with any number of labels.
+        reached_with_known: probability that it does so with the labels at hand; None if their number is not known.
         measured: whether the number is not above the largest one measured.
         beyond: whether it is finite and so far above that the interval has not been checked there.
         verdict: whether there are as many labels, and perhaps not if only the upper bound is more; `unknown` if it is
@@ -37,6 +38,7 @@ class Answer:
     labels: Estimate
     all_labels: Estimate
     reached: float
+    reached_with_known: float | None
     measured: bool
     beyond: bool
     verdict: Verdict
@@ -60,6 +62,7 @@ def answer(target: float, fit: CurveFit, points: Points, num_known: int | None) 
         labels=labels,
         all_labels=Estimate(labels.value + num_val, labels.low + num_val, labels.high + num_val),
         reached=fit.reached(1 - target),
+        reached_with_known=None if num_known is None else fit.reached(1 - target, num_known),
         measured=labels.value <= last.num_labeled,
         beyond=TRUSTED_FACTOR * last.num_labeled < labels.value < math.inf,
         verdict=_verdict(labels, num_known),

@@ -87,9 +87,9 @@ class CurveFit:
         found = np.maximum(self.curves.num_labels_at(wanted / beyond), 0.0)
         return np.where(found > _MOST_LABELS, np.inf, found)
 
-    def reached(self, error: float) -> float:
-        """Returns the probability that some number of labels has this mean error."""
-        return float(np.isfinite(self._crossings(error)).mean())
+    def reached(self, error: float, num_labels: float = _MOST_LABELS) -> float:
+        """Returns the probability that this number of labels, by default any, or fewer have this mean error."""
+        return float((self._crossings(error) <= num_labels).mean())
 
     @property
     def asymptote(self) -> Estimate:

@@ -75,8 +75,9 @@ def sentences(advice: Advice) -> Iterator[str]:
 def _verdict(answer: Answer, advice: Advice) -> str:
     target = f"{_percent(answer.target)} %"
     if answer.verdict == "not reached by this curve":
-        at_least = f"; with at least {number_text(answer.labels.low)} labels if at all"
-        return f"{target}: not reached by this curve{at_least if math.isfinite(answer.labels.low) else ''}."
+        at_least = f"with at least {number_text(answer.labels.low)} labels if at all"
+        parts = ["not reached by this curve", at_least if math.isfinite(answer.labels.low) else "", _chance(answer)]
+        return f"{target}: {'; '.join(filter(None, parts))}."
     needs = f"{target}: {number_text(answer.labels.value)} labels"
     has = _SAID.get(answer.verdict, answer.verdict)
     if answer.measured:
@@ -84,9 +85,15 @@ def _verdict(answer: Answer, advice: Advice) -> str:
     parts = [needs, has]
     if answer.beyond:
         parts.append(f"over {TRUSTED_FACTOR} times the most measured, where the interval was not checked")
-    if answer.reached < (1 + LEVEL) / 2:
-        parts.append(f"{1 - answer.reached:.0%} of the curves do not reach it")
-    return "; ".join(filter(None, parts)) + "."
+    return "; ".join(filter(None, [*parts, _chance(answer)])) + "."
+
+
+def _chance(answer: Answer) -> str:
+    """Says how many of the curves reach the target with the labels at hand, or with any number; empty for all."""
+    chance, labels = answer.reached, "any number"
+    if answer.reached_with_known is not None:
+        chance, labels = answer.reached_with_known, "those you have"
+    return f"{chance:.0%} of the curves reach it with {labels}" if chance < 0.995 else ""
 
 
 def _accuracy(accuracy: Estimate) -> str:

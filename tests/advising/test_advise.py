@@ -39,6 +39,9 @@ def test_finalists_on_the_test_split_are_the_points(folder: StudyFolder, tmp_pat
     (answer,) = found.answers
     assert answer.labels.low < 0.9**2 / 0.03**2 < answer.labels.high
     assert answer.all_labels.value == answer.labels.value + NUM_VAL
+    assert 0 < (answer.reached_with_known or 0) < answer.reached <= 1
+    (with_more,) = advise("small", target=0.97, results=tmp_path).answers
+    assert (with_more.reached_with_known or 0) < (answer.reached_with_known or 0)
     assert found.num_known == NUM_TRAINING
     assert found.with_all is not None
     assert found.with_all.low < 1 - error_at(NUM_TRAINING) < found.with_all.high

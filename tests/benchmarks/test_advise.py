@@ -10,6 +10,7 @@ import pytest
 from advise import answers, crossing, main, summary
 from advise_tasks import DATA, DEVELOPMENT, FEW, MANY
 
+ROOT = Path(__file__).parents[2]
 COUNTS = [round(2000 * part) for part in (*FEW, *MANY)]
 
 
@@ -50,6 +51,21 @@ def test_development_and_held_out_tasks_share_no_images() -> None:
     assert held_out == {"fashion_mnist", "usps", "digits", "surf_caltech10"}
     images = {name.rpartition("_")[2] for name in DEVELOPMENT}
     assert not images & {name.rpartition("_")[2] for name in held_out - {"fashion_mnist"}}
+
+
+def test_the_readme_says_what_was_counted() -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "advise.json").read_text(encoding="utf-8"))
+    ours = found["held_out"]["all labels"]
+    bounded = round(ours["bounded_above"] * ours["num_tasks"])
+    said = f"in {ours['covered']} of {ours['num_tasks']} held-out tasks, {bounded} of them with an upper bound"
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
+    again = summary(
+        {
+            name: {int(n): {int(s): x for s, x in ones.items()} for n, ones in curve.items()}
+            for name, curve in found["curves"].items()
+        }
+    )
+    assert again["held_out"]["all labels"]["covered"] == ours["covered"]
 
 
 def test_a_task_is_measured_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
