@@ -53,15 +53,16 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(words)
     os.environ["SUPERCM_TRACKING"] = "none"
     torch.set_num_threads(1)
-    known = json.loads(asked.out.read_text()) if asked.out and asked.out.exists() and not asked.again else {}
-    load, curves = os.getloadavg()[0], dict[str, Curve]()
-    for name, curve in measure(asked.only, known.get("curves", {})):
+    known = json.loads(asked.out.read_text()) if asked.out and asked.out.exists() else {}
+    load, before = os.getloadavg()[0], known.get("curves", {})
+    curves = {name: _read(tree) for name, tree in before.items()}
+    for name, curve in measure(asked.only, {} if asked.again else before):
         curves[name] = curve
         print(f"{name}: {_told(curve)}", flush=True)
         if asked.out:
-            _write(asked.out, {**provenance(), "curves": {**known.get("curves", {}), **curves}})
+            _write(asked.out, {**known, "curves": curves})
     about = {**provenance(), "load": [load, os.getloadavg()[0]]}
-    is_new = bool(curves.keys() - known.get("curves", {}).keys())
+    is_new = asked.again or bool(curves.keys() - before.keys())
     measured = {name: (about if is_new else known.get("measured", known))[name] for name in ("commit", "date", "load")}
     result = {**about, "measured": measured, **summary(curves), "curves": curves}
     if asked.out:

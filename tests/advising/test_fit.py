@@ -99,6 +99,24 @@ def test_an_error_below_the_asymptote_is_never_reached() -> None:
     assert curve.num_labels_at(np.log([0.7])) == pytest.approx([100 * (0.3 / 0.6) ** -2])
 
 
+@pytest.mark.parametrize(
+    "errors",
+    [
+        {10: [0.2], 20: [0.3], 40: [0.4]},
+        {10: [0.9], 20: [0.9], 40: [0.9], 80: [0.9]},
+        {10: [1.0], 1000: [0.5], 100_000: [0.0]},
+        {10: [0.3] * 3, 11: [0.2], 12: [0.25] * 2},
+    ],
+    ids=["rising", "flat", "steep", "near"],
+)
+def test_odd_points_have_an_answer_too(errors: dict[int, list[float]]) -> None:
+    fit = fit_curve(errors, num_samples=50)
+    labels, error = fit.num_labels(0.1), fit.error(10_000)
+    assert 0 <= labels.low <= labels.value <= labels.high
+    assert 0 <= error.low <= error.value <= error.high <= 1
+    assert sum(fit.weights.values()) == pytest.approx(1)
+
+
 def test_same_points_give_same_answer_and_no_error_is_possible() -> None:
     perfect = {count: [0.0, 0.0] for count in COUNTS}
     first, again = (fit_curve(perfect, num_samples=100).num_labels(0.01) for _ in range(2))

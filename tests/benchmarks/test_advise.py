@@ -78,3 +78,7 @@ def test_a_task_is_measured_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert result["held_out"]["all labels"]["num_tasks"] == 1
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == first
+    assert main([words[0], "digits/bayes", *words[2:]]) == 0
+    both = json.loads((tmp_path / "advise.json").read_text(encoding="utf-8"))
+    assert [*both["curves"]] == ["digits/neighbours", "digits/bayes"]
+    assert both["held_out"]["all labels"]["num_tasks"] == 2
