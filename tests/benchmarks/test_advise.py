@@ -39,6 +39,10 @@ def test_answers_are_counted_by_data_set() -> None:
         if one["task"] in ("usps/two", "digits/three") and one["target"] == "all labels" and one["repetition"] == 0
     )
     json.dumps(found, allow_nan=False)
+    assert sum(fifth["num"] for fifth in found["held_out_chances"]) == 2 * 6 * 5
+    last = found["held_out_chances"][-1]
+    assert last["said"] >= 0.8
+    assert last["seen"] == 1, "plain curves reach what they are said to reach"
 
 
 def test_an_interval_that_misses_is_counted_as_missed() -> None:
