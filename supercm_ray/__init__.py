@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from supercm_ray.api import (
+        Advice,
         ClusterOptions,
         Comparison,
         Diagnosis,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         ScaleResult,
         TrainResult,
         TuneResult,
+        advise,
         compare,
         doctor,
         embed,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from supercm_ray.watching.verbs import cancel, logs, status
 
 __all__ = [
+    "Advice",
     "ClusterOptions",
     "Comparison",
     "Diagnosis",
@@ -48,6 +51,7 @@ __all__ = [
     "ScalingConfig",
     "TrainResult",
     "TuneResult",
+    "advise",
     "cancel",
     "compare",
     "doctor",

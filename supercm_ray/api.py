@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from supercm_ray.advising import Advice
+from supercm_ray.advising import advise as _advise
 from supercm_ray.api_models import DEFAULT_RESULTS, embed, load_model, predict
 from supercm_ray.checks import check_command
 from supercm_ray.comparing import Comparison
@@ -31,6 +33,7 @@ from supercm_ray.tuning.train import TrainResult, placed
 from supercm_ray.tuning.train import train as _train
 
 __all__ = [
+    "Advice",
     "ClusterOptions",
     "Comparison",
     "Diagnosis",
@@ -43,6 +46,7 @@ __all__ = [
     "ScalingConfig",
     "TrainResult",
     "TuneResult",
+    "advise",
     "compare",
     "describe_data",
     "doctor",
@@ -292,6 +296,24 @@ def compare(
         TrackingError: if MLflow is asked and cannot be used.
     """
     return _compare([str(one) for one in named], results=results, page=page, log=log)
+
+
+def advise(*named: str | Path, target: float | None = None, results: Path = DEFAULT_RESULTS) -> Advice:
+    """Advises how many labels an accuracy needs, with an interval, from the learning curve of studies and runs. The
+    accuracies are those of finalists and trained runs, or where these have fewer than three numbers of labels of the
+    best trial of each; on the test split, or the validation split if not all were tested.
+
+    Args:
+        named: the folder, file or name of a study that searched `data.label_ratio` or `data.labels_per_class`, finished
+            or not; or several studies and trained runs on the same data.
+        target: the accuracy, between 0 and 1; by default those with three quarters, half and a quarter of the error at
+            the largest number of labels.
+        results: the results folder, for names.
+
+    Raises:
+        StudyError: if one is not found, they are of other data, or have fewer than three numbers of labels together.
+    """
+    return _advise([str(one) for one in named], target=target, results=results)
 
 
 def _executor(named: str | Executor) -> Executor:

@@ -25,7 +25,7 @@ FLOORS = [
     {"execution", "reporting"},
     {"runtime", "tracking"},
     {"tuning", "scaling"},
-    {"comparing"},
+    {"comparing", "advising"},
     set(),  # top-level modules that are named nowhere here, such as api
     {"cli", ""},
     {"__main__"},

@@ -32,6 +32,7 @@ def commands() -> list[list[str]]:
 
 WITHOUT = {
     "report": "a study must have been begun in results/digits",
+    "advise": "a study to advise on must be a folder, or the name of one in results",
     "compare": "a study to compare must be a folder, or the name of one in results",
     "predict": "a run or study must be a folder, or the name of one in results",
     "sync": "a study",
@@ -77,6 +78,7 @@ def test_the_verbs_are_all_shown() -> None:
         "tune",
         "scale",
         "compare",
+        "advise",
         "report",
         "predict",
         "embed",

@@ -13,6 +13,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from supercm_ray.cli.advising import advise
 from supercm_ray.cli.cluster import MinNodes, ShipCode, Strict, WaitS, doctor
 from supercm_ray.cli.exporting import export
 from supercm_ray.cli.predicting import embed, predict
@@ -311,7 +312,7 @@ def compare(
         console.print(line, markup=False)
 
 
-for _command in (predict, embed, export, status, logs, cancel, doctor):
+for _command in (advise, predict, embed, export, status, logs, cancel, doctor):
     app.command()(_command)
 
 

@@ -41,7 +41,7 @@ def status(
 
     found = verbs.status(study, results=results)
     if as_json:
-        _print_json(asdict(found[0]) if study is not None else [asdict(one) for one in found])
+        print_json(asdict(found[0]) if study is not None else [asdict(one) for one in found])
         return
     if not found:
         console.print(f"no study has been begun in {results}", markup=False)
@@ -62,7 +62,7 @@ def logs(
     """Show what happened in a study: commands, phases, runs, epochs, failures and warnings."""
     for event in verbs.logs(study, trial=trial, follow=follow, results=results, is_over=nobody_reads):
         if as_json:
-            _print_json(asdict(event), indent=None)
+            print_json(asdict(event), indent=None)
         else:
             console.print(_line(event))
         if nobody_reads():
@@ -80,7 +80,7 @@ def cancel(
     """End a study that runs, on any host: its runs are closed, and its command goes on with it when given again."""
     ended = verbs.cancel(study, timeout_s=timeout, results=results)
     if as_json:
-        _print_json(asdict(ended))
+        print_json(asdict(ended))
         return
     stays = ", ".join(f"{count} {name}" for name, count in ended.runs.items()) or "no run"
     console.print(
@@ -98,7 +98,8 @@ def _line(event: Event) -> Text:
     return Text(" ".join(filter(None, words)), style=_STYLES.get(event.kind, ""))
 
 
-def _print_json(tree: object, indent: int | None = 2) -> None:
+def print_json(tree: object, indent: int | None = 2) -> None:
+    """Prints values as JSON."""
     sys.stdout.write(json.dumps(_plain(tree), indent=indent) + "\n")
 
 
