@@ -12,7 +12,8 @@ from supercm_ray.data.draws import SampleDraws
 from supercm_ray.data.inputs import read_inputs
 from supercm_ray.data.loading import join_domains, load_dataset
 from supercm_ray.data.overlap import check_overlap, fingerprint, sample_digests, samples_digest
-from supercm_ray.data.splits import Splits, make_splits, split_dataset
+from supercm_ray.data.splits import Splits
+from supercm_ray.data.splitting import make_splits, split_dataset
 from supercm_ray.data.standardise import spread_notes, standardised
 from supercm_ray.data.strong import STRONG_VIEWS
 
