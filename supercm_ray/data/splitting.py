@@ -5,16 +5,22 @@ A sample whose label is -1 is unlabeled for good: it can only be an unlabeled tr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
 from supercm_ray.config import Config, DataConfig
 from supercm_ray.data.dataset import UNLABELED, Dataset
 from supercm_ray.data.given_splits import GivenSplits, read_splits
+from supercm_ray.data.label_choice import choose_labeled
 from supercm_ray.data.splits import Splits
 from supercm_ray.errors import StudyError
 
 Indices = npt.NDArray[np.int64]
+_Choice = Callable[[Indices], Indices]
+"""Which of the training samples with a known label are labeled."""
 _NONE: Indices = np.empty(0, dtype=np.int64)
 
 
@@ -23,15 +29,18 @@ def split_dataset(dataset: Dataset, config: Config) -> Splits:
     `make_splits` or, with a target domain, of its samples.
 
     Raises:
-        StudyError: if a class would be left without a labeled or validation sample, or training without an unlabeled
-            one that it draws.
+        StudyError: if a class would be left without a validation sample or, unless `data.label_choice` chooses them,
+            a labeled one, or training without an unlabeled one that it draws.
     """
     given = read_splits(dataset, config.data, config.seed)
+    choose = None
+    if config.data.label_choice != "random":
+        choose = partial(choose_labeled, dataset, data=config.data, seed=config.seed)
     if dataset.target_indices is None:
         own = {"test_indices": dataset.test_indices, "val_indices": dataset.val_indices}
-        splits = make_splits(dataset.labels, config.data, config.seed, **own, given=given)
+        splits = make_splits(dataset.labels, config.data, config.seed, **own, given=given, choose=choose)
     else:
-        splits = _split_domains(dataset, config.data, config.seed, given)
+        splits = _split_domains(dataset, config.data, config.seed, given, choose)
     if not len(splits.unlabeled) and config.training.unlabeled_batch_size:
         raise StudyError(_no_unlabeled(config.data))
     return splits
@@ -44,6 +53,7 @@ def make_splits(
     test_indices: Indices | None = None,
     val_indices: Indices | None = None,
     given: GivenSplits | None = None,
+    choose: _Choice | None = None,
 ) -> Splits:
     """Splits samples by class: test and validation by `data.split_seed` alone, labeled samples by `seed` as well.
 
@@ -58,6 +68,7 @@ def make_splits(
         val_indices: its validation split, likewise.
         given: splits that a file gives. Where it gives the test split, test samples of the data set's own that it does
             not list are in no split.
+        choose: chooses the labeled samples under a `data.label_choice` that is not random; a class may then have none.
 
     Raises:
         StudyError: if a class would be left without a labeled, validation or test sample.
@@ -75,16 +86,17 @@ def make_splits(
         test = fixed
     rest = _without(known, test)
     val, train = _validation(rest, labels, data, val_indices, given, len(_without(known, fixed)))
-    labeled = _labeled(train, labels, data, seed, given)
+    labeled = _labeled(train, labels, data, seed, given, choose)
     unlabeled = _unlabeled(_without(indices, _joined(test, val)), labeled, data, given)
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
-    names = ("labeled", "val") if fixed is not None or not data.test_fraction else ("labeled", "val", "test")
+    names = ["val"] if choose else ["labeled", "val"]
+    names += [] if fixed is not None or not data.test_fraction else ["test"]
     _check_own_val(val_indices, np.unique(labels[known]), labels, given)
     _check_every_class(splits, np.unique(labels[known]), labels, data, names, given)
     return splits
 
 
-def _split_domains(dataset: Dataset, data: DataConfig, seed: int, given: GivenSplits) -> Splits:
+def _split_domains(dataset: Dataset, data: DataConfig, seed: int, given: GivenSplits, choose: _Choice | None) -> Splits:
     """Splits two domains: labeled and validation samples of the source, unlabeled and test samples of the target, whose
     labels are not read, only whether they are known.
     """
@@ -105,10 +117,12 @@ def _split_domains(dataset: Dataset, data: DataConfig, seed: int, given: GivenSp
     )
     source = indices[labels[indices] != UNLABELED]
     val, train = _validation(source, labels, data, dataset.val_indices, given, len(source))
-    labeled = _labeled(train, labels, data, seed, given)
+    labeled = _labeled(train, labels, data, seed, given, choose)
     splits = Splits(*(np.sort(part) for part in (labeled, unlabeled, val, test)))
     _check_own_val(dataset.val_indices, np.unique(labels[source]), labels, given)
-    _check_every_class(splits, np.unique(labels[source]), labels, data, ("labeled", "val"), given)
+    _check_every_class(
+        splits, np.unique(labels[source]), labels, data, ["val"] if choose else ["labeled", "val"], given
+    )
     return splits
 
 
@@ -166,10 +180,14 @@ def _left_out(test_indices: Indices | None, given: GivenSplits) -> Indices:
     return _without(test_indices, _joined(given.labeled, given.unlabeled, given.val, given.test))
 
 
-def _labeled(train: Indices, labels: Indices, data: DataConfig, seed: int, given: GivenSplits) -> Indices:
+def _labeled(
+    train: Indices, labels: Indices, data: DataConfig, seed: int, given: GivenSplits, choose: _Choice | None
+) -> Indices:
     """Returns the labeled samples: those given, or as many of the training samples with a known label as asked for."""
     if given.labeled is not None:
         return given.labeled
+    if choose:
+        return choose(train)
     order = np.random.default_rng((data.split_seed, 1, seed)).permutation(np.sort(train))
     if data.label_ratio is None and data.labels_per_class is None:
         return order
@@ -231,7 +249,7 @@ def _take(indices: Indices, labels: npt.NDArray[np.int64], counts: dict[int, int
 
 
 def _check_every_class(
-    splits: Splits, classes: Indices, labels: Indices, data: DataConfig, names: tuple[str, ...], given: GivenSplits
+    splits: Splits, classes: Indices, labels: Indices, data: DataConfig, names: list[str], given: GivenSplits
 ) -> None:
     """Checks that each of these classes has a sample in the splits of these names, whose labels are known."""
     fields = {"labeled": _labeled_field(data), "val": _val_field(data), "test": "test_fraction"}
@@ -252,7 +270,11 @@ def _check_every_class(
             f"every class must have a {name} sample for data.{field}, got {field}={getattr(data, field)}, which gives "
             f"{found}; {remedy}, or add samples of that class{_other_remedy(name, data)}"
         )
-    if data.labels_per_class is not None and len(splits.labeled) < data.labels_per_class * len(classes):
+    if (
+        "labeled" in names
+        and data.labels_per_class is not None
+        and len(splits.labeled) < data.labels_per_class * len(classes)
+    ):
         counts = np.bincount(labels[splits.labeled])[classes]
         raise StudyError(
             f"every class must have data.labels_per_class training samples, got labels_per_class="
