@@ -19,6 +19,8 @@ _COVERED = 0.5
 """Fraction of all samples that those chosen shall cover."""
 _NUM_LEVELS_OF = 100
 """Samples whose distances to all others are the radii that are tried."""
+_ROUNDING = 1e-6
+"""Relative difference of distances that count as one, so that rounding does not decide which are within a radius."""
 
 
 def coverage_order(features: Floats, num_labels: int, num_first: int) -> Indices:
@@ -47,7 +49,7 @@ def coverage_order(features: Floats, num_labels: int, num_first: int) -> Indices
 
 def _radius(distances: Floats, chosen: list[int], count: int) -> float:
     """Returns the smallest radius, by bisection, with which those chosen and others, `count` in all, cover enough."""
-    levels = np.sort(distances[:_NUM_LEVELS_OF], axis=None)
+    levels = np.sort(distances[:_NUM_LEVELS_OF], axis=None) * (1 + _ROUNDING)
     too_low, enough = -1, len(levels) - 1
     while enough - too_low > 1 + len(levels) // 500:
         middle = (too_low + enough) // 2
