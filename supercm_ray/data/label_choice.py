@@ -21,6 +21,7 @@ from supercm_ray.data.choice_features import choice_features, input_blocks
 from supercm_ray.data.coverage import coverage_order
 from supercm_ray.data.dataset import Dataset
 from supercm_ray.data.images import StreamedImages
+from supercm_ray.data.reasons import counted
 from supercm_ray.data.splits import Splits
 from supercm_ray.data.standardise import standardised_by
 from supercm_ray.data.typical import typical_order
@@ -95,14 +96,9 @@ def choice_notes(dataset: Dataset, splits: Splits, data: DataConfig) -> tuple[st
     if data.label_choice == "random":
         return ()
     counts = np.bincount(dataset.labels[splits.labeled], minlength=dataset.num_classes)
-    missing = np.flatnonzero(counts == 0)
-    if not len(missing):
-        return ()
-    first = dataset.class_names[missing[0]]
-    return (
-        f"samples that data.label_choice={data.label_choice} labels are of {np.count_nonzero(counts)} of {len(counts)} "
-        f"classes, none of {first}: what is trained cannot predict the others",
-    )
+    names = [f"{dataset.class_names[i]} with the seed of the base" for i in np.flatnonzero(counts == 0)]
+    of = f"of {dataset.num_classes} classes have no sample that data.label_choice={data.label_choice} labels"
+    return counted(names, f"{{}} {of}, and are never predicted")
 
 
 def _num_labels(data: DataConfig, num_candidates: int, num_classes: int) -> int:
