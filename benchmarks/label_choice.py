@@ -113,14 +113,14 @@ def classify(dataset: Dataset, splits: Splits, config: Config, components: dict[
     inputs, tested, more = features(labeled), features(test), features(unlabeled)
     for name, classifier in classifiers().items():
         if name == "spreading":
-            with np.errstate(invalid="ignore"):  # of samples that no label reaches
-                classifier.fit(np.concatenate([inputs, more]), np.append(known, np.full(len(more), -1)))
+            classifier.fit(np.concatenate([inputs, more]), np.append(known, np.full(len(more), -1)))
         elif len(np.unique(known)) > 1 or name == "nearest":
             classifier.fit(inputs, known)
         else:  # logistic regression of one class
             found[name] = float((of_test == known[0]).mean())
             continue
-        found[name] = float((classifier.predict(tested) == of_test).mean())
+        with np.errstate(invalid="ignore"):  # of samples that no label reaches by spreading
+            found[name] = float((classifier.predict(tested) == of_test).mean())
     return found
 
 
@@ -189,7 +189,7 @@ def rows_of(name: str, count: int, found: Accuracies) -> list[dict[str, Any]]:
     return rows
 
 
-def tests_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the difference of each choice to each kind of random samples, all corrected together."""
     pairs = [
         (row, choice, other)
@@ -270,7 +270,7 @@ def main() -> int:
             "digits", range(args.supercm), lambda *parts: train(*parts, num_epochs=args.epochs), COUNTS[:1]
         ):
             rows += rows_of("digits", count, found)
-    tests = tests_of(rows)
+    tests = compared(rows)
     result = {
         "verdicts": verdicts(tests),
         "chosen_by": CHOSEN_BY,

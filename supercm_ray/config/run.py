@@ -96,7 +96,7 @@ class DataConfig(PlaceConfig):
     random (`random`); or those that are chosen by their inputs alone, as by an annotator before any label is known: the
     most typical sample of each of many clusters (`typical`, after TypiClust), or the samples whose surroundings cover
     most others (`coverage`, after ProbCover). Chosen samples are unevenly of the classes, and of some there may be
-    none, whose label is then never predicted. Inputs are compared as vectors, pixel by pixel: features that
+    none, which training then cannot learn. Inputs are compared as vectors, pixel by pixel: features that
     `supercm-ray embed` makes are better to choose by. Each seed chooses others; with a `target`, of the source.
     Validation and test samples are random."""
     labeled_in_unlabeled: bool = False

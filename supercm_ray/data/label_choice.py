@@ -98,7 +98,7 @@ def choice_notes(dataset: Dataset, splits: Splits, data: DataConfig) -> tuple[st
     counts = np.bincount(dataset.labels[splits.labeled], minlength=dataset.num_classes)
     names = [f"{dataset.class_names[i]} with the seed of the base" for i in np.flatnonzero(counts == 0)]
     of = f"of {dataset.num_classes} classes have no sample that data.label_choice={data.label_choice} labels"
-    return counted(names, f"{{}} {of}, and are never predicted")
+    return counted(names, f"{{}} {of}, and cannot be learned")
 
 
 def _num_labels(data: DataConfig, num_candidates: int, num_classes: int) -> int:

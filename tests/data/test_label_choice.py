@@ -10,14 +10,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sources import checked, config, metrics, noise, save, stopped
+from studies import Place
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from supercm_ray.config import Config, DataConfig, PlaceConfig
-from supercm_ray.data import UNLABELED, Dataset, Splits, choice_notes, load_dataset, split_dataset
+from supercm_ray.data import UNLABELED, Dataset, Splits, choice_notes, choose_labeled, load_dataset, split_dataset
 from supercm_ray.data import label_choice as module
 from supercm_ray.errors import StudyError
 
 RULES = ["typical", "coverage"]
+SEARCHED = """\
+base:
+  data: {name: digits, labels_per_class: 1, label_choice: random}
+  model: {options: {channels: [4, 8]}}
+  training: {num_epochs: 1, steps_per_epoch: 2, labeled_batch_size: 8, unlabeled_batch_size: 8, device: cpu}
+space: {data.label_choice: {type: categorical, choices: [random, typical]}}
+enqueued_trials: [{data.label_choice: random}, {data.label_choice: typical}]
+budget: {num_trials: 2}
+scheduler: {name: none}
+num_seeds: 1
+tracking: none
+"""
 
 
 @pytest.fixture(params=RULES)
@@ -226,3 +239,25 @@ def test_training_learns_with_classes_without_a_label(algorithm: str) -> None:
     found = metrics(config(data, **{"algorithm.name": algorithm}))
     assert np.isfinite(found["train/loss"])
     assert found["test/accuracy"] > 0.4
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_choice_can_be_searched(place: Place) -> None:
+    (place.path / "tiny.yaml").write_text(SEARCHED, encoding="utf-8")
+    place.tune_here()
+    folder = place.folder
+    records = [view.record for view in folder.views() if view.record.key.startswith("trials/")]
+    labeled = {str(r.overrides["data.label_choice"]): Splits.load(folder.run(r.key).splits).labeled for r in records}
+    assert set(labeled) == {"random", "typical"}
+    assert len(labeled["random"]) == len(labeled["typical"])
+    assert not np.array_equal(labeled["random"], labeled["typical"])
+
+
+def test_samples_that_nobody_labeled_can_be_chosen(digits: Dataset, rule: str) -> None:
+    """As an annotator does: of samples without a label, by Python alone."""
+    labels = digits.labels.copy()
+    labels[100:] = UNLABELED
+    dataset, data = dataclasses.replace(digits, labels=labels), DataConfig(labels_per_class=2, label_choice=rule)
+    found = choose_labeled(dataset, np.flatnonzero(labels == UNLABELED), data, seed=0)
+    assert len(found) == 20
+    assert found.min() >= 100
