@@ -1,12 +1,15 @@
-"""The accuracy table: every algorithm without and with the clustering loss, both searched with the same budget.
+"""The accuracy table: baselines, SuperCM as published and ours, and algorithms without and with it, each searched with
+the same budget on several splits of the data.
 
-    python benchmarks/accuracy.py                         # all rows that need no GPU; resumes what was begun
+    python benchmarks/accuracy.py --processes 2           # all rows that need no GPU; resumes what was begun
     python benchmarks/accuracy.py --only digits/vat/4     # one row
     python benchmarks/accuracy.py --only digits/vat/4 --again     # the same, although it is done
     python benchmarks/accuracy.py --list
+    python benchmarks/accuracy.py --table                 # writes the documents from the JSON, and runs nothing
 
 Parameters are chosen on validation samples, or by a metric that needs no label of the target. Data sets are read from
-SUPERCM_DATA. Each row is written to `benchmarks/results/accuracy.json` and the README as soon as it is done.
+SUPERCM_DATA. Each row is written to `benchmarks/results/accuracy.json`, the README and `docs/evidence.md` as soon as it
+is done; a row that was interrupted goes on with the study that it was in.
 """
 
 from __future__ import annotations
@@ -14,29 +17,31 @@ from __future__ import annotations
 import argparse
 import fcntl
 import importlib.metadata
+import io
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from accuracy_rows import ARMS, Row, rows
-from accuracy_table import put_into, table
+from accuracy_table import write_documents
 
 from supercm_ray import tune
 from supercm_ray.api import TuneResult
 from supercm_ray.errors import InterruptedStudyError, SuperCMError
 from supercm_ray.records import RunRecord, write_atomically
-from supercm_ray.runtime.cluster import ray_session
+from supercm_ray.reporting.tables import mean_std
 
 ROOT = Path(__file__).parents[1]
 JSON = ROOT / "benchmarks" / "results" / "accuracy.json"
-README = ROOT / "README.md"
 WORK = Path("results") / "benchmark-accuracy"
 COMMAND = "python benchmarks/accuracy.py"
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit-learn")
@@ -45,6 +50,9 @@ _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "scikit
 def main(words: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for, and returns the exit status."""
     asked = _parser().parse_args(words)
+    if asked.table:
+        write_documents(_read(asked.json), asked.documents)
+        return 0
     chosen = _chosen(asked.only)
     if asked.list:
         print("\n".join(row.key for row in chosen))
@@ -54,18 +62,17 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     if asked.processes > 1:
         return _in_parallel(asked)
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{_made(asked.work).resolve() / 'mlflow.db'}")
     try:
         mine = chosen[asked.share[0] :: asked.share[1]]
-        return min(1, run(mine, asked.work, asked.json, asked.readme, again=asked.again))
+        return min(1, run(mine, asked.work, asked.json, asked.documents, again=asked.again))
     except SuperCMError as error:
         print(error, file=sys.stderr)
         return error.exit_code
 
 
-def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path, *, again: bool = False) -> int:
-    """Runs the rows that the JSON does not hold yet, and writes each to both files when it is done. `again` runs all of
-    them, in a folder of its own within `work`.
+def run(chosen: Sequence[Row], work: Path, path: Path, documents: Path, *, again: bool = False) -> int:
+    """Runs the rows that the JSON does not hold yet, and writes each to JSON and documents when it is done. `again`
+    runs all of them, in a folder of its own within `work`.
 
     Returns:
         The number of rows that failed; each is printed with its reason, and the others are run.
@@ -78,18 +85,26 @@ def run(chosen: Sequence[Row], work: Path, path: Path, readme: Path, *, again: b
         return failed
     if again:
         work = Path(tempfile.mkdtemp(prefix="again-", dir=_made(work)))
-    with ray_session():  # one for all rows: its start takes as long as a short study
-        for i, row in enumerate(left, start=1):
-            print(f"{i}/{len(left)} {row.key}", flush=True)
-            try:
-                arms = {arm: _metrics(tune(row.study(arm), results=work, plots=False)) for arm in ARMS}
-                _put(row, arms, path, readme)
-            except InterruptedStudyError:
-                raise
-            except SuperCMError as error:
-                print(f"{row.key}: {error}", file=sys.stderr, flush=True)
-                failed += 1
+    for i, row in enumerate(left, start=1):
+        started = time.monotonic()
+        try:
+            splits = [_split(row, split, work) for split in range(row.suite.num_splits)]
+            _put(row, splits, path, documents)
+        except InterruptedStudyError:
+            raise
+        except SuperCMError as error:
+            print(f"{row.key}: {error}", file=sys.stderr, flush=True)
+            failed += 1
+            continue
+        found = mean_std([accuracy for split in splits for accuracy in split["test_accuracy"].values()])
+        print(f"{i}/{len(left)} {row.key}: {found} %, {time.monotonic() - started:.0f} s", flush=True)
     return failed
+
+
+def _split(row: Row, split: int, work: Path) -> dict[str, Any]:
+    """Runs the study of a split, or what is left of it."""
+    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+        return _metrics(tune(row.study(split), results=work, plots=False, executor="in-process"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=1, help="rows at once, each with one CPU")
     parser.add_argument("--work", type=Path, default=WORK, help=f"folder of the studies, {WORK} by default")
     parser.add_argument("--json", type=Path, default=JSON, help="file of the results")
-    parser.add_argument("--readme", type=Path, default=README, help="the document with the table")
+    parser.add_argument("--documents", type=Path, default=ROOT, help="folder of README.md and docs/evidence.md")
+    parser.add_argument("--table", action="store_true", help="write the documents from the JSON and end")
     parser.add_argument("--share", type=_share, default=(0, 1), help=argparse.SUPPRESS)
     return parser
 
@@ -122,8 +138,8 @@ def _chosen(only: str | None) -> list[Row]:
 
 
 def _in_parallel(asked: argparse.Namespace) -> int:
-    """Runs the rows in several processes; a search runs one trial after the other, whatever their number."""
-    words = ["--work", asked.work, "--json", asked.json, "--readme", asked.readme]
+    """Runs the rows in several processes, each with one thread."""
+    words = ["--work", asked.work, "--json", asked.json, "--documents", asked.documents]
     words += ["--only", asked.only] if asked.only else []
     words += ["--again"] if asked.again else []
     started = [
@@ -135,25 +151,30 @@ def _in_parallel(asked: argparse.Namespace) -> int:
 
 def _is_done(row: Row, known: dict[str, Any] | None) -> bool:
     """Returns whether the JSON has the row as it would be run now."""
-    return known is not None and all(known[arm]["identity"] == row.study(arm).identity() for arm in ARMS)
+    return known is not None and known["fingerprint"] == row.fingerprint
 
 
 def _metrics(result: TuneResult) -> dict[str, Any]:
-    """What the JSON says of an arm."""
+    """Returns what the JSON says of a split."""
     (row,) = result.rows
-    study, folder = result.study, result.folder
+    folder = result.folder
     finalists = [record for record in folder.runs("finalist") if record.status == "complete"]
+    histories = [folder.run(record.key).history() for record in finalists]
     trials = folder.runs("trial")
     return {
-        "identity": study.identity(),
         "chosen": row.overrides,
         "labels": row.label_budget,
         "test_accuracy": {str(record.params["seed"]): record.summary["test/accuracy"] for record in finalists},
         "failed_seeds": result.failed_finalists,
-        "val_accuracy": {str(r.params["seed"]): folder.run(r.key).history()[-1]["val/accuracy"] for r in finalists},
+        "val_accuracy_by_epoch": [statistics.fmean(values) for values in _columns(histories, "val/accuracy")],
         "seconds": sum(_seconds(record) for record in (*trials, *finalists)),
         "trials": [_trial(record, folder.run(record.key).history()) for record in trials],
     }
+
+
+def _columns(histories: Sequence[Sequence[dict[str, float]]], name: str) -> Iterator[tuple[float, ...]]:
+    """Yields a metric of all runs, an epoch after the other."""
+    return zip(*([metrics[name] for metrics in history] for history in histories), strict=False)
 
 
 def _trial(record: RunRecord, history: list[dict[str, float]]) -> dict[str, Any]:
@@ -166,15 +187,18 @@ def _seconds(record: RunRecord) -> float:
     return ((record.ended_ms or record.started_ms) - record.started_ms) / 1000
 
 
-def _put(row: Row, arms: dict[str, Any], path: Path, readme: Path) -> None:
-    """Adds a row to the JSON and rewrites the table, one process at a time."""
-    study, suite = row.study(ARMS[1]), row.suite
+def _put(row: Row, splits: Sequence[dict[str, Any]], path: Path, documents: Path) -> None:
+    """Adds a row to the JSON and rewrites the documents, one process at a time."""
+    study, suite = row.study(0), row.suite
     entry = {
         "command": f"{COMMAND} --only {row.key}",
         "commit": _commit(),
+        "fingerprint": row.fingerprint,
         "suite": suite.title,
-        "algorithm": row.algorithm,
+        "arm": ARMS[row.arm].title,
         "labels_per_class": row.labels_per_class,
+        "against": row.against,
+        "alone": row.alone,
         "selected_by": study.primary.metric,
         "search": {
             "num_trials": study.budget.num_trials,
@@ -182,7 +206,8 @@ def _put(row: Row, arms: dict[str, Any], path: Path, readme: Path) -> None:
             "num_epochs": study.base.training.num_epochs,
             "steps_per_epoch": study.base.training.steps_per_epoch,
         },
-        **arms,
+        "load": os.getloadavg()[0],
+        "splits": list(splits),
     }
     with _alone(path):
         tree = _read(path)
@@ -190,7 +215,7 @@ def _put(row: Row, arms: dict[str, Any], path: Path, readme: Path) -> None:
         order = [other.key for other in rows()]
         tree = {**_place(), "rows": {key: known[key] for key in order if key in known}}
         write_atomically(path, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
-        put_into(readme, table(tree))
+        write_documents(tree, documents)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""The accuracy table of the README, from `benchmarks/results/accuracy.json`."""
+"""The accuracy table of `docs/evidence.md` and its digest in the README, from `benchmarks/results/accuracy.json`."""
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accuracy_rows import WITH, WITHOUT
+from accuracy_rows import rows
 
 from supercm_ray.records import write_atomically
 from supercm_ray.reporting.significance import Difference, corrected_all, difference
@@ -15,26 +16,34 @@ from supercm_ray.reporting.tables import mean_std, points
 
 BEGIN = "<!-- accuracy: made by benchmarks/accuracy.py -->"
 END = "<!-- /accuracy -->"
-
-_HEAD = (
-    "| data | algorithm | labels a class | labels | without | with | gain | trials | training |",
-    "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+DIGEST = (
+    *(f"digits/{arm}/{n}" for n in (1, 4) for arm in ("labels", "prior", "published", "supercm", "supercm+prior")),
+    *(f"digits/{arm}/4" for arm in ("label_propagation", "vat+supercm", "fixmatch+supercm")),
+    *(f"office-amazon-dslr/{arm}" for arm in ("labels", "nearest_neighbor", "supercm", "mcc")),
+    *(f"usps-mnist/{arm}" for arm in ("labels", "supercm", "dann")),
 )
+"""The rows that the README shows, of those that are done."""
+
+_VERDICTS = {"above": "helps", "below": "hurts", "not shown": "not shown"}
+_HEAD = ("data", "arm", "labels a class", "all labels", "accuracy, %", "gain, points", "over")
+
+
+def write_documents(tree: Mapping[str, Any], folder: Path) -> None:
+    """Writes the digest into README.md and the whole table into docs/evidence.md, between their markers."""
+    put_into(folder / "README.md", digest(tree))
+    put_into(folder / "docs" / "evidence.md", table(tree))
+
+
+def digest(tree: Mapping[str, Any]) -> str:
+    """Returns what the README shows: a sentence about the whole table, and a few rows in Markdown."""
+    lines = _lines(tree)
+    return "\n".join([_counted(tree), "", *_markdown([lines[key][:-2] for key in DIGEST if key in lines], _HEAD)])
 
 
 def table(tree: Mapping[str, Any]) -> str:
-    """Returns a sentence that counts the gains and losses that are shown, and the table in Markdown, a line for each
-    row of the JSON.
-    """
-    rows = list(tree["rows"].values())
-    tested = corrected_all([difference(*(by_seed(row[arm]) for arm in (WITHOUT, WITH))) for row in rows])
-    verdicts = Counter(one.verdict for one in tested)
-    counted = (
-        f"Of {len(rows)} rows the module helps in {verdicts['above']} and hurts in {verdicts['below']}; in "
-        f"{verdicts['not shown']} neither is shown."
-    )
-    lines = [_line(row, one) for row, one in zip(rows, tested, strict=True)]
-    return "\n".join([counted, "", *_HEAD, *lines])
+    """Returns the whole table in Markdown."""
+    head = (*_HEAD, "over SuperCM alone", "training")
+    return "\n".join([_counted(tree), "", *_markdown(list(_lines(tree).values()), head)])
 
 
 def put_into(path: Path, text: str) -> None:
@@ -51,26 +60,78 @@ def between_markers(text: str) -> str:
     return text.partition(BEGIN)[2].partition(END)[0].strip()
 
 
-def by_seed(arm: Mapping[str, Any]) -> dict[int, float]:
-    """Returns the test accuracy of an arm by seed."""
-    return {int(seed): accuracy for seed, accuracy in arm["test_accuracy"].items()}
+def by_split(row: Mapping[str, Any]) -> dict[int, float]:
+    """Returns the test accuracy of each split, the mean over its seeds. Splits differ in samples, search and seeds, and
+    are what a test may take for independent; seeds share their split's chosen parameters.
+    """
+    return {i: statistics.fmean(split["test_accuracy"].values()) for i, split in enumerate(row["splits"])}
 
 
-def _line(row: Mapping[str, Any], tested: Difference) -> str:
-    arms = (row[WITHOUT], row[WITH])
-    gained = points(tested.mean)
-    is_adapted = row["labels_per_class"] is None
-    cells = [
-        row["suite"],
-        "source only" if is_adapted and row["algorithm"] == "supervised" else row["algorithm"],
-        "all" if is_adapted else str(row["labels_per_class"]),
-        str(row[WITH]["labels"]),
-        *(mean_std(list(arm["test_accuracy"].values())) for arm in arms),
-        f"**{gained}**" if tested.is_shown else gained,
-        f"2 × {row['search']['num_trials']}",
-        _clock(sum(arm["seconds"] for arm in arms)),
-    ]
-    return f"| {' | '.join(cells)} |"
+def gains(tree: Mapping[str, Any], column: str) -> dict[str, Difference]:
+    """Returns the difference of each row to the one that it names under `against` or `alone`, by name of row, corrected
+    for their number; rows whose partner is not run are left out.
+    """
+    done = tree["rows"]
+    pairs = {key: row[column] for key, row in done.items() if row[column] in done}
+    found = [difference(by_split(done[other]), by_split(done[key])) for key, other in pairs.items()]
+    return dict(zip(pairs, corrected_all(found), strict=True))
+
+
+def _counted(tree: Mapping[str, Any]) -> str:
+    """Returns the sentences that say how often SuperCM helps, hurts, or neither is shown."""
+    of_module = {
+        key: one.verdict
+        for key, one in gains(tree, "against").items()
+        if key.split("/")[1].startswith(("published", "supercm")) and "-" not in key.split("/")[1]
+    }
+    with_it = {key: one.verdict for key, one in gains(tree, "against").items() if "+supercm" in key}
+    alone = Counter(_VERDICTS[one.verdict] for one in gains(tree, "alone").values())
+    num_rows = sum(not row.suite.gpus_per_trial for row in rows())
+    parts = [f"{len(tree['rows'])} of {num_rows} rows are run."]
+    if of_module:
+        parts.append(f"SuperCM on its own against the same without it: {_numbers(of_module.values())}.")
+    if with_it:
+        parts.append(f"Added to an algorithm, against that algorithm: {_numbers(with_it.values())}.")
+    if alone:
+        text = f"above in {alone['helps']}, below in {alone['hurts']}, not shown in {alone['not shown']}"
+        parts.append(f"An algorithm with SuperCM against SuperCM alone: {text}.")
+    return " ".join(parts)
+
+
+def _numbers(verdicts: Any) -> str:
+    counts = Counter(_VERDICTS[verdict] for verdict in verdicts)
+    return f"helps in {counts['helps']}, hurts in {counts['hurts']}, not shown in {counts['not shown']}"
+
+
+def _lines(tree: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns the cells of each row by its name."""
+    over, alone, done = gains(tree, "against"), gains(tree, "alone"), tree["rows"]
+    return {key: list(_cells(row, over.get(key), alone.get(key), done)) for key, row in done.items()}
+
+
+def _cells(
+    row: Mapping[str, Any], over: Difference | None, alone: Difference | None, done: Mapping[str, Any]
+) -> Iterator[str]:
+    yield row["suite"]
+    yield row["arm"]
+    yield "all" if row["labels_per_class"] is None else str(row["labels_per_class"])
+    yield str(row["splits"][0]["labels"])
+    yield mean_std(list(by_split(row).values()))
+    yield "" if over is None else _stressed(over)
+    yield "" if over is None else done[row["against"]]["arm"]
+    yield "" if alone is None else _stressed(alone)
+    yield _clock(sum(split["seconds"] for split in row["splits"]))
+
+
+def _stressed(tested: Difference) -> str:
+    """Formats a difference, in bold if it is shown."""
+    return f"**{points(tested.mean)}**" if tested.is_shown else points(tested.mean)
+
+
+def _markdown(lines: Sequence[Sequence[str]], head: Sequence[str]) -> list[str]:
+    texts = ("data", "arm", "over")
+    rule = ["---" if name in texts else "---:" for name in head]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *lines)]
 
 
 def _clock(seconds: float) -> str:

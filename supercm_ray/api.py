@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from supercm_ray.api_models import DEFAULT_RESULTS, embed, load_model, predict
 from supercm_ray.checks import check_command
 from supercm_ray.comparing import Comparison
 from supercm_ray.comparing import compare as _compare
-from supercm_ray.config import ClusterOptions, Config, ScalingConfig, Study, import_plugins, load_study
+from supercm_ray.config import ClusterOptions, Config, ScalingConfig, Study, load_study
 from supercm_ray.data import split_dataset
 from supercm_ray.diagnosis import Diagnosis, diagnose
 from supercm_ray.execution.executor import EXECUTORS, Executor
@@ -16,15 +16,12 @@ from supercm_ray.execution.phases import summarise
 from supercm_ray.execution.place import DEFAULT_CLUSTER
 from supercm_ray.execution.recorder import Callback
 from supercm_ray.inference import Embedded, Model, Predictions, PredictResult
-from supercm_ray.inference import embed as _embed
-from supercm_ray.inference import predict_files as _predict_files
 from supercm_ray.records import StudyFolder, read_study
 from supercm_ray.scaling.scale import ScaleResult
 from supercm_ray.scaling.scale import scale as _scale
 from supercm_ray.syncing import sync as _sync
-from supercm_ray.training import choose_device
 from supercm_ray.training.preflight import load_checked
-from supercm_ray.tuning.model import load_model as _load_model
+from supercm_ray.tuning.exporting import export as _export
 from supercm_ray.tuning.report import Report
 from supercm_ray.tuning.report.about_data import about_data
 from supercm_ray.tuning.study import TuneResult
@@ -50,6 +47,7 @@ __all__ = [
     "describe_data",
     "doctor",
     "embed",
+    "export",
     "load_model",
     "load_study",
     "predict",
@@ -59,8 +57,6 @@ __all__ = [
     "train",
     "tune",
 ]
-
-DEFAULT_RESULTS = Path("results")
 
 
 def tune(
@@ -73,7 +69,7 @@ def tune(
     cluster: ClusterOptions = DEFAULT_CLUSTER,
     register: str = "",
 ) -> TuneResult:
-    """Searches a study's space, runs the finalists, and reports; resumes an interrupted study.
+    """Searches a study's space, runs candidates and finalists, and reports; resumes an interrupted study.
 
     Args:
         study: the result of `load_study`.
@@ -88,7 +84,7 @@ def tune(
     Raises:
         StudyError: for anything wrong with the study or its data, before anything is started.
         StorageError: if checkpoints cannot be written.
-        SuperCMError: if no trial has used its full budget.
+        SuperCMError: if no trial has used its full budget, or no group has a choice among its candidates.
         InterruptedStudyError: after Ctrl-C or a signal, or PreemptedError; the same call resumes.
     """
     check_command(study, "tune", results=results, executor=executor, register=register)
@@ -203,6 +199,34 @@ def sync(study: str | Path, *, results: Path = DEFAULT_RESULTS) -> str:
     return _sync(study, results)
 
 
+def export(
+    study: str | Path,
+    *,
+    output: Path | None = None,
+    form: str = "",
+    epochs: bool = False,
+    results: Path = DEFAULT_RESULTS,
+) -> str:
+    """Writes the runs of a study as a table: trials, finalists or trained runs, with their status, seed, labels, varied
+    parameters and last metrics.
+
+    Args:
+        study: the name or folder of a study, or of a trained run.
+        output: the file; None to return the table as text.
+        form: `csv`, `json` or `parquet`; empty for what the file's name ends with, or csv.
+        epochs: whether every epoch is a row, rather than every run.
+        results: the results folder, for names.
+
+    Returns:
+        The text of the table if there is no `output`; otherwise an empty one.
+
+    Raises:
+        StudyError: if there is no such study, there are several, or the format is unknown.
+        StorageError: if a file cannot be read or written.
+    """
+    return _export(study, results, output, form, epochs=epochs)
+
+
 def scale(
     study: Study,
     scaling: ScalingConfig | None = None,
@@ -268,105 +292,6 @@ def compare(
         TrackingError: if MLflow is asked and cannot be used.
     """
     return _compare([str(one) for one in named], results=results, page=page, log=log)
-
-
-def load_model(model: str | Path, *, results: Path = DEFAULT_RESULTS) -> Model:
-    """Loads a trained model, without its data set. It predicts with `model.predict(images or paths)`.
-
-    Args:
-        model: the name or folder of a tuned study, for its best finalist by validation; the name or folder of a trained
-            run; a folder that `Model.save` wrote; or an address in MLflow, `models:/...` or `runs:/...`.
-        results: the results folder, for names.
-
-    Raises:
-        StudyError: if there is no such model, there are several, or its run has not finished.
-        CheckpointError: for a checkpoint that is damaged.
-        StorageError: if checkpoints cannot be read.
-        TrackingError: if MLflow does not have it.
-    """
-    return _load_model(model, results)
-
-
-def predict(
-    model: str | Path | Model,
-    inputs: Sequence[str | Path],
-    *,
-    output: Path | None = None,
-    embed: Path | None = None,
-    batch_size: int = 256,
-    device: str = "auto",
-    results: Path = DEFAULT_RESULTS,
-    progress: Callable[[int, int], None] | None = None,
-) -> PredictResult:
-    """Predicts the classes of samples in files, batch by batch, and writes them to files; existing ones are replaced.
-
-    Args:
-        model: a model, or what `load_model` takes.
-        inputs: paths of files and folders, read as the data set that the model was trained on.
-        output: the csv or parquet file for the predictions: a row for each sample, with the name of the predicted
-            class, the distance to its centroid, the class of the nearest centroid, and the probability of each class.
-        embed: the npz or parquet file for the features.
-        batch_size: number of samples that pass through the network at a time, from 1.
-        device: `cpu`, `cuda`, or `auto` for a GPU if one is visible.
-        results: the results folder, for names.
-        progress: called with the number of samples done and the number of all.
-
-    Raises:
-        StudyError: for inputs that cannot be read, or of another kind or shape than the model was trained on; and as
-            for `load_model`.
-    """
-    loaded = model if isinstance(model, Model) else load_model(model, results=results)
-    moved = loaded.to(choose_device(device))
-    return _predict_files(
-        moved, inputs, output=output, embed=embed, batch_size=batch_size, progress=progress or _no_progress
-    )
-
-
-def embed(
-    source: str | Path,
-    *,
-    model: str,
-    output: Path,
-    weights: str | None = None,
-    image_size: int | None = None,
-    plugins: Sequence[str] = (),
-    batch_size: int = 64,
-    device: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Embedded]:
-    """Computes the features of a data set under a frozen backbone, and writes them to a file that `data.name: arrays`
-    takes; the same call goes on where one that was killed ended.
-
-    Args:
-        source: a study file, whose data section is read; a folder of images; or a file of arrays.
-        model: the name of a backbone: torchvision's, `timm/NAME` where timm is installed, or a registered one.
-        output: the npz file. Further sources of a study file, such as `data.target`, get files of their own beside it.
-        weights: a local file with the weights, `default` for published ones, which needs a network, or `none` for
-            random ones; by default `default`.
-        image_size: side in pixels that images are scaled to; by default the study file's, or that of published weights.
-        plugins: names of modules that register the backbone.
-        batch_size: number of samples that pass through the backbone at a time, from 1.
-        device: `cpu`, `cuda`, or `auto` for a GPU if one is visible.
-        progress: called with the number of samples done and the number of all.
-
-    Raises:
-        StudyError: for data that cannot be read, an unknown backbone, and weights that do not fit.
-    """
-    import_plugins(tuple(plugins))
-    return _embed(
-        Path(source).expanduser(),
-        model=model,
-        output=output,
-        weights=weights,
-        image_size=image_size,
-        batch_size=batch_size,
-        device=choose_device(device),
-        progress=progress or _no_progress,
-    )
-
-
-def _no_progress(done: int, total: int) -> None:
-    """No-op."""
 
 
 def _executor(named: str | Executor) -> Executor:

@@ -45,7 +45,7 @@ def _send_tuned(tracker: BackgroundTracker, study: Study, folder: StudyFolder) -
     is_open = tracker.attach_study()
     tracker.log_files(dict(_files(folder)))
     view = StudyView.read(study, folder)
-    log_table(tracker, study, view.rows)
+    log_table(tracker, study, view.rows, view.choices)
     best = best_run(study, view.plan, view.runs)
     log_models(tracker, folder, None if best is None else best.record.key)
     if is_open:

@@ -28,6 +28,7 @@ FLOORS = [
     {"comparing"},
     set(),  # top-level modules that are named nowhere here, such as api
     {"cli", ""},
+    {"__main__"},
 ]
 """From the ground up; "" is the package itself. A room may use what lies on lower floors."""
 NEIGHBOURS = (0, 12)

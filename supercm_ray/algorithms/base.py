@@ -131,15 +131,17 @@ workers the buffers must be equal on every worker, for which they are computed f
 Terms are scalars by name, each this worker's part of a mean over samples. They are added up and multiplied by
 `algorithm.consistency_weight`; an algorithm that weighs several terms multiplies each by an option of its own.
 
-`requires` is made of these words, each of which implies unlabeled samples:
+`requires` is made of these words, of which the first four imply unlabeled samples:
 
 - `unlabeled`: unlabeled samples in every batch;
 - `two_views`: augmentation that makes two views of a sample differ;
 - `indices`: `Context.num_unlabeled` and `Batch.unlabeled_indices`, for algorithms that store values by sample;
-- `target`: a target domain.
+- `target`: a target domain;
+- `fixed_features`: a network whose features training does not change. The algorithm is a `ClosedForm`, which fits the
+  head at once and has no terms.
 """
 
-NEEDS = frozenset({"unlabeled", "two_views", "indices", "target"})
+NEEDS = frozenset({"unlabeled", "two_views", "indices", "target", "fixed_features"})
 """The words that `requires` may contain."""
 
 

@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 
 from supercm_ray.cli.cluster import MinNodes, ShipCode, Strict, WaitS, doctor
+from supercm_ray.cli.exporting import export
 from supercm_ray.cli.predicting import embed, predict
 from supercm_ray.cli.watching import cancel, logs, status
 from supercm_ray.config import ClusterOptions, Study, load_for_training, load_study, on_workers
@@ -310,7 +311,7 @@ def compare(
         console.print(line, markup=False)
 
 
-for _command in (predict, embed, status, logs, cancel, doctor):
+for _command in (predict, embed, export, status, logs, cancel, doctor):
     app.command()(_command)
 
 

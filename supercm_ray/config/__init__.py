@@ -1,17 +1,17 @@
 """What a study file may say, and reading it."""
 
+from supercm_ray.config.algorithm import AlgorithmConfig
 from supercm_ray.config.cluster import ClusterOptions
 from supercm_ray.config.distributions import CategoricalDistribution, Distribution, FloatDistribution, IntDistribution
 from supercm_ray.config.load import change_study, load_for_training, load_study, on_workers
+from supercm_ray.config.model import ModelConfig
 from supercm_ray.config.plugins import import_plugins
 from supercm_ray.config.registry import Entry, Frozen, OptionsModel, Registry, parse_options, rule_error
 from supercm_ray.config.run import (
     FREE_TO_CHANGE,
-    AlgorithmConfig,
     Config,
     DataConfig,
     Leaf,
-    ModelConfig,
     PlaceConfig,
     StrongViewConfig,
     flatten,

@@ -14,7 +14,16 @@ from supercm_ray.config.yaml_text import parse_yaml, shorten
 from supercm_ray.errors import StudyError, nearest
 
 _SPACE = "space."
-_SEARCH_ONLY = ("space", "enqueued_trials", "baseline", "sampler", "scheduler", "num_seeds", "scaling")
+_SEARCH_ONLY = (
+    "space",
+    "enqueued_trials",
+    "baseline",
+    "sampler",
+    "scheduler",
+    "num_seeds",
+    "num_candidates",
+    "scaling",
+)
 _SEARCH_ONLY_BUDGET = ("num_trials", "max_concurrent_trials")
 
 

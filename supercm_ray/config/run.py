@@ -16,11 +16,12 @@ from pydantic import (
     model_validator,
 )
 
+from supercm_ray.config.algorithm import ABOUT_UNLABELED, AlgorithmConfig, check_closed_form
+from supercm_ray.config.model import ModelConfig
 from supercm_ray.config.plugins import import_plugins
 from supercm_ray.config.registry import (
     Frozen,
     NamedSection,
-    registry_of,
     rule_error,
 )
 from supercm_ray.config.training import TrainingConfig
@@ -175,68 +176,6 @@ class DataConfig(PlaceConfig):
             raise rule_error(rule, got, path="label_choice", remedy="set one of these, or omit label_choice")
 
 
-class ModelConfig(NamedSection):
-    """The backbone that maps images to features."""
-
-    path: ClassVar[str] = "model.name"
-
-    name: str = "small_cnn"
-    """Registered name of the backbone, torchvision's name of one of its classification models, or `timm/NAME` for a
-    model of timm, where that package is installed."""
-    bottleneck: int | None = Field(None, ge=1)
-    """Number of features put out by a linear layer with BatchNorm and ReLU between backbone and head, from 1. None: no
-    such layer."""
-    frozen: bool = False
-    """Whether the backbone, without the bottleneck, keeps its initial weights, such as those of a file, and computes in
-    eval mode throughout. Only what follows it is then trained."""
-
-
-class AlgorithmConfig(NamedSection):
-    """The training loss: the algorithm's loss plus `clustering_weight` times the clustering loss."""
-
-    path: ClassVar[str] = "algorithm.name"
-
-    name: str = "supervised"
-    """Registered name of the algorithm. The default, `supervised`, is the cross-entropy of labeled samples; with the
-    clustering loss it is SuperCM on its own."""
-    clustering_weight: float = Field(1.0, ge=0)
-    """Weight of the clustering loss, from 0, which switches it off."""
-    temperature: float = Field(1.0, gt=0)
-    """Divisor of the logits before every softmax, above 0."""
-    consistency_weight: float = Field(1.0, ge=0)
-    """Weight, from 0, of the algorithm's terms other than the cross-entropy of labeled samples."""
-    consistency_warmup_steps: int = Field(0, ge=0)
-    """Number of steps over which `consistency_weight` rises from 0 to its value. 0: no rise."""
-    loss_reduction: Literal["own_samples", "all_samples"] = "own_samples"
-    """What each loss term is averaged over: the labeled or unlabeled samples that it is computed from (`own_samples`),
-    or, as published, all samples of the batch (`all_samples`), which makes the clustering weight count for more. With
-    `all_samples`, terms over the samples of both domains are scaled like the others."""
-    balance_alpha: float = Field(1.0, gt=0)
-    """Dirichlet parameter of the balance prior, above 0. 1 switches the prior off; values above 1 favour balanced
-    clusters."""
-    clustering_warmup_steps: int = Field(0, ge=0)
-    """Number of steps over which `clustering_weight` rises from 0 to its value. 0, as published: no rise."""
-    centroid_mode: Literal["labeled", "pseudo_labeled", "learned"] = "labeled"
-    """What centroids are computed from: labeled samples (`labeled`); labeled samples and unlabeled samples predicted
-    with a probability above `centroid_threshold` (`pseudo_labeled`); or nothing, since they are parameters that the
-    clustering loss trains (`learned`)."""
-    centroid_threshold: float = Field(0.95, ge=0, le=1)
-    """Probability, from 0 to 1, above which `centroid_mode: pseudo_labeled` uses a prediction as a label."""
-    centroid_rule: Literal["running_mean", "class_count", "ema"] = "running_mean"
-    """How centroids are updated with the class means of a batch: by a mean over steps (`running_mean`, as published), a
-    mean weighted by class counts (`class_count`), or an exponential moving average (`ema`)."""
-    centroid_decay: float = Field(0.99, ge=0, lt=1)
-    """Decay per step of the centroids under `centroid_rule: ema`, from 0 to below 1."""
-    centroid_source: Literal["eval_pass", "batch"] = "eval_pass"
-    """Features that centroids are computed from: those of an extra forward pass of the unaugmented samples in eval mode
-    (`eval_pass`, as published), or those of the training step itself (`batch`), which saves that pass."""
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """What the algorithm requires of a configuration: some of `target`, `two_views`, `indices` and `unlabeled`."""
-        return registry_of("algorithm.name").find(self.name).requires
-
-
 FREE_TO_CHANGE = tuple(
     f"training.{name}"
     for name in (
@@ -279,13 +218,15 @@ class Config(Frozen):
     def _check(self) -> Config:
         self._check_credentials()
         name, needs = self.algorithm.name, self.algorithm.requires
-        if needs and self.training.unlabeled_batch_size == 0:  # every need is about unlabeled samples
+        if needs & ABOUT_UNLABELED and self.training.unlabeled_batch_size == 0:
             got = f"unlabeled_batch_size=0 with algorithm.name={name}"
             remedy = "raise it, or take an algorithm of labeled samples alone, such as the default"
             raise rule_error("`unlabeled_batch_size >= 1`", got, path="training.unlabeled_batch_size", remedy=remedy)
         if "target" in needs and self.data.target is None:
             rule, got = "an algorithm for domain adaptation needs a target", f"none with algorithm.name={name}"
             raise rule_error(rule, got, path="data.target", remedy="give data.target, or take another algorithm")
+        if self.algorithm.closed_form:
+            check_closed_form(self.algorithm, self.model, self.training)
         factor = self.training.backbone_learning_rate_factor
         if self.model.frozen and factor != 1:
             rule, got = "a learning rate of a backbone that is trained", f"{factor:g} with model.frozen=true"
@@ -301,6 +242,19 @@ class Config(Frozen):
                 remedy = "leave them out, and give them by environment variables or a credentials file"
                 rule = "an address without credentials, which would be kept in records"
                 raise rule_error(rule, "one with some", path=path, remedy=remedy)
+
+    @property
+    def unlabeled_batch_size(self) -> int:
+        """Number of unlabeled samples of a step, of all workers together. It is 0 if no term of the loss depends on
+        them, as for `supervised` with a clustering weight of 0: a baseline of labels alone must not pass them through
+        BatchNorm either.
+        """
+        return self.training.unlabeled_batch_size if self.algorithm.uses_unlabeled else 0
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples of a step, labeled and unlabeled, of all workers together."""
+        return self.training.labeled_batch_size + self.unlabeled_batch_size
 
     def leaves(self) -> dict[str, Leaf]:
         """Returns the value of every leaf by its dotted path."""

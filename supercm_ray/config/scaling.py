@@ -130,6 +130,11 @@ def check_scaling(study: Study, scaling: ScalingConfig) -> None:
     Raises:
         StudyError: if workers cannot share a batch evenly, there is no space to search, or a GPU cannot be divided.
     """
+    if study.base.algorithm.closed_form:
+        raise StudyError(
+            f"an algorithm that is trained in steps must stand in {study.source} to be measured, got "
+            f"base.algorithm.name={study.base.algorithm.name}, which is fitted at once; take another"
+        )
     _check_batches(study, scaling)
     if scaling.trials_at_once and not study.space:
         raise StudyError(

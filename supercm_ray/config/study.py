@@ -170,6 +170,10 @@ class Study(Frozen):
     num_seeds: int = Field(3, ge=1)
     """Number of seeds, from 1, on which the best parameters of each group and its baseline are run after the search,
     which does not use these seeds."""
+    num_candidates: int = Field(1, ge=1)
+    """Number of parameters of each group, from 1, that the search's metric on fresh seeds chooses between. 1: the
+    search's best are taken. k > 1: the search's k best and those of `base` are run on the fresh seeds without the test
+    split, and the best on average there, with their baseline, are the only ones that the test split is opened for."""
     scaling: ScalingConfig | None = None
     """What `supercm-ray scale` measures; `train` and `tune` ignore it."""
     tracking: Annotated[tuple[str, ...], BeforeValidator(_as_names, json_schema_input_type=str | tuple[str, ...])] = (
@@ -332,10 +336,13 @@ class Study(Frozen):
 
     def identity(self) -> str:
         """Returns a hash of everything that results depend on: not of the name, budget, number of seeds, scaling
-        section and trackers, nor of the leaves in `FREE_TO_CHANGE`. A leaf of the base with its default value adds
-        nothing, so that a study does not change its identity where a new key is introduced.
+        section and trackers, nor of the leaves in `FREE_TO_CHANGE`. A leaf of the base with its default value, and a
+        single candidate, add nothing, so that a study does not change its identity where a new key is introduced.
         """
-        tree = self.model_dump(mode="json", exclude={"budget", "num_seeds", "name", "scaling", "tracking", "base"})
+        left_out = {"budget", "num_seeds", "name", "scaling", "tracking", "base"}
+        tree = self.model_dump(
+            mode="json", exclude=left_out if self.num_candidates > 1 else {*left_out, "num_candidates"}
+        )
         given = flatten(self.base.model_dump(mode="json", exclude_defaults=True))
         names = {path: value for path, value in self.base.leaves().items() if path.endswith(".name")}
         tree["base"] = {path: value for path, value in ({**names, **dict(given)}).items() if path not in FREE_TO_CHANGE}

@@ -41,7 +41,7 @@ def split_dataset(dataset: Dataset, config: Config) -> Splits:
         splits = make_splits(dataset.labels, config.data, config.seed, **own, given=given, choose=choose)
     else:
         splits = _split_domains(dataset, config.data, config.seed, given, choose)
-    if not len(splits.unlabeled) and config.training.unlabeled_batch_size:
+    if not len(splits.unlabeled) and config.unlabeled_batch_size:
         raise StudyError(_no_unlabeled(config.data))
     return splits
 

@@ -1,4 +1,4 @@
-"""The two phases of a study on any executor: the search, then the finalists."""
+"""The phases of a study on any executor: the search, then its candidates if it has several, then the finalists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from supercm_ray.execution.recorder import Recorder
 from supercm_ray.execution.retries import RetryingQueue
 from supercm_ray.execution.stopping import SCHEDULERS
 from supercm_ray.records import DataSummary
-from supercm_ray.search import OptunaStore, StudyView, TrialSource, save_plan
+from supercm_ray.search import OptunaStore, StudyView, TrialSource, config_digest, save_plan
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,8 @@ def read(recorder: Recorder) -> StudyView:
 def has_work(view: StudyView) -> bool:
     """Returns whether any run is left."""
     ended = [trial for trial in view.trials if trial.record.status not in ("running", "interrupted")]
-    return len(ended) < view.study.budget.num_trials or len(ended) < len(view.trials) or bool(view.open_finalists)
+    is_searched = len(ended) >= view.study.budget.num_trials and len(ended) == len(view.trials)
+    return not is_searched or bool(view.open_candidates or view.open_finalists)
 
 
 def reconcile_optuna(view: StudyView) -> None:
@@ -36,15 +37,16 @@ def reconcile_optuna(view: StudyView) -> None:
 
 
 def check_planned(view: StudyView) -> None:
-    """Checks that the trials lead to finalists.
+    """Checks that the trials, and the candidates if there are any, lead to finalists.
 
     Raises:
-        SuperCMError: if no trial has used its full budget.
+        SuperCMError: if no trial has used its full budget, or no group has a choice among its candidates.
     """
     if not view.planned:
-        reasons = sorted({trial.record.reason for trial in view.trials if trial.record.status == "failed"})
+        what, runs = ("candidate", view.candidate_runs) if view.candidates else ("trial", view.trials)
+        reasons = sorted({run.record.reason for run in runs if run.record.status == "failed"})
         raise SuperCMError(
-            f"no trial of {view.study.name} came to its end with a usable result; "
+            f"no {what} of {view.study.name} came to its end with a usable result; "
             + ("; ".join(reasons[:3]) or "none has run")
         )
 
@@ -99,19 +101,41 @@ def run_search(recorder: Recorder, executor: Executor) -> None:
     queue = TrialQueue(recorder, source, rule)
     recorder.phase("search", study.budget.num_trials, [trial.record for trial in view.trials])
     if queue.num_left:
-        splits = split_dataset(recorder.dataset, study.base)
-        data = recorder.dataset.mask_test_split(splits.test, trained=splits.unlabeled)
-        phase = Phase("search", study, recorder.folder, data, evaluate_test=False)
+        phase = Phase("search", study, recorder.folder, _without_test(recorder), evaluate_test=False)
         executor.run_all(phase, RetryingQueue(queue, study.budget.max_failures))
-    recorder.clear_trials()
+    recorder.clear("trial")
+
+
+def _without_test(recorder: Recorder) -> Dataset:
+    """Returns the data with the test split masked, which all trials and seeds of the study share."""
+    splits = split_dataset(recorder.dataset, recorder.study.base)
+    return recorder.dataset.mask_test_split(splits.test, trained=splits.unlabeled)
+
+
+def run_candidates(recorder: Recorder, executor: Executor) -> None:
+    """Plans the candidates from the trials, if the study has several, and runs those that have not ended. They get the
+    data with the test split masked.
+    """
+    view = read(recorder)
+    if not view.candidates:
+        return
+    total = sum(len(candidate.runs) for candidate in view.candidates)
+    recorder.phase("candidates", total, [run.record for run in view.candidate_runs])
+    left = view.open_candidates
+    if left:
+        data, study = _without_test(recorder), recorder.study
+        phase = Phase("candidates", study, recorder.folder, data, evaluate_test=False)
+        queue = FinalistQueue(recorder, left, kind="candidate")
+        executor.run_all(phase, RetryingQueue(queue, study.budget.max_failures))
 
 
 def run_finalists(recorder: Recorder, executor: Executor) -> None:
-    """Plans the finalists from the trials, stores the plan, and runs those that have not ended. Each reads the test
-    split, if there is one, once, after its last epoch.
+    """Plans the finalists from the trials and candidates, stores the plan, and runs those that have not ended. Each
+    reads the test split, if there is one, once, after its last epoch; one that a candidate has trained is not trained
+    again.
 
     Raises:
-        SuperCMError: if no trial has used its full budget.
+        SuperCMError: if no trial has used its full budget, or no group has a choice among its candidates.
     """
     study, view = recorder.study, read(recorder)
     check_planned(view)
@@ -121,4 +145,16 @@ def run_finalists(recorder: Recorder, executor: Executor) -> None:
     left = view.open_finalists
     if left:
         phase = Phase("finalists", study, recorder.folder, recorder.dataset, evaluate_test=True)
-        executor.run_all(phase, RetryingQueue(FinalistQueue(recorder, left), study.budget.max_failures))
+        queue = FinalistQueue(recorder, left, trained=_trained(view))
+        executor.run_all(phase, RetryingQueue(queue, study.budget.max_failures))
+    if view.candidates and not has_work(read(recorder)):
+        recorder.clear("candidate")
+
+
+def _trained(view: StudyView) -> dict[str, str]:
+    """Returns, for the key of each finalist whose configuration a candidate has been trained with, the candidate's."""
+    done = {run.record.key for run in view.candidate_runs if run.record.status == "complete"}
+    runs = [run for candidate in view.candidates for run in candidate.runs if run.key in done]
+    keys = {config_digest(view.study, run.overrides): run.key for run in runs}
+    digests = {one.key: config_digest(view.study, one.overrides) for one in view.planned}
+    return {key: keys[digest] for key, digest in digests.items() if digest in keys}

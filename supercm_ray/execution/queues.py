@@ -1,4 +1,4 @@
-"""The two queues of a study: trials that Optuna proposes, and finalists."""
+"""The queues of a study: trials that Optuna proposes, and the runs on fresh seeds, candidates and finalists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from supercm_ray.config import Leaf, Study
 from supercm_ray.execution.executor import Run
 from supercm_ray.execution.recorder import Recorder
 from supercm_ray.execution.stopping import StoppingRule
-from supercm_ray.records import EpochMetrics, Message, RunFailed, Status
+from supercm_ray.records import EpochMetrics, Kind, Message, RunFailed, Status
 from supercm_ray.search import TrialSource, objective_values
 from supercm_ray.search.finalists import Finalist
 
@@ -64,16 +64,27 @@ class TrialQueue:
 
 
 class FinalistQueue:
-    """The queue of a study's finalists, in order."""
+    """The queue of a study's finalists, or of its candidates' runs, in order."""
 
-    def __init__(self, recorder: Recorder, finalists: Sequence[Finalist]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        finalists: Sequence[Finalist],
+        *,
+        kind: Kind = "finalist",
+        trained: Mapping[str, str] | None = None,
+    ) -> None:
         """Creates the queue.
 
         Args:
             recorder: keeps the records.
             finalists: the finalists to run.
+            kind: what they are recorded as.
+            trained: for the key of each that a candidate has trained already the candidate's, from whose last
+                checkpoint it goes on.
         """
-        self._recorder, self._finalists = recorder, list(finalists)
+        self._recorder, self._finalists, self._kind = recorder, list(finalists), kind
+        self._trained = trained or {}
         self._last: dict[str, EpochMetrics] = {}
 
     @property
@@ -86,10 +97,13 @@ class FinalistQueue:
         if not self._finalists:
             return None
         finalist = self._finalists.pop(0)
-        return self._recorder.begin(Run(finalist.key, "finalist", finalist.overrides, finalist.labels))
+        run = self._recorder.begin(Run(finalist.key, self._kind, finalist.overrides, finalist.labels))
+        if finalist.key in self._trained:
+            self._recorder.copy_checkpoint(self._trained[finalist.key], finalist.key)
+        return run
 
     def take(self, run: Run, message: Message) -> bool:
-        """Records a message and returns False: finalists are never stopped early."""
+        """Records a message and returns False: runs on fresh seeds are never stopped early."""
         self._recorder.take(run.key, message)
         if isinstance(message, EpochMetrics):
             self._last[run.key] = message

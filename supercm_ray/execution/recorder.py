@@ -17,9 +17,11 @@ from supercm_ray.execution.place import Place
 from supercm_ray.execution.study_log import note
 from supercm_ray.inference import describe, write_card
 from supercm_ray.records import (
+    LAST,
     Checkpoints,
     CheckpointStore,
     EpochMetrics,
+    Kind,
     Message,
     Predictions,
     RunFailed,
@@ -168,11 +170,27 @@ class Recorder:
             self.folder.run(key).save_traceback(failure.traceback)
         self._write(replace(record.ended(status, reason, summary), by_process=by_process))
 
-    def clear_trials(self) -> None:
-        """Deletes the checkpoints of trials after the search, since only finalists' models are used later."""
-        for record in self.folder.runs("trial"):
+    def clear(self, kind: Kind) -> None:
+        """Deletes the checkpoints of trials or candidates once none is left to run, since only finalists' models are
+        used later.
+        """
+        for record in self.folder.runs(kind):
             if record.status in ("complete", "pruned"):
                 CheckpointStore(self._storage(record)).clear()
+
+    def copy_checkpoint(self, source: str, key: str) -> None:
+        """Copies the last checkpoint of a run to one of the same configuration, which goes on from there, unless that
+        one has a checkpoint or there is none to copy.
+        """
+        storage_path = self.study.base.training.storage_path
+        with closing(CheckpointStore(self.folder.storage(key, storage_path))) as store:
+            if store.read(LAST) is not None:
+                return
+            content = CheckpointStore(self.folder.storage(source, storage_path)).read(LAST)
+            if content is None:
+                logger.warning("%s has no checkpoint any more, so %s is trained from the start", source, key)
+            else:
+                store.write(content, LAST)
 
     def interrupt(self, reason: str, *, preempted: bool = False) -> None:
         """Closes every run that is still open.

@@ -8,7 +8,7 @@ from functools import cache, partial
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from supercm_ray.config import ModelConfig, Registry, rule_error
+from supercm_ray.config import ModelConfig, OptionsModel, Registry, rule_error
 from supercm_ray.models.timm_backbone import TIMM, TimmBackbone, check_timm, timm_image_size
 from supercm_ray.models.torchvision_backbone import TorchvisionBackbone, torchvision_image_size, torchvision_names
 from supercm_ray.models.weights import WeightsOptions, load_weights
@@ -87,6 +87,19 @@ class MLP(nn.Module):
         return features
 
 
+class Identity(nn.Module):
+    """The flattened inputs as they are: the head is then a linear classifier of these."""
+
+    def __init__(self, in_features: int) -> None:
+        """Sets the number of features to the number of values of an input."""
+        super().__init__()
+        self.num_features = in_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps inputs (B, C, H, W) to features (B, D)."""
+        return images.flatten(1)
+
+
 def _register_late(name: str) -> None:
     """Registers a model of timm that is named, or else the classification models of torchvision.
 
@@ -139,6 +152,11 @@ def _small_cnn(shape: Shape, options: ChannelsOptions) -> nn.Module:
 @BACKBONES.register("mlp", options=ChannelsOptions)
 def _mlp(shape: Shape, options: ChannelsOptions) -> nn.Module:
     return MLP(shape[0] * shape[1] * shape[2], options.channels)
+
+
+@BACKBONES.register("identity")
+def _identity(shape: Shape, options: OptionsModel) -> nn.Module:
+    return Identity(shape[0] * shape[1] * shape[2])
 
 
 @BACKBONES.register("wrn_28_2", options=WeightsOptions)

@@ -13,6 +13,7 @@ from supercm_ray.config import Config
 from supercm_ray.core import ClusteringModule
 from supercm_ray.data import Dataset
 from supercm_ray.models.backbones import Bottleneck, build_backbone
+from supercm_ray.models.fitted_head import FittedHead
 
 
 class Outputs(NamedTuple):
@@ -98,7 +99,8 @@ def build_classifier(config: Config, dataset: Dataset, *, load: bool = True) -> 
     """
     backbone = build_backbone(dataset.shape, config.model, load=load)
     num_features = int(backbone.num_features)  # type: ignore[arg-type]
-    module = ClusteringModule(num_features, dataset.num_classes, temperature=config.algorithm.temperature)
+    make = FittedHead if config.algorithm.closed_form else ClusteringModule
+    module = make(num_features, dataset.num_classes, temperature=config.algorithm.temperature)
     mean, std = getattr(backbone, "pixel_statistics", None) or (dataset.mean, dataset.std)
     classifier = Classifier(backbone, module, mean, std)
     if config.model.frozen:

@@ -51,13 +51,15 @@ def write_line(metrics: Mapping[str, float], key: str, before: str) -> str:
     return json.dumps({**metrics, DIGEST: digest_of(key, before, json.dumps(metrics))})
 
 
-def read_lines(text: str, key: str) -> tuple[list[dict[str, float]], list[str], str]:
+def read_lines(text: str, key: str, *, from_first: bool = True) -> tuple[list[dict[str, float]], list[str], str]:
     """Reads lines that `write_line` made, up to the first that is not as it was written. An unfinished last line is
     not read.
 
     Args:
         text: the content of the file.
         key: the key of the run.
+        from_first: whether the text begins with the first line of the file; if not, its first line is read as it is,
+            since its digest covers lines that are not there.
 
     Returns:
         The metrics of each epoch, the digest of each line (empty for one of an earlier version), and what is wrong with
@@ -70,7 +72,8 @@ def read_lines(text: str, key: str) -> tuple[list[dict[str, float]], list[str], 
         before = digests[-1] if digests else ""
         if not metrics:
             return history, digests, f"no metrics in line {len(history) + 1}"
-        if (digest or before) and digest != digest_of(key, before, json.dumps(metrics)):
+        is_covered = history or from_first
+        if is_covered and (digest or before) and digest != digest_of(key, before, json.dumps(metrics)):
             return history, digests, f"other values than their digest was made from in line {len(history) + 1}"
         history.append(metrics)
         digests.append(digest)

@@ -190,6 +190,25 @@ def read_text(path: Path) -> str:
             return ""
 
 
+def read_end(path: Path, num_bytes: int) -> tuple[str, bool]:
+    """Returns the last whole lines of a file within so many bytes, and whether they are all of it; no text if there is
+    no file. Bytes that are no text are replaced.
+
+    Raises:
+        StorageError: if it cannot be read.
+    """
+    with reading(path):
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - num_bytes))
+                content = file.read()
+        except FileNotFoundError:
+            return "", True
+    text, is_whole = content.decode("utf-8", "replace"), size <= num_bytes
+    return (text if is_whole else text.partition("\n")[2]), is_whole
+
+
 def read_tree(path: Path, remedy: str) -> dict[str, object] | None:
     """Returns the JSON object in a file, or None if there is no file.
 

@@ -17,6 +17,7 @@ from supercm_ray.records.files import (
     append_line,
     damaged,
     now_ms,
+    read_end,
     read_text,
     read_tree,
     reading,
@@ -29,8 +30,9 @@ from supercm_ray.records.messages import Arrays
 logger = logging.getLogger(__name__)
 
 Status = Literal["running", "complete", "pruned", "failed", "interrupted"]
-Kind = Literal["trial", "finalist", "train", "scale"]
+Kind = Literal["trial", "candidate", "finalist", "train", "scale"]
 
+_END_BYTES = 1 << 16  # in which the metrics of the last two epochs surely are
 _NUM_EPOCHS = "num_epochs"  # of the file alone: how many epochs a run that has ended has
 
 
@@ -206,6 +208,20 @@ class RunFolder:
         record, num_epochs = self._read()
         return RunView(record, self._history(record, num_epochs)) if record else None
 
+    def latest(self) -> RunView | None:
+        """Reads the record and only the last epochs of the history, whatever its length; None before the run was first
+        written.
+
+        Raises:
+            StorageError: if they cannot be read.
+            DamagedError: if the record is not as it was written.
+        """
+        record, _ = self._read()
+        if record is None:
+            return None
+        text, is_whole = read_end(self._metrics, _END_BYTES)
+        return RunView(record, read_lines(text, self.key, from_first=is_whole)[0])
+
     def write(self, record: RunRecord) -> None:
         """Replaces the record. That of a run that has ended notes the number of its epochs."""
         tree = asdict(record)
@@ -219,7 +235,7 @@ class RunFolder:
         """Appends the metrics of an epoch unless that epoch is recorded; returns whether it was appended. What a kill
         or a full disk has left of an unfinished line is cut off first.
         """
-        last = read_last_line(self._text(), self.key)
+        last = read_last_line(read_end(self._metrics, _END_BYTES)[0], self.key)
         if last is None:
             self.cut_damaged_lines()
             last = read_last_line(self._text(), self.key) or ({}, "")

@@ -10,6 +10,7 @@
         data.json                what was found in the data: classes, counts, notes
         optuna.db                Optuna's storage of the trials, rebuilt from the records if it is lost
         trials/0000/             one folder for each trial: run.json, metrics.jsonl, checkpoint.pt, splits.npz
+        candidates/<name>/       under num_candidates one folder for each candidate's seed: the same files
         finalists/<name>/        one folder for each finalist: the same files, and test_predictions.npz
         report.html, table.json, plots/
         predictions.csv          where there is no test split: those of the best finalist for unlabeled samples
@@ -131,7 +132,8 @@ class StudyFolder:
         if (path / "study.json").is_file() and cls.existing(path).identity != identity:
             raise StudyError(
                 f"the study must be the one that {path} was begun with, got another base, space, objective, sampler, "
-                "scheduler, enqueued_trials or baseline; give it another `name`, or move that folder away"
+                "scheduler, enqueued_trials, baseline or num_candidates; give it another `name`, or move that folder "
+                "away"
             )
 
     @classmethod

@@ -97,14 +97,12 @@ class ScalingRun:
         job = job_of(self.recorder.folder, run, config, self.recorder.dataset, evaluate_test=False)
         group = self._group(executor, num_workers)
         result = train_towards(job, target, group, lambda epoch: self.recorder.take(key, epoch))
-        training = config.training
-        batch = training.labeled_batch_size + training.unlabeled_batch_size
         measured = TargetRun(
             num_workers=num_workers,
             seed=seed,
             reached=result.reached,
             seconds=result.seconds,
-            samples=result.num_epochs * training.steps_per_epoch * batch,
+            samples=result.num_epochs * config.training.steps_per_epoch * config.batch_size,
         )
         self.file.add(measured)
         self._end(measured)

@@ -90,7 +90,7 @@ def identity(study: Study, scaling: ScalingConfig) -> str:
     """Returns a hash of everything that a measurement depends on: not of the numbers of workers and trials, the
     repetitions, and what is computed afterwards.
     """
-    tree = study.model_dump(mode="json", exclude={"name", "num_seeds", "scaling", "budget"})
+    tree = study.model_dump(mode="json", exclude={"name", "num_seeds", "num_candidates", "scaling", "budget"})
     tree["budget"] = study.budget.model_dump(mode="json", exclude={"max_concurrent_trials", "max_failures"})
     how = scaling.model_dump(mode="json", include={"mode", "warmup_steps", "num_steps", "placement"})
     return hashlib.sha256(json.dumps({"study": tree, **how}, sort_keys=True).encode()).hexdigest()

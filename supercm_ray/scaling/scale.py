@@ -100,7 +100,7 @@ def _provenance(study: Study, command: str) -> Provenance:
     return Provenance(
         study=study.name,
         objective=study.primary,
-        job_samples=steps * (training.labeled_batch_size + training.unlabeled_batch_size),
+        job_samples=steps * study.base.batch_size,
         command=command,
         commit=made_by.commit,
         versions=made_by.versions,

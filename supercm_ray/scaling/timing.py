@@ -109,11 +109,10 @@ def time_steps(state: TrainState, batches: Iterator[Batch], num_steps: int) -> l
 def _combined(workers: list[_WorkerTimings], state: TrainState) -> StepTimings:
     """Combines the timings of all workers."""
     profiles = [worker.profile for worker in workers]
-    training = state.config.training
     return StepTimings(
         step_s=tuple(map(max, zip(*(worker.step_s for worker in workers), strict=True))),
-        labeled_samples=training.labeled_batch_size,
-        unlabeled_samples=training.unlabeled_batch_size,
+        labeled_samples=state.config.training.labeled_batch_size,
+        unlabeled_samples=state.config.unlabeled_batch_size,
         data_s=_mean_s([profile.data_s for profile in profiles]),
         communication_s=_mean_s([profile.communication_s for profile in profiles]),
         straggler_wait_s=_mean_s([profile.straggler_wait_s for profile in profiles]),

@@ -1,6 +1,18 @@
-"""The search with Optuna: search space, proposed trials, finalists, and the reader of a study's records."""
+"""The search with Optuna: search space, proposed trials, candidates, finalists, and the reader of a study's records."""
 
-from supercm_ray.search.finalists import BASELINE, TUNED, Finalist, Row, load_plan, plan_finalists, save_plan, table
+from supercm_ray.search.candidates import Candidate, default_overrides, plan_candidates
+from supercm_ray.search.choices import Choice
+from supercm_ray.search.finalists import (
+    BASELINE,
+    TUNED,
+    Finalist,
+    Row,
+    config_digest,
+    load_plan,
+    plan_finalists,
+    save_plan,
+    table,
+)
 from supercm_ray.search.optuna_storage import OptunaStore
 from supercm_ray.search.space import SAMPLERS, build_sampler, to_optuna
 from supercm_ray.search.study_view import StudyView
@@ -12,6 +24,8 @@ __all__ = [
     "REASON",
     "SAMPLERS",
     "TUNED",
+    "Candidate",
+    "Choice",
     "Finalist",
     "Group",
     "OptunaStore",
@@ -21,9 +35,12 @@ __all__ = [
     "TrialSource",
     "best_by_group",
     "build_sampler",
+    "config_digest",
+    "default_overrides",
     "importances",
     "load_plan",
     "objective_values",
+    "plan_candidates",
     "plan_finalists",
     "save_plan",
     "table",

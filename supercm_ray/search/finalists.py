@@ -24,7 +24,7 @@ _PLAN = "finalists.json"
 
 @dataclass(frozen=True)
 class Finalist:
-    """One final run: the overrides of an arm on a seed."""
+    """One run on a fresh seed: the overrides of an arm."""
 
     key: str
     arm: str
@@ -69,7 +69,7 @@ def plan_finalists(study: Study, best: Mapping[Group, Mapping[str, Leaf]]) -> li
     """Plans the final runs, on the seeds that follow the base's own, on which the best parameters were chosen."""
     arms: dict[str, Mapping[str, Leaf]] = {TUNED: {}, **({BASELINE: study.baseline} if study.baseline else {})}
     return [
-        _finalist(study, group, arm, {**params, **overrides, "seed": seed})
+        on_seed(study, "finalists", group, arm, {**params, **overrides, "seed": seed})
         for group, params in best.items()
         for arm, overrides in arms.items()
         for seed in study.finalist_seeds
@@ -137,11 +137,17 @@ def _complete(finalists: Sequence[Finalist], runs: Mapping[str, RunView]) -> lis
     return [run for run in found if run is not None and run.record.status == "complete"]
 
 
-def _finalist(study: Study, group: Group, arm: str, overrides: dict[str, Leaf]) -> Finalist:
-    config = study.base.replace(overrides)
-    digest = hashlib.sha256(json.dumps(config.leaves(), sort_keys=True).encode()).hexdigest()[:6]
+def on_seed(study: Study, folder: str, group: Group, arm: str, overrides: dict[str, Leaf]) -> Finalist:
+    """Returns the run of an arm with these overrides, a seed among them, in a folder below the study's."""
+    digest = config_digest(study, overrides)[:6]
     place = "".join(f"{path.split('.')[-1]}={value}-" for path, value in zip(study.group_paths, group, strict=True))
-    return Finalist(f"finalists/{place}{arm}-seed{overrides['seed']}-{digest}", arm, group, overrides)
+    return Finalist(f"{folder}/{place}{arm}-seed{overrides['seed']}-{digest}", arm, group, overrides)
+
+
+def config_digest(study: Study, overrides: Mapping[str, Leaf]) -> str:
+    """Returns a hash of the whole configuration of a run with these overrides, its seed included."""
+    leaves = study.base.replace(overrides).leaves()
+    return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
 
 
 def _metrics(runs: Sequence[RunView]) -> dict[str, tuple[float, float]]:

@@ -9,6 +9,8 @@ from functools import cached_property
 
 from supercm_ray.config import Study
 from supercm_ray.records import DataSummary, RunView, StudyFolder
+from supercm_ray.search.candidates import Candidate, chosen_by_group, open_runs, plan_candidates
+from supercm_ray.search.choices import Choice, choices
 from supercm_ray.search.finalists import Finalist, Row, load_plan, plan_finalists, table
 from supercm_ray.search.trials import best_by_group, importances
 
@@ -46,14 +48,35 @@ class StudyView:
         return importances(self.study, self.trials)
 
     @cached_property
+    def candidates(self) -> list[Candidate]:
+        """The candidates that follow from the trials so far, by group; none for a study without."""
+        return plan_candidates(self.study, self.trials)
+
+    @cached_property
+    def candidate_runs(self) -> list[RunView]:
+        """The runs of candidates that have been started, in order."""
+        keys = [run.key for candidate in self.candidates for run in candidate.runs]
+        return [self.runs[key] for key in keys if key in self.runs]
+
+    @cached_property
+    def open_candidates(self) -> list[Finalist]:
+        """The runs of candidates that have not ended."""
+        return open_runs(self.candidates, self.runs)
+
+    @cached_property
     def planned(self) -> list[Finalist]:
-        """The finalists that follow from the trials so far."""
+        """The finalists that follow from the trials so far and, if there are candidates, from their runs: those of the
+        groups all of whose candidates have ended.
+        """
+        if self.study.num_candidates > 1:
+            chosen = chosen_by_group(self.study, self.candidates, self.runs)
+            return plan_finalists(self.study, {group: candidate.overrides for group, candidate in chosen.items()})
         best = best_by_group(self.study, self.trials)
         return plan_finalists(self.study, {group: trial.record.overrides for group, trial in best.items()})
 
     @cached_property
     def plan(self) -> list[Finalist]:
-        """The finalists as stored at the end of the search, or else those that follow from the trials so far."""
+        """The finalists as stored before the first was begun, or else those that follow from the records so far."""
         stored = load_plan(self.folder)
         return self.planned if stored is None else stored
 
@@ -64,13 +87,18 @@ class StudyView:
 
     @cached_property
     def open_finalists(self) -> list[Finalist]:
-        """The finalists that follow from the trials and have not ended."""
+        """The finalists that follow from the records and have not ended."""
         return [one for one in self.planned if one.key not in self.runs or self.runs[one.key].is_open]
 
     @cached_property
     def rows(self) -> list[Row]:
         """The table, by group and arm."""
         return table(self.study, self.plan, self.runs)
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        """How the parameters of each group that has a run on a fresh seed were chosen."""
+        return choices(self.study, self.trials, self.plan, self.candidates, self.runs)
 
     @cached_property
     def data(self) -> DataSummary:

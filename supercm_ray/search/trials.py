@@ -31,16 +31,20 @@ def objective_values(study: Study, overrides: Mapping[str, Leaf], metrics: Mappi
 
 def best_by_group(study: Study, trials: Sequence[RunView]) -> dict[Group, RunView]:
     """Returns the best trial of each group among those that used their full budget, by the primary objective."""
+    return {group: ranked[0] for group, ranked in ranked_by_group(study, trials).items()}
+
+
+def ranked_by_group(study: Study, trials: Sequence[RunView]) -> dict[Group, list[RunView]]:
+    """Returns the trials of each group that used their full budget, the best by the primary objective first."""
     groups: dict[Group, list[RunView]] = defaultdict(list)
     for trial in trials:
         if trial.record.status == "complete":
             groups[study.group(trial.record.overrides)].append(trial)
-    metric, sign = study.primary.metric, _sign(study)
-    best = {
-        group: max(members, key=lambda trial: (sign * trial.metrics[metric], -trial.number))
-        for group, members in groups.items()
+    metric = study.primary.metric
+    return {
+        group: sorted(members, key=lambda trial: (-sign(study) * trial.metrics[metric], trial.number))
+        for group, members in sorted(groups.items())
     }
-    return dict(sorted(best.items()))
 
 
 def importances(study: Study, trials: Sequence[RunView]) -> dict[str, float]:
@@ -54,10 +58,10 @@ def importances(study: Study, trials: Sequence[RunView]) -> dict[str, float]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     known = optuna.create_study(directions=[objective.direction for objective in study.objective])
     known.add_trials([frozen_trial(study, trial) for trial in complete])
-    index, sign = study.objective.index(study.primary), _sign(study)
+    index, factor = study.objective.index(study.primary), sign(study)
     with warnings.catch_warnings():  # the evaluator takes less for better, whatever the study's direction, and says so
         warnings.filterwarnings("ignore", category=UserWarning, message="PedAnovaImportanceEvaluator computes")
-        return optuna.importance.get_param_importances(known, target=lambda trial: -sign * trial.values[index])
+        return optuna.importance.get_param_importances(known, target=lambda trial: -factor * trial.values[index])
 
 
 def frozen_trial(study: Study, trial: RunView) -> FrozenTrial:
@@ -92,5 +96,6 @@ def intermediate_values(study: Study, trial: RunView) -> dict[int, float]:
     return {int(metrics["epoch"]): float(metrics[study.primary.metric]) for metrics in trial.history}
 
 
-def _sign(study: Study) -> float:
+def sign(study: Study) -> float:
+    """Returns the number by which values of the primary objective are multiplied so that more is better: 1 or -1."""
     return 1.0 if study.primary.direction == "maximize" else -1.0

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from supercm_ray.config import FREE_TO_CHANGE, Config, Leaf
+from supercm_ray.config import FREE_TO_CHANGE, Config, Leaf, flatten
 from supercm_ray.data import Dataset
 from supercm_ray.errors import CheckpointError
 from supercm_ray.training.state import StateDict, TrainState
@@ -70,8 +70,8 @@ def with_config(content: bytes, place: str, config: Config) -> bytes:
 
 def _checked(content: bytes, place: str, config: Config) -> StateDict:
     saved = _of_this_format(content, place)
-    if saved.get("config") != _fingerprint(config):
-        differing = _differences(_leaves(saved.get("config")), json.loads(_fingerprint(config)))
+    differing = _differences(_leaves(saved.get("config")), config)
+    if differing:
         raise CheckpointError(f"{place} belongs to another configuration ({differing}); move it away to start afresh")
     return saved
 
@@ -127,6 +127,11 @@ def _fingerprint(config: Config) -> str:
     return json.dumps(leaves, sort_keys=True)
 
 
-def _differences(saved: dict[str, Leaf], wanted: dict[str, Leaf]) -> str:
-    paths = sorted(path for path in {*saved, *wanted} if saved.get(path) != wanted.get(path))
-    return ", ".join(f"{path}: {saved.get(path)} there, {wanted.get(path)} here" for path in paths[:3])
+def _differences(saved: dict[str, Leaf], config: Config) -> str:
+    """Returns the leaves that differ. One that was unknown when the checkpoint was saved had its default value."""
+    wanted: dict[str, Leaf] = json.loads(_fingerprint(config))
+    given = dict(flatten(config.model_dump(mode="json", exclude_defaults=True)))
+    defaults = {path: value for path, value in wanted.items() if path not in given} if saved else {}
+    known = {**defaults, **saved}
+    paths = sorted(path for path in {*known, *wanted} if known.get(path) != wanted.get(path))
+    return ", ".join(f"{path}: {known.get(path)} there, {wanted.get(path)} here" for path in paths[:3])

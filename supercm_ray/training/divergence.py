@@ -87,7 +87,7 @@ def _finding(config: Config, terms: Terms, before: Sequence[Terms]) -> tuple[str
     if "supervised" in broken and algorithm.temperature < _LOW_TEMPERATURE:
         what = "the logits are too large, since a low temperature divides them"
         return what, f"raise algorithm.temperature={algorithm.temperature:g}"
-    if broken == ["clustering"] and algorithm.balance_alpha > _LARGE_ALPHA:
+    if broken in (["clustering"], ["balance_prior"]) and algorithm.balance_alpha > _LARGE_ALPHA:
         return "the balance prior is not finite", f"lower algorithm.balance_alpha={algorithm.balance_alpha:g}"
     if not before:
         return "the features of the untrained network are too large for it", _SCALE
@@ -123,4 +123,5 @@ def _lower_weight(config: Config, name: str) -> str:
 
 def _weight(name: str) -> str:
     """Returns the key of the weight of a term other than the supervised one."""
-    return "clustering_weight" if name == "clustering" else "consistency_weight"
+    weights = {"clustering": "clustering_weight", "balance_prior": "balance_weight"}
+    return weights.get(name, "consistency_weight")

@@ -17,6 +17,7 @@ from supercm_ray.algorithms import Terms
 from supercm_ray.core import LearnedCentroids, all_reduce_sum, rank, update_ema, world_size
 from supercm_ray.data import UNLABELED, Batch, DeviceData, draw_batch, epoch_indices
 from supercm_ray.training.calibration import calibrate_batch_norm
+from supercm_ray.training.closed_form import fit_head
 from supercm_ray.training.divergence import check_start, diverged, diverged_parameters
 from supercm_ray.training.evaluate import class_means, evaluate, predict
 from supercm_ray.training.optimizers import clip_gradients, set_learning_rate
@@ -42,12 +43,13 @@ def fit(state: TrainState, data: DeviceData) -> Iterator[dict[str, float]]:
     Raises:
         DivergedError: if the outputs on the first batch are not finite, and after an epoch with a loss that is not.
     """
-    if state.step == 0:
+    closed_form = state.config.algorithm.closed_form
+    if state.step == 0 and not closed_form:
         calibrate(state, data)
     while state.epoch < state.config.training.num_epochs:
         started = time.perf_counter()
         with own_random_numbers(state):
-            terms = train_epoch(state, data)
+            terms = fit_head(state, data) if closed_form else train_epoch(state, data)
         _agree_on_statistics(state)
         measured = validate(state, data)
         if not math.isfinite(measured["val/loss"]):
@@ -79,9 +81,9 @@ def calibrate(state: TrainState, data: DeviceData) -> None:
     Raises:
         DivergedError: if the outputs on the first batch are not finite then.
     """
-    training, generator = state.config.training, torch.Generator(state.device)
+    generator = torch.Generator(state.device)
     generator.set_state(state.generator.get_state())
-    num_batches = -(-_CALIBRATION_SAMPLES // (training.labeled_batch_size + training.unlabeled_batch_size))
+    num_batches = -(-_CALIBRATION_SAMPLES // state.config.batch_size)
     with own_random_numbers(state):
         batches = islice(epoch_batches(replace(state, generator=generator), data), num_batches)
         inputs = (torch.cat([batch.labeled, batch.unlabeled]) for batch in batches)
@@ -148,7 +150,7 @@ def epoch_batches(state: TrainState, data: DeviceData, draw: Draw = epoch_indice
     """Yields the batches of an epoch, each drawn when it is requested, of the samples that `draw` gives."""
     training, generator = state.config.training, state.generator
     labeled = draw(data.labeled, training.steps_per_epoch, training.labeled_batch_size, generator)
-    unlabeled = draw(data.unlabeled, training.steps_per_epoch, training.unlabeled_batch_size, generator)
+    unlabeled = draw(data.unlabeled, training.steps_per_epoch, state.config.unlabeled_batch_size, generator)
     data.expect(torch.cat([labeled, unlabeled], dim=1))
     for indices, unlabeled_indices in zip(labeled, unlabeled, strict=True):
         yield draw_batch(data, indices, unlabeled_indices, state.config, generator)

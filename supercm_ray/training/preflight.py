@@ -138,11 +138,11 @@ def _check_batch_norm(config: Config, dataset: Dataset, num_workers: int) -> Non
     """Checks that no batch of a worker is one sample that BatchNorm has nothing to compare with."""
     training = config.training
     apart = 1 if training.sync_batch_norm else num_workers
-    num_labeled, num_unlabeled = training.labeled_batch_size // apart, training.unlabeled_batch_size // apart
+    num_labeled, num_unlabeled = training.labeled_batch_size // apart, config.unlabeled_batch_size // apart
     alone = num_unlabeled if config.algorithm.requires else 0  # an algorithm may pass unlabeled samples by themselves
     if 1 not in (num_labeled + num_unlabeled, alone) or _takes_one_sample(config, dataset):
         return
-    sizes = f"labeled_batch_size={training.labeled_batch_size}, unlabeled_batch_size={training.unlabeled_batch_size}"
+    sizes = f"labeled_batch_size={training.labeled_batch_size}, unlabeled_batch_size={config.unlabeled_batch_size}"
     where, remedy = "", "take larger batches"
     if apart > 1:
         where = f" for {num_workers} workers without training.sync_batch_norm"

@@ -43,8 +43,7 @@ def choose_speed(config: Config, model: nn.Module, image_shape: tuple[int, ...],
     training = config.training
     work = _flop(model, image_shape)
     num_steps = training.num_epochs * training.steps_per_epoch
-    batch_size = training.labeled_batch_size + training.unlabeled_batch_size
-    is_long = 3 * work * batch_size * num_steps >= _LONG_RUN
+    is_long = 3 * work * config.batch_size * num_steps >= _LONG_RUN
     pays = num_steps >= _LONG_RUN_STEPS if device.type == "cuda" else is_long
 
     bf16 = {"auto": work >= _LARGE_NETWORK and _native_bf16(device), "bf16": True, "fp32": False}[training.precision]

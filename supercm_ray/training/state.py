@@ -121,7 +121,8 @@ class TrainState:
         self.ema_model.load_state_dict(state["ema_model"])
         self.centroids.load_state_dict(state["centroids"])
         self.algorithm.load_state_dict(state["algorithm"])
-        load_moments(self.optimizer, state["optimizer"]["state"], begun=step > 0)
+        has_stepped = step > 0 and not self.config.algorithm.closed_form
+        load_moments(self.optimizer, state["optimizer"]["state"], begun=has_stepped)
         generators = state["generator"]
         if self.device.type in generators:
             self.generator.set_state(generators[self.device.type])

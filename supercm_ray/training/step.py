@@ -13,6 +13,7 @@ from supercm_ray.config import AlgorithmConfig, Config
 from supercm_ray.core import (
     LearnedCentroids,
     RunningCentroids,
+    balance_prior,
     clustering_loss,
     gaussian_ramp,
     supervised_loss,
@@ -23,16 +24,21 @@ from supercm_ray.models import Classifier, Outputs
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The weights used in a step, as scalar tensors on the device. (The temperature is a buffer of the model.)"""
+    """The weights used in a step, as scalar tensors on the device. (The temperature is a buffer of the model.)
+    `balance_weight` is None where the prior is a part of the clustering loss.
+    """
 
     clustering_weight: Tensor
     consistency_weight: Tensor
+    balance_weight: Tensor | None
 
     @classmethod
     def of(cls, config: AlgorithmConfig, device: torch.device) -> Hyperparameters:
         """Creates the weights of a configuration."""
-        weights = (config.clustering_weight, config.consistency_weight)
-        return cls(*(torch.tensor(weight, device=device) for weight in weights))
+        clustering = torch.tensor(config.clustering_weight, device=device)
+        consistency = torch.tensor(config.consistency_weight, device=device)
+        balance = None if config.balance_weight is None else torch.tensor(config.balance_weight, device=device)
+        return cls(clustering, consistency, balance)
 
 
 class StepLoss(nn.Module):
@@ -93,7 +99,7 @@ class StepLoss(nn.Module):
             outputs.features,
             outputs.logits,
             self.centroids.value,
-            balance_alpha=algorithm.balance_alpha,
+            balance_alpha=algorithm.balance_alpha if self.hyper.balance_weight is None else 1.0,
             seen=self.centroids.seen,
         )
         step = self.centroids.num_updates
@@ -103,6 +109,9 @@ class StepLoss(nn.Module):
         )
         for term in terms.values():
             loss = loss + self.hyper.consistency_weight * gaussian_ramp(step, algorithm.consistency_warmup_steps) * term
+        if self.hyper.balance_weight is not None:
+            terms["balance_prior"] = balance_prior(outputs.logits, algorithm.balance_alpha)
+            loss = loss + self.hyper.balance_weight * terms["balance_prior"]
         return {"loss": loss, "supervised": supervised, "clustering": clustering, **terms}
 
     def _update_centroids(self, batch: Batch, outputs: Outputs) -> None:

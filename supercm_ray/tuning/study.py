@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from supercm_ray.config import ClusterOptions, Config, Study
+from supercm_ray.config import ClusterOptions, Config, Leaf, Study
 from supercm_ray.data import Dataset
 from supercm_ray.errors import StudyError, SuperCMError, TrackingError
 from supercm_ray.execution.executor import Executor
@@ -23,20 +24,25 @@ from supercm_ray.execution.phases import (
     has_work,
     read,
     reconcile_optuna,
+    run_candidates,
     run_finalists,
     run_search,
 )
 from supercm_ray.execution.place import DEFAULT_CLUSTER, Needs
 from supercm_ray.execution.recorder import Callback, NullCallback, Recorder
 from supercm_ray.records import CheckpointStore, StudyFolder, this_machine, write_study
-from supercm_ray.search import Row, StudyView, load_plan, save_plan
+from supercm_ray.search import TUNED, Choice, Row, StudyView, load_plan, save_plan
 from supercm_ray.tracking import BackgroundTracker, background, make_tracker, resend_command
 from supercm_ray.training.preflight import load_checked
+from supercm_ray.tuning.exporting import runs_frame
 from supercm_ray.tuning.found_run import FoundRun
 from supercm_ray.tuning.model import tracked_model
 from supercm_ray.tuning.own_predictions import write_predictions
 from supercm_ray.tuning.report import Report, build_report
 from supercm_ray.tuning.report.text import markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +54,7 @@ class TuneResult:
     Attributes:
         rows: the table, mean and standard deviation over seeds for each group and arm.
         counts: number of trials by status.
-        failed_finalists: the reason of each finalist that failed, by key.
+        failed_finalists: the reason of each finalist, and of each candidate's seed, that failed, by key.
         folder: the study's folder.
         report: the report's text and files.
         predictions: the best finalist's predictions for the unlabeled training samples, a csv file; None if there is a
@@ -58,6 +64,8 @@ class TuneResult:
         model_uri: the tracker's URI of the best model, chosen by validation.
         how_to_open: the commands or addresses that show the tracked runs, one a line.
         model_version: the version of the best model in the tracker's registry; empty if it is not registered.
+        choices: for each group how much better validation was in the search than on fresh seeds and, if there are
+            candidates, which of them was chosen.
     """
 
     study: Study
@@ -72,6 +80,32 @@ class TuneResult:
     model_uri: str
     how_to_open: str
     model_version: str = ""
+    choices: list[Choice] = field(default_factory=list)
+
+    @property
+    def best_row(self) -> Row:
+        """The row of tuned parameters whose mean over the fresh seeds is best by the study's first metric."""
+        metric, sign = self.study.primary.metric, 1 if self.study.primary.direction == "maximize" else -1
+        tuned = [row for row in self.rows if row.arm == TUNED]
+        return max(tuned, key=lambda row: sign * row.metrics[metric][0])
+
+    @property
+    def best_params(self) -> dict[str, Leaf]:
+        """The chosen parameters, by dotted path; of several groups those of `best_row`."""
+        return dict(self.best_row.overrides)
+
+    @property
+    def best_value(self) -> float:
+        """The study's first metric under the chosen parameters, its mean over the fresh seeds."""
+        return self.best_row.metrics[self.study.primary.metric][0]
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """Returns the runs of the study as a table of pandas: the trials of the search, then candidates and finalists,
+        with their status, seed, labels, varied parameters and last metrics.
+        """
+        order = ("trial", "candidate", "finalist")
+        views = sorted(self.folder.views(), key=lambda view: (order.index(view.record.kind), view.record.key))
+        return runs_frame(self.study, views)
 
 
 def tune(
@@ -84,7 +118,9 @@ def tune(
     cluster: ClusterOptions = DEFAULT_CLUSTER,
     register: str = "",
 ) -> TuneResult:
-    """Searches a study's space, runs the finalists, and reports (see `supercm_ray.tune`, which checks the study)."""
+    """Searches a study's space, runs candidates and finalists, and reports (see `supercm_ray.tune`, which checks the
+    study).
+    """
     dataset = load_checked(study, all_seeds=True)
     folder = StudyFolder.open(results, study.name, study.identity())
     with driving(folder):
@@ -107,6 +143,7 @@ def tune(
                     with executor.session(needs) as place, closing_on_error(recorder, tracker.close_study):
                         recorder.placed(place, tracker.uri)
                         run_search(recorder, executor)
+                        run_candidates(recorder, executor)
                         run_finalists(recorder, executor)
                 made = build_report(study, folder, plots=plots)
                 predictions = write_predictions(folder, made.best_run, dataset)
@@ -115,9 +152,10 @@ def tune(
                 version = tracker.register_model(model_uri, register) if model_uri and register else ""
                 tracker.close_study("complete")
     counts = Counter(str(record.status) for record in folder.runs("trial"))
-    failed = {record.key: record.reason for record in folder.runs("finalist") if record.status == "failed"}
+    on_fresh_seeds = (*folder.runs("candidate"), *folder.runs("finalist"))
+    failed = {record.key: record.reason for record in on_fresh_seeds if record.status == "failed"}
     places = (tracker.uri, run_id, model_uri, tracker.how_to_open)
-    return TuneResult(study, made.rows, dict(counts), failed, folder, made, predictions, *places, version)
+    return TuneResult(study, made.rows, dict(counts), failed, folder, made, predictions, *places, version, made.choices)
 
 
 def report(study: Study, folder: StudyFolder) -> Report:
@@ -205,10 +243,10 @@ def log_model(
 def _log_report(tracker: BackgroundTracker, study: Study, made: Report, folder: StudyFolder) -> None:
     files = {made.html: "", made.table_json: "", folder.path / "study.yaml": ""}
     tracker.log_files({**files, **dict.fromkeys(made.plots, "plots")})
-    log_table(tracker, study, made.rows)
+    log_table(tracker, study, made.rows, made.choices)
 
 
-def log_table(tracker: BackgroundTracker, study: Study, rows: Sequence[Row]) -> None:
+def log_table(tracker: BackgroundTracker, study: Study, rows: Sequence[Row], choices: Sequence[Choice]) -> None:
     """Stores the table in the tracker: its metrics as curves over the number of labels, and a note with what was found,
     once there is a row.
     """
@@ -218,7 +256,7 @@ def log_table(tracker: BackgroundTracker, study: Study, rows: Sequence[Row]) -> 
             num_labeled,
         )
     if rows:
-        tracker.log_note(markdown(study, rows))
+        tracker.log_note(markdown(study, rows, choices))
 
 
 def _metrics(row: Row, rows: Sequence[Row]) -> Iterator[tuple[str, float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from supercm_ray.records import RunRecord, RunView, Session
 
 _FOLDERS: Mapping[str, str] = {"search": "trials", "runs to target": "targets"}
-_UNITS: Mapping[str, str] = {"search": "trials", "finalists": "finalists"}
+_UNITS: Mapping[str, str] = {"search": "trials", "candidates": "candidates", "finalists": "finalists"}
 _MS_PER_HOUR = 3_600_000
 
 
@@ -20,7 +20,7 @@ class Progress:
         phase: its name, such as `search`.
         total: number of its runs; of a single run that of its epochs.
         done: number of those that have ended.
-        unit: what is counted: `trials`, `finalists`, `epochs` or `measurements`.
+        unit: what is counted: `trials`, `candidates`, `finalists`, `epochs` or `measurements`.
         per_hour: how many of them in an hour, None if that is not known.
         left_s: seconds until the phase ends at this speed, None if that is not known.
     """

@@ -158,8 +158,12 @@ def test_a_plugin_that_cannot_be_imported_is_one_clear_line(write: Write) -> Non
 def test_a_need_is_checked_whoever_has_it(vat: Config, name: str) -> None:
     needs = ALGORITHMS.find(name).requires
     found = {"algorithm.name": name, "data.target": {"name": "digits_odd_blurred"}}
+    if "fixed_features" in needs:
+        with pytest.raises(ValidationError, match="features that training does not change"):
+            vat.replace(found)
+        found |= {"model.name": "identity", "training.num_epochs": 1, "algorithm.clustering_weight": 0.0}
     assert vat.replace(found).algorithm.requires == needs
-    if needs:
+    if needs - {"fixed_features"}:
         with pytest.raises(ValidationError, match="unlabeled_batch_size >= 1"):
             vat.replace({**found, "training.unlabeled_batch_size": 0})
     if "target" in needs:

@@ -16,6 +16,7 @@ import pytest
 
 from supercm_ray.errors import DamagedError, StorageError, StudyError
 from supercm_ray.records import RunFolder, RunRecord, StudyFolder, write_atomically
+from supercm_ray.records.digests import write_line
 
 HOST = socket.gethostname()
 HOLDER = """
@@ -49,6 +50,26 @@ def record(key: str = "trials/0000", kind: str = "trial") -> RunRecord:
         label_budget=7,
         started_ms=5,
     )
+
+
+@pytest.mark.parametrize("num_epochs", [1, 3, 2000])
+def test_an_epoch_is_appended_without_reading_those_before(
+    run: RunFolder, num_epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = ""
+    with (run.path / "metrics.jsonl").open("w") as file:
+        for epoch in range(1, num_epochs + 1):
+            line = write_line({"epoch": epoch, "val/accuracy": epoch / 7}, run.key, digest)
+            digest = json.loads(line)["digest"]
+            file.write(line + "\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "_text", lambda self: pytest.fail("it reads the whole history"))
+        assert run.append({"epoch": num_epochs + 1, "val/accuracy": 0.5})
+        latest = run.latest()
+    assert latest is not None and latest.history[-1]["epoch"] == num_epochs + 1
+    assert latest.history == run.history()[-len(latest.history) :]
+    assert len(latest.history) < 1000
+    assert len(run.history()) == num_epochs + 1, "the chain of digests is whole"
 
 
 def epochs(run: RunFolder) -> list[int]:

@@ -48,6 +48,8 @@ BASE = Config(
         "data.target": {"name": "digits_odd_blurred"},  # which algorithms for it ask for; the data have none
     }
 )
+CLOSED_FORM = [name for name, entry in ALGORITHMS.entries().items() if "fixed_features" in entry.requires]
+TRAINED = sorted(set(ALGORITHMS.names()) - set(CLOSED_FORM))
 OPTIONS: dict[str, dict[str, Any]] = {
     "pseudo_label": {"algorithm.options.threshold": 0.35},
     "fixmatch": {"algorithm.options.threshold": 0.35},
@@ -57,7 +59,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "softmatch": {"algorithm.options.decay": 0.9},
 }
 CASES: dict[str, dict[str, Any]] = {
-    **{name: {"algorithm.name": name, **OPTIONS.get(name, {})} for name in ALGORITHMS.names()},
+    **{name: {"algorithm.name": name, **OPTIONS.get(name, {})} for name in TRAINED},
     "cdan_without_entropy": {"algorithm.name": "cdan", "algorithm.options.entropy_conditioning": False},
     "centroids_of_the_batch": {"algorithm.centroid_source": "batch", "algorithm.centroid_rule": "ema"},
     "class_count": {"algorithm.name": "fixmatch", **OPTIONS["fixmatch"], "algorithm.centroid_rule": "class_count"},
@@ -153,6 +155,23 @@ def whole_epochs() -> dict[str, Tensor]:
     }
 
 
+def fitted(name: str) -> dict[str, Tensor]:
+    """The metrics and the state of an algorithm that fits the head at once."""
+    toy, cpu = dataset(), torch.device("cpu")
+    fixed = {"model.name": "identity", "training.num_epochs": 1, "algorithm.clustering_weight": 0.0}
+    config = BASE.replace({"algorithm.name": name, **fixed})
+    data = DeviceData.of(toy, make_splits(toy.labels, config.data, config.seed), cpu)
+    data = dataclasses.replace(data, images=data.images.double() / 255)
+    one = TrainState.create(config, toy, cpu, len(data.unlabeled))
+    (metrics,) = fit(one, data)
+    numbers = {key: torch.tensor(value) for key, value in metrics.items() if key != "epoch_seconds"}
+    return (
+        numbers
+        | dict(one.ema_model.state_dict())
+        | {f"centroids.{k}": v for k, v in one.centroids.state_dict().items()}
+    )
+
+
 def mean_of_means(self: RunningCentroids, features: Tensor, labels: Tensor) -> None:
     """A mistake: each worker's class means, averaged."""
     sums_KD, counts_K = class_sums(features, labels, len(self.value))
@@ -210,6 +229,7 @@ def main(rank: str, workers: str, store: str, out: str) -> None:
     found = {name: run(overrides) for name, overrides in CASES.items()}
     for mutation in MUTATIONS if int(workers) == 2 else ():
         found |= run_mutated(mutation)
+    found |= {name: fitted(name) for name in CLOSED_FORM}
     torch.save({**found, WHOLE_EPOCHS: whole_epochs()}, out)
     if int(workers) > 1:
         distributed.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,19 @@ def test_another_configuration_is_refused_and_the_difference_named(
     path: Path, trained: TrainState, digits: Dataset, leaf: str, value: Any, there: str
 ) -> None:
     assert there in refused(path, trained.config.replace({leaf: value}), digits)
+
+
+def test_a_leaf_that_was_unknown_then_had_its_default(path: Path, trained: TrainState, digits: Dataset) -> None:
+    """So a run goes on with a later version, which knows more leaves."""
+    state = torch.load(path, weights_only=True)
+    leaves = json.loads(state["config"])
+    assert leaves.pop("algorithm.balance_weight") is None and leaves.pop("algorithm.balance_alpha") == 1.0
+    torch.save({**state, "config": json.dumps(leaves)}, path)
+    assert load(path, trained.config, digits).step == trained.step
+    changed = trained.config.replace({"algorithm.balance_alpha": 1.5})
+    assert "algorithm.balance_alpha: None there, 1.5 here" in refused(path, changed, digits)
+    torch.save({**state, "config": "{}"}, path)
+    refused(path, trained.config, digits)
 
 
 @pytest.mark.parametrize(("leaf", "value"), [("training.num_threads", 2), ("training.checkpoint_interval_epochs", 5)])

@@ -91,12 +91,10 @@ def test_without_the_clustering_loss_it_is_a_plain_supervised_loop(start, digits
     model = twin.model
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.training.learning_rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(config.seed)
-    indices = [epoch_indices(part, 3, 12, generator) for part in (data.labeled, data.unlabeled)]
-    for labeled, unlabeled in zip(*indices, strict=True):
-        batch = draw_batch(data, labeled, unlabeled, config, generator)
-        logits = model(torch.cat([batch.labeled, batch.unlabeled])).logits
+    for labeled in epoch_indices(data.labeled, 3, 12, generator):
+        batch = draw_batch(data, labeled, data.unlabeled[:0], config, generator)
         optimizer.zero_grad()
-        functional.cross_entropy(logits[:12], batch.labels).backward()
+        functional.cross_entropy(model(batch.labeled).logits, batch.labels).backward()
         optimizer.step()
     assert_close(dict(state.model.state_dict()), dict(model.state_dict()), rtol=1e-5, atol=1e-6)
 

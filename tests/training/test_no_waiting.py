@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import Start
+from parity import TRAINED
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from supercm_ray.algorithms import ALGORITHMS
 from supercm_ray.data import draw_batch
 from supercm_ray.training import train_step
 
@@ -42,7 +42,7 @@ class NeverWait(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS.names())
+@pytest.mark.parametrize("algorithm", TRAINED)
 @pytest.mark.parametrize("mode", ["labeled", "pseudo_labeled", "learned"])
 @pytest.mark.parametrize("source", ["eval_pass", "batch"])
 def test_a_step_waits_for_nothing(start: Start, algorithm: str, mode: str, source: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import CASES, MUTATIONS, NUM_STEPS, WHOLE_EPOCHS
+from parity import CASES, CLOSED_FORM, MUTATIONS, NUM_STEPS, WHOLE_EPOCHS
 from torch import Tensor
 
 SCRIPT = Path(__file__).with_name("parity.py")
@@ -50,7 +50,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Foun
 
 def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     assert one.keys() == other.keys()
-    return max((one[key].double() - other[key].double()).abs().max().item() for key in one)
+    return max((one[key].double() - other[key].double()).abs().max().item() for key in one if one[key].numel())
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -71,6 +71,14 @@ def test_whole_epochs_equal_those_of_one_process(found: Callable[[int], list[Fou
     assert names <= alone[WHOLE_EPOCHS].keys()
     for part in parts:
         assert largest_difference(part[WHOLE_EPOCHS], alone[WHOLE_EPOCHS]) < 1e-6
+
+
+@pytest.mark.parametrize("name", CLOSED_FORM)
+def test_fitted_heads_equal_those_of_one_process(found: Callable[[int], list[Found]], name: str) -> None:
+    (alone,), parts = found(1), found(2)
+    assert alone[name]["val/accuracy"] > 0.9
+    for part in parts:
+        assert largest_difference(part[name], alone[name]) < 1e-9
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Start
+from parity import TRAINED
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -41,7 +42,7 @@ def convolved(model: nn.Module) -> list[torch.dtype]:
     return seen
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS.names())
+@pytest.mark.parametrize("algorithm", TRAINED)
 def test_a_step_in_bf16_is_near_to_one_in_fp32_and_keeps_everything_else_in_fp32(start: Start, algorithm: str) -> None:
     options = ALGORITHMS.find(algorithm).options.model_fields
     settings: dict[str, Any] = {"algorithm.name": algorithm}

@@ -109,6 +109,27 @@ def expected_row(folder: StudyFolder, group: float, arm: str) -> dict[str, str]:
     }
 
 
+def test_optimism_is_that_of_the_records(finished: tuple[StudyFolder, Report]) -> None:
+    folder, report = finished
+    head, *body = Tables(page(report)).tables["choices"]
+    assert head == ["data.label_ratio", "search", "fresh seeds", "optimism"]
+    tree = json.loads(report.table_json.read_text())["choices"]
+    trials = {view.record.key: view.val_accuracy for view in folder.views()}
+    for cells, one in zip(body, tree, strict=True):
+        records = groups(folder)[float(cells[0]), "tuned"]
+        params = {path: value for path, value in records[0].overrides.items() if path != "seed"}
+        (best,) = [record for record in folder.runs("trial") if record.overrides == params]
+        fresh = [folder.run(record.key).history()[-1]["val/accuracy"] for record in records]
+        value = trials[best.key]
+        assert value is not None
+        optimism = value - statistics.mean(fresh)
+        assert cells[1:3] == [f"{100 * value:.1f}", spread(fresh)]
+        assert cells[3] == f"{100 * optimism:+.1f}".replace("-", "−")
+        assert one["optimism"] == pytest.approx(optimism)
+        assert " ".join(cells[1:]) in " ".join(report.text.split())
+    assert len(body) == 4
+
+
 def test_every_number_of_the_table_is_that_of_the_records(finished: tuple[StudyFolder, Report]) -> None:
     folder, report = finished
     head, *body = Tables(page(report)).tables["table"]

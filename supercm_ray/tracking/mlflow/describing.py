@@ -42,18 +42,18 @@ def _user() -> str:
 
 def run_name(record: RunRecord, study: Study) -> str:
     """Returns a name that tells a run apart from the others of its study within NAME_LENGTH characters: a trial's
-    number and searched values, or a finalist's arm, group and seed.
+    number and searched values, or the arm, group and seed of a run on a fresh seed.
     """
     tail = record.key.split("/", 1)[-1]
     if record.kind == "trial":
         values = [_brief(record.overrides[path]) for path in study.space if path in record.overrides]
         return " ".join((tail, *values))[:NAME_LENGTH].rstrip()
-    if record.kind == "finalist" and "arm" in record.labels:
+    if record.kind in ("candidate", "finalist") and "arm" in record.labels:
         group = record.labels.get("group", [])
         values = [_brief(value) for value in (group if isinstance(group, list) else [group])]
         seed = f"s{record.params.get('seed', '')}"
         name = " ".join((str(record.labels["arm"]), *values, seed))
-        if len(name) <= NAME_LENGTH:
+        if len(name) <= NAME_LENGTH and record.kind == "finalist":  # of candidates several are alike in these
             return name
         return f"{record.labels['arm']}"[: NAME_LENGTH - len(seed) - 8] + f" {seed} {tail[-6:]}"  # a digest ends keys
     return tail

@@ -103,9 +103,19 @@ class MlflowTracker:
 
     def sync(self, key: str) -> None:
         """Writes what MLflow lacks of the run with this key, its epochs in one call, and its status."""
-        run = self._folder.run(key).view()
+        folder = self._folder.run(key)
+        run = folder.latest()
+        if run is not None and not self._follows(run):
+            run = folder.view()
         if run is not None:
             self._sync(run)
+
+    def _follows(self, run: RunView) -> bool:
+        """Returns whether the last epochs of a run are all that MLflow lacks of it."""
+        known = self._written.get(run.record.key, -1)
+        return (
+            self._last.get(run.record.key) == run.record and bool(run.history) and run.history[0]["epoch"] <= known + 1
+        )
 
     def _sync(self, run: RunView) -> None:
         key, run_id = run.record.key, self._child(run.record)

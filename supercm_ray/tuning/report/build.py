@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 from supercm_ray.config import Study
 from supercm_ray.errors import DamagedError
 from supercm_ray.records import StudyFolder, read_text, write_atomically, writing
-from supercm_ray.search import Row, StudyView
+from supercm_ray.search import Choice, Row, StudyView
 from supercm_ray.tuning.report.about_data import about_data
+from supercm_ray.tuning.report.choices import choices_text
 from supercm_ray.tuning.report.draw import draw_plots
 from supercm_ray.tuning.report.page import render
 from supercm_ray.tuning.report.table_json import table_tree
@@ -29,6 +30,7 @@ class Report:
 
     Attributes:
         rows: the table, by group and arm; empty before the first finalist has ended.
+        choices: how the parameters of each group were chosen.
         text: the table and the headline, for a terminal.
         html: path of the page.
         table_json: path of the unrounded table.
@@ -42,6 +44,7 @@ class Report:
     table_json: Path
     plots: list[Path]
     best_run: str | None
+    choices: list[Choice] = field(default_factory=list)
 
 
 def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Report:
@@ -59,12 +62,13 @@ def build_report(study: Study, folder: StudyFolder, *, plots: bool = True) -> Re
     lost = _lost(table_json, data)
     if lost:
         logger.warning("%s shows %s, more than %s holds now; it is left as it is", html, lost, folder.path)
-        return Report(data.rows, _text(data), html, table_json, [], best_run)
+        return Report(data.rows, _text(data), html, table_json, [], best_run, data.choices)
     with writing(folder.path / "plots"):
         drawn = draw_plots(data, folder.path / "plots") if plots else []
     write_atomically(html, render(data, drawn))
     write_atomically(table_json, json.dumps(table_tree(data), indent=1, ensure_ascii=False, allow_nan=False))
-    return Report(data.rows, _text(data), html, table_json, [plot.png for plot in drawn], best_run)
+    pngs = [plot.png for plot in drawn]
+    return Report(data.rows, _text(data), html, table_json, pngs, best_run, data.choices)
 
 
 def _lost(table_json: Path, data: ReportData) -> str:
@@ -106,6 +110,7 @@ class _Former:
 def _text(data: ReportData) -> str:
     labels = data.training_labels
     parts = [table_text(data.study, data.rows, labels), headline(data.study, data.rows, labels)]
+    parts[1:1] = [choices_text(data.study, data.choices)] if data.choices else []
     return "\n\n".join(
         [*parts, "\n".join(about_data(data.study, data.data, has_result=data.best is not None))]
     ).rstrip()

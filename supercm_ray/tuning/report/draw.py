@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from supercm_ray.reporting.style import save_png, to_svg
 from supercm_ray.tuning.report import plots, prediction_plots
 from supercm_ray.tuning.report.frontier import frontier
-from supercm_ray.tuning.report.text import group_text
+from supercm_ray.tuning.report.groups import group_text
 from supercm_ray.tuning.report.view import ReportData
 
 

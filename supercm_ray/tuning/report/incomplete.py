@@ -16,13 +16,19 @@ def incomplete(
     study: Study,
     *,
     trials: Sequence[RunRecord],
+    candidates: Sequence[Finalist],
     planned: Sequence[Finalist],
     records: Mapping[str, RunRecord | None],
     rows: Sequence[Row],
     predictions_are_lost: bool,
 ) -> tuple[str, ...]:
     """Returns a sentence for each thing that a finished study has and this one lacks."""
-    found = [*_about_trials(study, trials), *_about_finalists(planned, records), *_about_arms(study, rows)]
+    found = [
+        *_about_trials(study, trials),
+        *_about_finalists(candidates, records, "candidates' runs"),
+        *_about_finalists(planned, records, "runs"),
+        *_about_arms(study, rows),
+    ]
     if predictions_are_lost:
         found.append("The arrays of the best run (test_predictions.npz) are missing or cannot be read.")
     return tuple(found)
@@ -43,7 +49,7 @@ def _about_trials(study: Study, trials: Sequence[RunRecord]) -> list[str]:
     return found
 
 
-def _about_finalists(planned: Sequence[Finalist], records: Mapping[str, RunRecord | None]) -> list[str]:
+def _about_finalists(planned: Sequence[Finalist], records: Mapping[str, RunRecord | None], what: str) -> list[str]:
     statuses = Counter(
         record.status if record else "not begun" for record in map(records.get, (f.key for f in planned))
     )
@@ -51,7 +57,7 @@ def _about_finalists(planned: Sequence[Finalist], records: Mapping[str, RunRecor
     if not open_ones:
         return []
     details = ", ".join(f"{count} {status}" for status, count in sorted(open_ones.items()))
-    return [f"{statuses['complete']} of {len(planned)} runs on fresh seeds are complete ({details})."]
+    return [f"{statuses['complete']} of {len(planned)} {what} on fresh seeds are complete ({details})."]
 
 
 def _about_arms(study: Study, rows: Sequence[Row]) -> list[str]:

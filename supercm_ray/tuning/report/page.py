@@ -16,6 +16,7 @@ from supercm_ray.reporting.tables import value_text
 from supercm_ray.search import Group
 from supercm_ray.search.finalists import BASELINE, Row
 from supercm_ray.tuning.report.about_data import about_data
+from supercm_ray.tuning.report.choices import choices_table, verdicts
 from supercm_ray.tuning.report.draw import Drawn
 from supercm_ray.tuning.report.text import HEADINGS, SHOWN, gain_text, headline, percent, seeds_text, tested_gains
 from supercm_ray.tuning.report.validators import rank_correlations
@@ -51,7 +52,10 @@ def render(data: ReportData, plots: Sequence[Drawn]) -> str:
         seeds=_seeds(data),
         plots=[{"drawn": drawn, "uri": data_uri(drawn.svg)} for drawn in plots],
         trials=[_run(view, [*study.space]) for view in data.trials],
+        candidates=[_run(view, [*study.space]) for view in data.candidates],
         finalists=[_run(view, []) for view in data.finalists],
+        choices=choices_table(study, data.choices),
+        verdicts=verdicts(study, data.choices),
         study_yaml=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False),
         provenance=_provenance(data),
     )
@@ -104,8 +108,8 @@ def _seeds(data: ReportData) -> str:
 
 
 def _provenance(data: ReportData) -> dict[str, str]:
-    started = [view.record.started_ms for view in (*data.trials, *data.finalists) if view.record.started_ms]
-    ended = [view.record.ended_ms for view in (*data.trials, *data.finalists) if view.record.ended_ms]
+    started = [view.record.started_ms for view in data.every_run if view.record.started_ms]
+    ended = [view.record.ended_ms for view in data.every_run if view.record.ended_ms]
     return {
         "study id": data.folder.study_id,
         "identity": data.folder.identity,

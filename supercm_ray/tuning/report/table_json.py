@@ -10,6 +10,7 @@ from supercm_ray.reporting.significance import Difference
 from supercm_ray.search import Group
 from supercm_ray.search.finalists import Row
 from supercm_ray.tuning.report.about_data import about_data
+from supercm_ray.tuning.report.choices import choices_tree
 from supercm_ray.tuning.report.text import gain, headline, tested_gains
 from supercm_ray.tuning.report.view import ReportData
 
@@ -33,6 +34,7 @@ def table_tree(data: ReportData) -> dict[str, object]:
         "val_majority": asdict(data.majority) if data.majority else None,
         "classes_of_best_run": [asdict(one) for one in data.recalls],
         "rows": [_row(data, row, tested) for row in data.rows],
+        "choices": choices_tree(data.study, data.choices),
     }
 
 

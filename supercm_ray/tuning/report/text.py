@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from supercm_ray.config import AlgorithmConfig, Study
 from supercm_ray.reporting.significance import LEVEL, Difference, corrected_all, paired
 from supercm_ray.reporting.tables import points, value_text
-from supercm_ray.search import Group
+from supercm_ray.search import Choice, Group, default_overrides
 from supercm_ray.search.finalists import BASELINE, TUNED, Row
+from supercm_ray.tuning.report.choices import choices_text
+from supercm_ray.tuning.report.groups import narrowed
 
 HEADINGS = ("labels", "all labels", "arm", "val %", "test %", "seeds", "gain, points")
 """Headings of the table's columns besides the group and the parameters. `all labels` includes those for validation."""
@@ -52,8 +54,7 @@ def table_text(study: Study, rows: Sequence[Row], training_labels: Mapping[Group
         return "no finalist has finished yet"
     tested = tested_gains(rows)
     lines = [(*study.group_paths, *HEADINGS), *(_cells(row, training_labels or {}, tested) for row in rows)]
-    first = 110 - sum(max(len(line[i]) for line in lines) + 2 for i in range(len(study.group_paths), len(lines[0])))
-    lines = [_shorten(line, len(study.group_paths), first) for line in lines]
+    lines = narrowed(lines, len(study.group_paths), 110)
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     note = "mean ± standard deviation over seeds; all labels = for training and for validation; gain paired by seed"
@@ -61,14 +62,16 @@ def table_text(study: Study, rows: Sequence[Row], training_labels: Mapping[Group
     return "\n".join([text[0], "-" * max(map(len, text)), *text[1:], note, *shown])
 
 
-def markdown(study: Study, rows: Sequence[Row]) -> str:
-    """Returns the headline and the table as Markdown."""
+def markdown(study: Study, rows: Sequence[Row], choices: Sequence[Choice] = ()) -> str:
+    """Returns the headline, the table, and how the parameters were chosen as Markdown."""
     training_labels = {row.group: row.num_labeled for row in rows}
     tested = tested_gains(rows)
     lines = [(*study.group_paths, *HEADINGS), *(_cells(row, training_labels, tested) for row in rows)]
     table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     found = [headline(study, rows, training_labels), "", table[0], "|---" * len(lines[0]) + "|", *table[1:]]
-    return "\n".join([*found, *(["", f"\\{SHOWN}"] if any(one.is_shown for one in tested.values()) else [])])
+    shown = ["", f"\\{SHOWN}"] if any(one.is_shown for one in tested.values()) else []
+    chosen = ["", "```", choices_text(study, choices), "```"] if choices else []
+    return "\n".join([*found, *shown, *chosen])
 
 
 def percent(value: tuple[float, float]) -> str:
@@ -108,17 +111,13 @@ def seeds_text(row: Row) -> str:
     return str(row.num_runs) if row.num_runs == row.num_seeds else f"{row.num_runs} of {row.num_seeds}"
 
 
-def group_text(study: Study, group: Group) -> str:
-    """Formats a group, as `all trials` if the study has no group path."""
-    pairs = zip(study.group_paths, group, strict=True)
-    return ", ".join(f"{path} = {value_text(value)}" for path, value in pairs) or "all trials"
-
-
 def _subject(study: Study, row: Row) -> str:
     algorithm = study.base.replace(row.overrides).algorithm
+    is_default = study.num_candidates > 1 and row.overrides == default_overrides(study, row.group)
+    how = "untuned" if is_default else "tuned"
     if algorithm.clustering_weight == 0:
-        return f"tuned {algorithm.name} without the clustering loss"
-    return "tuned SuperCM" if algorithm.name == AlgorithmConfig().name else f"tuned {algorithm.name} with SuperCM"
+        return f"{how} {algorithm.name} without the clustering loss"
+    return f"{how} SuperCM" if algorithm.name == AlgorithmConfig().name else f"{how} {algorithm.name} with SuperCM"
 
 
 def _comparison(study: Study, row: Row, tested: Difference | None) -> str:
@@ -165,12 +164,3 @@ def _cells(row: Row, training_labels: Mapping[Group, int], tested: Mapping[Group
         seeds_text(row),
         "" if row.arm == BASELINE else gain_text(row, tested),
     )
-
-
-def _shorten(line: tuple[str, ...], num_group_paths: int, room: int) -> tuple[str, ...]:
-    """Shortens the cells of group paths from the left until they fit into `room`."""
-    if not num_group_paths:
-        return line
-    width = max(4, room // num_group_paths - 2)
-    cut = (cell if len(cell) <= width else f"…{cell[1 - width :]}" for cell in line[:num_group_paths])
-    return (*cut, *line[num_group_paths:])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from supercm_ray.config import Study
 from supercm_ray.errors import DamagedError, StorageError
 from supercm_ray.records import DataSummary, RunRecord, RunView, StudyFolder, read_arrays, reading
-from supercm_ray.search import TUNED, Finalist, Group, Row, StudyView
+from supercm_ray.search import TUNED, Choice, Finalist, Group, Row, StudyView
 from supercm_ray.tuning.report.classes import ClassRecall, Majority, majority, recalls
 from supercm_ray.tuning.report.incomplete import incomplete
 
@@ -66,7 +66,9 @@ class ReportData:
     Attributes:
         rows: the table, by group and arm.
         trials: the search's runs, by number.
+        candidates: the runs of candidates, ended or not, in the order planned.
         finalists: the runs on fresh seeds that belong to `rows`, ended or not, in the order planned.
+        choices: how the parameters of each group were chosen.
         statuses: number of trials of each status.
         importances: importance of each searched path; empty if there are too few trials.
         training_labels: for each group the number of labels trained on, those for validation excluded.
@@ -83,7 +85,9 @@ class ReportData:
     folder: StudyFolder
     rows: list[Row]
     trials: list[RunView]
+    candidates: list[RunView]
     finalists: list[RunView]
+    choices: list[Choice]
     statuses: dict[str, int]
     importances: dict[str, float]
     training_labels: dict[Group, int]
@@ -98,18 +102,24 @@ class ReportData:
     @property
     def failed(self) -> list[RunRecord]:
         """The runs that failed, each with its reason."""
-        return [view.record for view in (*self.trials, *self.finalists) if view.record.status == "failed"]
+        return [view.record for view in self.every_run if view.record.status == "failed"]
+
+    @property
+    def every_run(self) -> list[RunView]:
+        """The runs of the study: trials, then candidates, then finalists."""
+        return [*self.trials, *self.candidates, *self.finalists]
 
     @property
     def groups(self) -> list[Group]:
         """The groups seen so far, in ascending order."""
-        seen = {self.study.group(view.record.overrides) for view in (*self.trials, *self.finalists)}
+        seen = {self.study.group(view.record.overrides) for view in self.every_run}
         return sorted(seen, key=lambda group: tuple((isinstance(value, str), value) for value in group))
 
 
 def gather(view: StudyView) -> ReportData:
     """Gathers the content of a study's report, however far the study has come."""
-    study, records = view.study, {run.record.key: run.record for run in view.finalists}
+    study = view.study
+    records = {run.record.key: run.record for run in (*view.candidate_runs, *view.finalists)}
     best = best_run(study, view.plan, view.runs)
     predictions = _read_predictions(view.folder, best)
     class_names = _class_names(view, predictions)
@@ -118,7 +128,9 @@ def gather(view: StudyView) -> ReportData:
         folder=view.folder,
         rows=view.rows,
         trials=view.trials,
+        candidates=view.candidate_runs,
         finalists=view.finalists,
+        choices=view.choices,
         statuses=view.statuses,
         importances=view.importances,
         training_labels={row.group: row.num_labeled for row in view.rows},
@@ -131,6 +143,7 @@ def gather(view: StudyView) -> ReportData:
         incomplete=incomplete(
             study,
             trials=[trial.record for trial in view.trials],
+            candidates=[run for candidate in view.candidates for run in candidate.runs],
             planned=view.plan,
             records=records,
             rows=view.rows,
