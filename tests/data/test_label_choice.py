@@ -241,6 +241,18 @@ def test_training_learns_with_classes_without_a_label(algorithm: str) -> None:
     assert found["test/accuracy"] > 0.4
 
 
+@pytest.mark.parametrize(
+    "algorithm",
+    ["nearest_centroid", "nearest_neighbor", "logistic_regression", "label_propagation", "gaussian_mixture"],
+)
+def test_what_is_fitted_at_once_takes_classes_without_a_label(algorithm: str) -> None:
+    leaves = {"algorithm.name": algorithm, "algorithm.clustering_weight": 0.0, "model.frozen": True}
+    data = {"name": "digits", "labels_per_class": 1, "label_choice": "typical"}
+    assert checked(config(data))[0].notes
+    found = metrics(config(data, **leaves, **{"training.num_epochs": 1}))
+    assert found["test/accuracy"] > 0.2
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_choice_can_be_searched(place: Place) -> None:
     (place.path / "tiny.yaml").write_text(SEARCHED, encoding="utf-8")
