@@ -90,8 +90,16 @@ class DataConfig(PlaceConfig):
     """Fraction of the training samples with a known label whose labels are used, above 0 up to 1, which uses all. Set
     either this or `labels_per_class`, or neither to use all known labels."""
     labels_per_class: int | None = Field(None, ge=1)
-    """Number of labeled samples of each class, from 1. Set either this or `label_ratio`, or neither to use all known
-    labels."""
+    """Number of labeled samples of each class, from 1; with a `label_choice`, of all classes together, divided by their
+    number. Set either this or `label_ratio`, or neither to use all known labels."""
+    label_choice: Literal["random", "typical", "coverage"] = "random"
+    """Which training samples with a known label are labeled: as many of each class as the two keys before ask for, at
+    random (`random`); or those that are chosen by their inputs alone, as by an annotator before any label is known: the
+    most typical sample of each of many clusters (`typical`, after TypiClust), or the samples whose surroundings cover
+    most others (`coverage`, after ProbCover). Chosen samples are unevenly of the classes, and of some there may be
+    none, which training then cannot learn. Inputs are compared as vectors, pixel by pixel: features that
+    `supercm-ray embed` makes are better to choose by. Each seed chooses others; with a `target`, of the source.
+    Validation and test samples are random."""
     labeled_in_unlabeled: bool = False
     """Whether the labeled samples are also among the unlabeled ones, without their labels. Not with a `target`, whose
     samples are the unlabeled ones."""
@@ -138,6 +146,7 @@ class DataConfig(PlaceConfig):
             raise rule_error(
                 "at most one of `label_ratio` and `labels_per_class`", got, remedy="set one, omit the other"
             )
+        self._check_label_choice()
         if self.transductive and self.target is None:
             raise rule_error("`transductive` needs a target", "none", path="transductive", remedy="give data.target")
         if self.transductive and self.test is not None:
@@ -153,6 +162,18 @@ class DataConfig(PlaceConfig):
             got = f"val_fraction={self.val_fraction}, test_fraction={self.test_fraction}"
             raise rule_error("`val_fraction + test_fraction < 1`", got, remedy="leave samples to train on")
         return self
+
+    def _check_label_choice(self) -> None:
+        """Checks that there is a choice to be made."""
+        rule, got = "`label_choice` chooses some of the labels", f"{self.label_choice}"
+        if self.label_choice == "random":
+            return
+        if self.splits is not None and self.splits.lower().endswith(".npy"):
+            got += f" with splits={self.splits}, which lists the labeled samples"
+            raise rule_error(rule, got, path="label_choice", remedy="omit it, or the file")
+        if self.label_ratio is None and self.labels_per_class is None:
+            got += ", with neither label_ratio nor labels_per_class, which uses all"
+            raise rule_error(rule, got, path="label_choice", remedy="set one of these, or omit label_choice")
 
 
 FREE_TO_CHANGE = tuple(

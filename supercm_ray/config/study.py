@@ -32,7 +32,7 @@ from supercm_ray.config.scaling import ScalingConfig
 from supercm_ray.errors import nearest
 
 NAME, LONGEST_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", 100
-_VARIED_DATA = ("label_ratio", "labels_per_class", *AUGMENTATION)
+_VARIED_DATA = ("label_ratio", "labels_per_class", "label_choice", *AUGMENTATION)
 
 
 def why_fixed(path: str) -> str | None:

@@ -10,9 +10,11 @@ from supercm_ray.data.classes import check_classes
 from supercm_ray.data.dataset import DATASETS, UNLABELED, Dataset, channel_statistics
 from supercm_ray.data.draws import SampleDraws
 from supercm_ray.data.inputs import read_inputs
+from supercm_ray.data.label_choice import choice_notes, choose_labeled
 from supercm_ray.data.loading import join_domains, load_dataset
 from supercm_ray.data.overlap import check_overlap, fingerprint, sample_digests, samples_digest
-from supercm_ray.data.splits import Splits, make_splits, split_dataset
+from supercm_ray.data.splits import Splits
+from supercm_ray.data.splitting import make_splits, split_dataset
 from supercm_ray.data.standardise import spread_notes, standardised
 from supercm_ray.data.strong import STRONG_VIEWS
 
@@ -29,6 +31,8 @@ __all__ = [
     "channel_statistics",
     "check_classes",
     "check_overlap",
+    "choice_notes",
+    "choose_labeled",
     "draw_batch",
     "epoch_indices",
     "fingerprint",

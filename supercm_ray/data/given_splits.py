@@ -57,11 +57,12 @@ def read_splits(dataset: Dataset, data: DataConfig, seed: int) -> GivenSplits:
         _check_labeled(given[name], dataset, name, path)
     _check_disjoint(given, data, path)
     _check_places(given, dataset, data, path)
+    also = f" and data.label_choice={data.label_choice}" if data.label_choice != "random" else ""
     if "labeled" in given and (data.label_ratio is not None or data.labels_per_class is not None):
         raise StudyError(
             f"`data.label_ratio` and `data.labels_per_class` must be omitted where data.splits={path} lists the "
             f"labeled samples, got label_ratio={data.label_ratio}, labels_per_class={data.labels_per_class}; omit "
-            "them, or omit `labeled` in that file"
+            f"them{also}, or omit `labeled` in that file"
         )
     return GivenSplits(**given)
 

@@ -21,18 +21,23 @@ _ROUNDING = 8 * float(np.finfo(np.float32).eps)
 
 
 def standardised(dataset: Dataset, splits: Splits, data: DataConfig) -> Dataset:
-    """Returns the data set with mean and standard deviation of each feature over the training samples, labeled and
-    unlabeled, if `data.standardise` says so. A feature that does not vary beyond the rounding of fp32 keeps the
-    standard deviation 1.
+    """Returns the data set as `standardised_by` does, by the training samples, labeled and unlabeled.
 
     Args:
         dataset: the data set; images are returned unchanged.
         splits: the splits of the run, of which validation and test samples are not read.
         data: the data section of the configuration.
     """
+    return standardised_by(dataset, splits.training, data)
+
+
+def standardised_by(dataset: Dataset, samples: npt.NDArray[np.int64], data: DataConfig) -> Dataset:
+    """Returns the data set with mean and standard deviation of each feature over these samples, if `data.standardise`
+    says so; images unchanged. A feature that does not vary beyond the rounding of fp32 keeps the standard deviation 1.
+    """
     if not is_standardised(dataset, data):
         return dataset
-    mean_D, std_D = moments(_vectors(dataset), splits.training)
+    mean_D, std_D = moments(_vectors(dataset), samples)
     std_D[std_D <= _ROUNDING * np.abs(mean_D)] = 1.0
     return replace(dataset, mean=tuple(mean_D.tolist()), std=tuple(std_D.tolist()))
 

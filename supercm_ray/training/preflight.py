@@ -13,6 +13,7 @@ from supercm_ray.config import Config, Leaf, Study
 from supercm_ray.data import (
     Dataset,
     check_overlap,
+    choice_notes,
     fingerprint,
     load_dataset,
     sample_digests,
@@ -59,7 +60,11 @@ def load_checked(study: Study, *, all_seeds: bool = False) -> Dataset:
 def _with_overlap_noted(dataset: Dataset, config: Config) -> Dataset:
     """Returns the data set with its fingerprint, and notes on samples that several splits share."""
     digests, splits = sample_digests(dataset), split_dataset(dataset, config)
-    notes = (*check_overlap(dataset, splits, digests), *spread_notes(dataset, splits, config.data))
+    notes = (
+        *check_overlap(dataset, splits, digests),
+        *choice_notes(dataset, splits, config.data),
+        *spread_notes(dataset, splits, config.data),
+    )
     for note in notes:
         logger.warning("%s", note)
     return replace(

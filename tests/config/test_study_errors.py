@@ -57,6 +57,30 @@ BROKEN = {
         "did you mean `log`?",
     ),
     "no base": Broken("num_seeds: 3\n", "`base`", "nothing", "The configuration that `train` runs"),
+    "choice of all labels": Broken(
+        "base: {data: {label_choice: typical}}\n",
+        "for base.data.label_choice",
+        "typical, with neither label_ratio nor labels_per_class",
+        "set one of these, or omit label_choice",
+    ),
+    "choice of listed labels": Broken(
+        "base: {data: {label_choice: typical, labels_per_class: 1, splits: labels.npy}}\n",
+        "for base.data.label_choice",
+        "splits=labels.npy, which lists the labeled samples",
+        "omit it, or the file",
+    ),
+    "unknown choice": Broken(
+        "base: {data: {label_choice: typicel, labels_per_class: 1}}\n",
+        "`base.data.label_choice`",
+        "'typicel'",
+        "'random', 'typical' or 'coverage'",
+    ),
+    "searched choice of all labels": Broken(
+        "base: {data: {name: digits}}\nspace: {data.label_choice: {type: categorical, choices: [random, coverage]}}\n",
+        "for space.data.label_choice.choices[1]",
+        "'coverage'",
+        "set one of these, or omit label_choice",
+    ),
     "empty base": Broken("base:\n", "`base`", "None", "object"),
     "no data": Broken("base: {}\n", "`base.data`", "nothing", "add it"),
     "range": Broken(

@@ -92,6 +92,7 @@ def test_splits_of_a_former_run_are_the_same(tmp_path: Path) -> None:
         ({"labeled": LISTS["labeled"], "unlabeled": list(range(6, 60))}, {}, "or list `val` in data.splits"),
         ({**LISTS, "labeled": [0, 1]}, {}, "every class must have a labeled sample in data.splits"),
         (LISTS, {"label_ratio": 0.5}, "must be omitted where data.splits"),
+        (LISTS, {"label_ratio": 0.5, "label_choice": "typical"}, "omit them and data.label_choice=typical, or omit"),
     ],
 )
 def test_lists_that_cannot_be_right_are_refused(
