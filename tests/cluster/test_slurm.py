@@ -260,7 +260,7 @@ def test_script_is_submitted_itself(study: Study) -> None:
 
 @pytest.mark.nightly
 def test_token_is_in_environments_alone(study: Study) -> None:
-    study.write(budget={"num_trials": 30})
+    study.write(budget={"num_trials": 5000})  # so that it goes on meanwhile, however fast the machine is
     job = study.submit("--gpus-per-node=2")
     study.wait_for_trials(job, 1)
     first, second = study.slurm.nodes
@@ -272,8 +272,10 @@ def test_token_is_in_environments_alone(study: Study) -> None:
     assert found["READ_BY_JOB"] == "yes"
     assert token not in study.slurm.processes(first) + study.slurm.processes(second)
     assert token not in job.output
-    refused = second.exec("python", "-c", _GPUS, check=False, RAY_ADDRESS=address, RAY_AUTH_MODE="disabled")
+    without = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"}
+    refused = second.exec("timeout", "60", "python", "-c", _GPUS, check=False, **without)  # Ray may wait for ever
     assert refused.returncode != 0
+    assert "GPUs on nodes" not in refused.output
     given = second.exec("python", "-c", _GPUS, RAY_ADDRESS=address, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
     assert "GPUs on nodes: [2.0, 2.0]" in given.output
     job.cancel()
