@@ -52,7 +52,6 @@ TARGETS = {"all labels": -1, "a third of the labels": len(FEW) + 2}
 def main(words: Sequence[str] | None = None) -> int:
     """Measures the tasks that are not in the file of results, and answers for all."""
     asked = _parser().parse_args(words)
-    os.environ["SUPERCM_TRACKING"] = "none"
     torch.set_num_threads(1)
     known = json.loads(asked.out.read_text()) if asked.out and asked.out.exists() else {}
     load, before = os.getloadavg()[0], known.get("curves", {})

@@ -11,7 +11,7 @@ from typing import Any
 from advise_tasks import FEW, MANY, Curve
 
 from supercm_ray import train
-from supercm_ray.config import Config
+from supercm_ray.config import Config, Study
 from supercm_ray.records import StudyFolder
 
 _OFFICE = {"name": "arrays", "options": {"input_key": "fts", "label_key": "labels", "first_label": 1}}
@@ -63,7 +63,8 @@ def _config(file: str, algorithm: str, ratio: float, seed: int) -> Config:
 def _run(config: Config) -> tuple[int, float]:
     """Returns the number of labels that a run was trained on and its test accuracy."""
     with tempfile.TemporaryDirectory() as folder:
-        done = train(config, results=Path(folder), evaluate_test=True, executor="in-process")
-        (study,) = Path(folder, "train").iterdir()
-        (record,) = StudyFolder.existing(study).runs("train")
+        study = Study(name="run", base=config, tracking=("none",))
+        done = train(study, results=Path(folder), evaluate_test=True, executor="in-process")
+        (path,) = Path(folder, "train").iterdir()
+        (record,) = StudyFolder.existing(path).runs("train")
     return record.num_labeled, round(done.metrics["test/accuracy"], 5)
