@@ -23,9 +23,9 @@ def fit_head(state: TrainState, data: DeviceData) -> dict[str, float]:
     """
     algorithm, head, labels_L = state.algorithm, state.model.clustering, data.labels[data.labeled]
     assert isinstance(algorithm, ClosedForm) and isinstance(head, FittedHead)
-    labeled_LD = predict(state.model, data, data.labeled).features
+    labeled_LD = predict(state.ema_model, data, data.labeled).features
     unlabeled = data.unlabeled if state.config.algorithm.uses_unlabeled else data.unlabeled[:0]
-    unlabeled_UD = predict(state.model, data, unlabeled).features if len(unlabeled) else labeled_LD[:0]
+    unlabeled_UD = predict(state.ema_model, data, unlabeled).features if len(unlabeled) else labeled_LD[:0]
     if rank() == 0:
         features = [values.double().cpu().numpy() for values in (labeled_LD, unlabeled_UD)]
         algorithm.fit(head, features[0], labels_L.cpu().numpy(), features[1])
