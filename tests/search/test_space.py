@@ -14,9 +14,11 @@ import yaml
 from supercm_ray.config import DataConfig, OptionsModel, Sampler, load_study
 from supercm_ray.data import Dataset, DeviceData, join_domains, load_dataset, split_dataset
 from supercm_ray.search import SAMPLERS, build_sampler, to_optuna
-from supercm_ray.training import TrainState, train_epoch
+from supercm_ray.training import TrainState, fit, train_epoch
 
 FILES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+AT_ONCE = [path for path in FILES if load_study(path).base.algorithm.closed_form]
+TRAINED = [path for path in FILES if path not in AT_ONCE]
 
 
 def sample(sampler: optuna.samplers.BaseSampler, space: dict, num: int) -> list[dict]:
@@ -34,7 +36,7 @@ def test_there_are_study_files() -> None:
     assert "digits.yaml" in [path.name for path in FILES]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.name)
 def test_a_study_file_says_over_which_rows_the_mean_goes(path: Path) -> None:
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["base"]["algorithm"]["loss_reduction"] in (
         "own_samples",
@@ -83,9 +85,19 @@ def stand_in(data: DataConfig) -> Dataset:
     )
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.name)
 def test_a_study_file_trains_two_steps(path: Path) -> None:
     check_two_steps(path, [])
+
+
+@pytest.mark.parametrize("path", AT_ONCE, ids=lambda path: path.name)
+def test_a_study_file_is_fitted_at_once(path: Path) -> None:
+    study = load_study(path)
+    dataset = load_dataset(study.base.data)
+    splits = split_dataset(dataset, study.base)
+    state = TrainState.create(study.base, dataset, torch.device("cpu"), len(splits.unlabeled))
+    (metrics,) = fit(state, DeviceData.of(dataset, splits, torch.device("cpu")))
+    assert metrics["val/accuracy"] > 0.8
 
 
 RECIPES = [path for path in FILES if path.stem.startswith("office31") or path.stem == "cifar10_fixmatch"]
