@@ -51,7 +51,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for, and returns the exit status."""
     asked = _parser().parse_args(words)
     if asked.table:
-        write_documents(_read(asked.json), asked.documents)
+        with _alone(asked.json):
+            _write(_read(asked.json), asked.json, asked.documents)
         return 0
     chosen = _chosen(asked.only)
     if asked.list:
@@ -197,8 +198,6 @@ def _put(row: Row, splits: Sequence[dict[str, Any]], path: Path, documents: Path
         "suite": suite.title,
         "arm": ARMS[row.arm].title,
         "labels_per_class": row.labels_per_class,
-        "against": row.against,
-        "alone": row.alone,
         "selected_by": study.primary.metric,
         "search": {
             "num_trials": study.budget.num_trials,
@@ -213,9 +212,16 @@ def _put(row: Row, splits: Sequence[dict[str, Any]], path: Path, documents: Path
         tree = _read(path)
         known = {**tree["rows"], row.key: entry}
         order = [other.key for other in rows()]
-        tree = {**_place(), "rows": {key: known[key] for key in order if key in known}}
-        write_atomically(path, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
-        write_documents(tree, documents)
+        _write({**_place(), "rows": {key: known[key] for key in order if key in known}}, path, documents)
+
+
+def _write(tree: dict[str, Any], path: Path, documents: Path) -> None:
+    """Writes the JSON, in which each row names the rows that it is compared with, and the documents."""
+    for row in rows():
+        if row.key in tree["rows"]:
+            tree["rows"][row.key] |= {"against": row.against, "alone": row.alone}
+    write_atomically(path, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
+    write_documents(tree, documents)
 
 
 def _read(path: Path) -> dict[str, Any]:

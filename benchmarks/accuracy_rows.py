@@ -156,8 +156,9 @@ class Row:
 
     @property
     def alone(self) -> str | None:
-        """The name of the row of SuperCM on its own, for one that joins it to an algorithm."""
-        return self._key("supercm") if self.arm.endswith("+supercm") else None
+        """The name of the row of SuperCM on its own, for one that joins it to an algorithm or is fitted at once."""
+        is_compared = self.arm.endswith("+supercm") or ARMS[self.arm].fits_at_once
+        return self._key("supercm") if is_compared else None
 
     @property
     def fingerprint(self) -> str:

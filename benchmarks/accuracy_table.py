@@ -85,16 +85,19 @@ def _counted(tree: Mapping[str, Any]) -> str:
         if key.split("/")[1].startswith(("published", "supercm")) and "-" not in key.split("/")[1]
     }
     with_it = {key: one.verdict for key, one in gains(tree, "against").items() if "+supercm" in key}
-    alone = Counter(_VERDICTS[one.verdict] for one in gains(tree, "alone").values())
+    over = gains(tree, "alone")
+    joined = [one.verdict for key, one in over.items() if "+supercm" in key]
+    at_once = [one.verdict for key, one in over.items() if "+supercm" not in key]
     num_rows = sum(not row.suite.gpus_per_trial for row in rows())
     parts = [f"{len(tree['rows'])} of {num_rows} rows are run."]
     if of_module:
         parts.append(f"SuperCM on its own against the same without it: {_numbers(of_module.values())}.")
     if with_it:
         parts.append(f"Added to an algorithm, against that algorithm: {_numbers(with_it.values())}.")
-    if alone:
-        text = f"above in {alone['helps']}, below in {alone['hurts']}, not shown in {alone['not shown']}"
-        parts.append(f"An algorithm with SuperCM against SuperCM alone: {text}.")
+    for what, verdicts in (("An algorithm with SuperCM", joined), ("A baseline that is fitted at once", at_once)):
+        if verdicts:
+            text = ", ".join(f"{how} in {verdicts.count(how)}" for how in ("above", "below", "not shown"))
+            parts.append(f"{what} against SuperCM alone: {text}.")
     return " ".join(parts)
 
 
