@@ -32,8 +32,8 @@ def accuracy(config: Config, dataset: Dataset, splits: Splits, labels: np.ndarra
 @pytest.mark.skipif(not ROOT.joinpath(FILE.format("amazon")).exists(), reason="SUPERCM_DATA has no OfficeCaltech10")
 @pytest.mark.parametrize(("target", "gain"), [("webcam", 0.06), ("dslr", 0.02)])
 def test_source_only_gains_on_the_target(target: str, gain: float) -> None:
-    """At a clustering weight of 1, three seeds. Small experiments gave 9 and 3 points over a source only that never sees
-    the target, and up to 15 over one whose BatchNorm does.
+    """At a clustering weight of 1, three seeds. Small experiments gave 9 and 3 points over a source only that never
+    sees the target, and up to 15 over one whose BatchNorm does.
     """
     base = load_study(PRESET, [f"data.target.options.file={FILE.format(target)}"]).base
     dataset = load_dataset(base.data)
