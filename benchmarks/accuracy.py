@@ -33,6 +33,7 @@ from typing import Any
 
 from accuracy_rows import ARMS, Row, rows
 from accuracy_table import write_documents
+from provenance import processor
 
 from supercm_ray import tune
 from supercm_ray.api import TuneResult
@@ -233,20 +234,12 @@ def _place() -> dict[str, Any]:
     """Returns the hardware and software that the rows were made with."""
     return {
         "command": COMMAND,
-        "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform()},
+        "hardware": {"cpu": processor(), "cores": os.cpu_count(), "system": platform.platform()},
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _commit() -> str:

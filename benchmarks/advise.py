@@ -18,16 +18,11 @@ show. These were added since it had failed on `googlenet_amazon`, which has the 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import math
 import os
-import platform
-import shlex
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +32,7 @@ import advise_tasks
 import numpy as np
 import torch
 from advise_tasks import CLASSIFIERS, DATA, DEVELOPMENT, FEW, MANY, Curve, reduced
+from provenance import provenance
 from sklearn.isotonic import IsotonicRegression
 
 from supercm_ray.advising.fit import LEVEL, PLATEAU, fit_curve
@@ -45,6 +41,7 @@ from supercm_ray.records import write_atomically
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS, REPETITIONS = 3, 4
 TRUE_SEEDS = range(100, 108)
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
 TARGETS = {"all labels": -1, "a third of the labels": len(FEW) + 2}
 """Index of the number of labels whose mean accuracy is the target, by name."""
 
@@ -61,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"{name}: {_told(curve)}", flush=True)
         if asked.out:
             _write(asked.out, {**known, "curves": curves})
-    about = {**provenance(), "load": [load, os.getloadavg()[0]]}
+    about = {**provenance(_PACKAGES), "load": [load, os.getloadavg()[0]]}
     is_new = asked.again or bool(curves.keys() - before.keys())
     measured = {name: (about if is_new else known.get("measured", known))[name] for name in ("commit", "date", "load")}
     result = {**about, "measured": measured, **summary(curves), "curves": curves}
@@ -229,31 +226,6 @@ def _mean(values: Iterable[float]) -> float | None:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def provenance() -> dict[str, Any]:
-    """Returns command, commit, machine and versions."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = ("numpy", "scipy", "scikit-learn", "torch")
-    changed = git("status", "--porcelain", "supercm_ray", "benchmarks/*.py")
-    return {
-        "command": shlex.join(["python", *sys.argv]),
-        "commit": git("rev-parse", "HEAD") + ("+" if changed else ""),
-        "hardware": {
-            "processor": next((line.split(": ")[1] for line in lines if "model name" in line), platform.processor()),
-            "cores": os.cpu_count(),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in names},
-            "os": platform.platform(),
-        },
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
 
 
 if __name__ == "__main__":

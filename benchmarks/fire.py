@@ -18,15 +18,11 @@ root. One line is printed for each round, and at last one line of JSON.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import random
-import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -39,9 +35,13 @@ from typing import Any
 
 from fire_backends import Server
 from fire_checks import Reference, broken, left_open
-from fire_commands import COMMANDS, ROOT, Done, Place, wrong_end
+from fire_commands import COMMANDS, Done, Place, wrong_end
 from fire_faults import NAMES, Arsenal, Fault, FullDisk, Moment, Signal, deck, draw_command
 from fire_proxy import Proxy
+from provenance import provenance
+
+PACKAGES = ("torch", "ray", "optuna", "mlflow", "psycopg")
+"""The packages whose versions are written down."""
 
 _LIMIT_S = 300.0
 _EXPERIMENT = "supercm_ray"
@@ -243,7 +243,7 @@ def summary(rounds: list[Round], arguments: argparse.Namespace) -> dict[str, Any
         "seconds": sum(one.seconds for one in rounds),
         "table": [asdict(one) for one in rounds],
         "seeds": [arguments.seed],
-        **provenance(),
+        **provenance(PACKAGES),
     }
 
 
@@ -254,31 +254,6 @@ def write(rounds: list[Round], arguments: argparse.Namespace) -> dict[str, Any]:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     return result
-
-
-def provenance() -> dict[str, Any]:
-    """Returns command, commit, machine and versions."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    names = ("torch", "ray", "optuna", "mlflow", "psycopg")
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return {
-        "command": shlex.join(["python", *sys.argv]),
-        "commit": git("rev-parse", "HEAD")
-        + ("+" if git("status", "--porcelain", "supercm_ray", "benchmarks/*.py") else ""),
-        "hardware": {
-            "processor": next((line.split(": ")[1] for line in lines if "model name" in line), platform.processor()),
-            "cores": os.cpu_count(),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in names},
-            "os": platform.platform(),
-        },
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
 
 
 def parse() -> argparse.Namespace:

@@ -20,21 +20,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from provenance import provenance
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -225,24 +222,9 @@ def verdicts(tests: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def origin(seeds: range, load: float) -> dict[str, Any]:
-    """Returns what is needed to repeat the measurement: command, commit, machine and versions."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    packages = ("torch", "scikit-learn", "numpy", "scipy")
-    return {
-        "command": "python benchmarks/label_choice.py " + " ".join(sys.argv[1:]),
-        "commit": git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "supercm_ray", "benchmarks") else ""),
-        "hardware": {"processor": (names or [platform.processor()])[0], "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "seeds": list(seeds),
-        "load_average": [load, os.getloadavg()[0]],
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    """Returns the provenance of the measurement, its seeds, and the load before and after."""
+    about = provenance(("torch", "scikit-learn", "numpy", "scipy"))
+    return {**about, "seeds": list(seeds), "load_average": [load, os.getloadavg()[0]]}
 
 
 def main() -> int:

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from provenance import processor
 
 from supercm_ray.config import Config, DataConfig, ModelConfig, TrainingConfig
 from supercm_ray.core import rank
@@ -281,14 +282,11 @@ def provenance() -> dict[str, Any]:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    cpu = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
     return {
         "command": shlex.join(["python", *sys.argv]),
         "commit": git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "supercm_ray", "benchmarks") else ""),
         "hardware": {
-            "cpu": cpu[0] if cpu else platform.processor(),
+            "cpu": processor(),
             "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             "load_at_the_end": os.getloadavg(),

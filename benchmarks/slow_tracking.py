@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fire import folder_of, provenance
+from fire import PACKAGES, folder_of
 from fire_backends import Server
 from fire_proxy import Proxy
 from mlflow import MlflowClient
+from provenance import provenance
 
 from supercm_ray.records import RunRecord, StudyFolder
 
@@ -147,7 +148,7 @@ def main() -> None:
             pairs.append(pair(folder, arguments.trials, arguments.delay_ms / 1000))
     ratios = [one["search_s"][TRACKED] / one["search_s"][UNTRACKED] for one in pairs]
     result = {
-        **provenance(),
+        **provenance(PACKAGES),
         "delay_ms": arguments.delay_ms,
         "pairs": pairs,
         "search_ratio": statistics.median(ratios),

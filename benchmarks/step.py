@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from provenance import processor
 from step_reference import ReferenceLoop
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -266,13 +267,6 @@ def origin(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         "seeds": [args.seed],
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def processor() -> str:
-    """Returns the processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def show(result: dict[str, Any]) -> None:

@@ -89,7 +89,8 @@ def fit_gaussians(
 
     classes_P, own_L = np.unique(labels, return_inverse=True)
     labeled_LP = np.eye(len(classes_P))[own_L]
-    samples_SD, spread_D = np.concatenate([labeled, unlabeled]), np.concatenate([labeled, unlabeled]).var(axis=0)
+    samples_SD = np.concatenate([labeled, unlabeled])
+    spread_D = samples_SD.var(axis=0)
     means_PD = (labeled_LP.T @ labeled) / labeled_LP.sum(axis=0)[:, None]
     equal_P = np.full(len(classes_P), -np.log(len(classes_P)))
     found = Gaussians(classes_P, means_PD, _variances(spread_D, spread_D, options), equal_P)

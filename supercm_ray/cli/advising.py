@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from supercm_ray.cli.options import Results
 from supercm_ray.cli.watching import AsJson, print_json
 
 console = Console(soft_wrap=True, highlight=False)
@@ -26,9 +27,7 @@ def advise(
         float | None,
         typer.Option(help="Accuracy that is wanted, such as 0.95; by default some with fewer errors than now."),
     ] = None,
-    results: Annotated[
-        Path, typer.Option(envvar="SUPERCM_RESULTS", help="Folder in which each study has its own.")
-    ] = Path("results"),
+    results: Results = Path("results"),
     as_json: AsJson = False,
 ) -> None:
     """Say how many labels an accuracy needs, with an interval, from the learning curve of studies."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from supercm_ray.cli.advising import advise
 from supercm_ray.cli.cluster import MinNodes, ShipCode, Strict, WaitS, doctor
 from supercm_ray.cli.exporting import export
+from supercm_ray.cli.options import Results
 from supercm_ray.cli.predicting import embed, predict
 from supercm_ray.cli.watching import cancel, logs, status
 from supercm_ray.config import ClusterOptions, Study, load_for_training, load_study, on_workers
@@ -42,7 +43,6 @@ Overrides = Annotated[
         help="Values that override those in the file, such as algorithm.temperature=0.5 or budget.num_trials=8.",
     ),
 ]
-Results = Annotated[Path, typer.Option(envvar="SUPERCM_RESULTS", help="Folder in which each study has its own.")]
 ExecutorName = Annotated[
     str | None,
     typer.Option(

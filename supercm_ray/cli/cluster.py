@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from supercm_ray.cli.options import Results
 from supercm_ray.config import ClusterOptions, load_for_training
 
 console = Console(soft_wrap=True, highlight=False)
@@ -54,9 +55,7 @@ def doctor(
         str | None,
         typer.Option(metavar="HOST:PORT|auto|local", help="The Ray cluster to look at, instead of RAY_ADDRESS."),
     ] = None,
-    results: Annotated[
-        Path, typer.Option(envvar="SUPERCM_RESULTS", help="Folder in which each study has its own.")
-    ] = Path("results"),
+    results: Results = Path("results"),
     ship_code: ShipCode = False,
     min_nodes: MinNodes = 0,
     wait_s: WaitS = 0.0,

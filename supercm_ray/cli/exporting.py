@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from supercm_ray.cli.options import Results
+
 
 def export(
     study: Annotated[
@@ -18,9 +20,7 @@ def export(
     ] = "",
     output: Annotated[Path | None, typer.Option(help="File for the table; without it, standard output.")] = None,
     epochs: Annotated[bool, typer.Option("--epochs", help="Every epoch is a row, rather than every run.")] = False,
-    results: Annotated[
-        Path, typer.Option(envvar="SUPERCM_RESULTS", help="Folder in which each study has its own.")
-    ] = Path("results"),
+    results: Results = Path("results"),
 ) -> None:
     """Write a study's runs as a table: status, seed, labels, varied parameters, metrics."""
     from supercm_ray import api

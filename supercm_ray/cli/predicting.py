@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from supercm_ray.cli.options import Results
+
 if TYPE_CHECKING:
     from supercm_ray.api import Embedded, Predictions
 
@@ -50,9 +52,7 @@ def predict(
     embed: Annotated[Path | None, typer.Option(help="npz or parquet file for the features.")] = None,
     batch_size: BatchSize = 256,
     device: Device = "auto",
-    results: Annotated[
-        Path, typer.Option(envvar="SUPERCM_RESULTS", help="Folder in which each study has its own.")
-    ] = Path("results"),
+    results: Results = Path("results"),
 ) -> None:
     """Predict the classes of new samples with a trained model; existing output files are replaced."""
     with _progress("predicting") as progress:

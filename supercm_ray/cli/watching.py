@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from supercm_ray.cli.options import Results
 from supercm_ray.cli.output import nobody_reads
 from supercm_ray.records.study_log import shown_time
 from supercm_ray.watching import Event, verbs
@@ -24,7 +25,6 @@ _STYLES = {"failure": "red", "error": "red", "damaged": "red", "warning": "yello
 StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="Name, folder or file of a study that was tuned, trained or measured.")
 ]
-Results = Annotated[Path, typer.Option(envvar="SUPERCM_RESULTS", help="Folder in which each study has its own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
